@@ -1,0 +1,33 @@
+"""Every file in configs/ can be chosen, and every experiment can start."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+GROUPS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks", "logger", "debug")
+CHOICES = [(path.parent.name, path.stem) for g in GROUPS for path in (CONFIGS / g).glob("*.yaml")]
+EXPERIMENTS = [path.stem for path in (CONFIGS / "experiment").glob("*.yaml")]
+
+Configure = Callable[..., DictConfig]
+Package = Callable[[str], Any]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes(group: str, choice: str, configure: Configure) -> None:
+    """A file that does not compose is only noticed when somebody needs it."""
+    # Quoted, because Hydra would read the preset `nan` as a number.
+    assert group in configure("train", f"{group}='{choice}'") or group == "debug"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_names_existing_arguments(
+    experiment: str, configure: Configure, package: Package
+) -> None:
+    """A misspelt argument in an experiment would stop it after the data were loaded."""
+    cfg = configure("train", f"experiment={experiment}")
+    package("runs.config_checks").check_top_level(cfg)
+    package("runs.config_checks").check_arguments(cfg)

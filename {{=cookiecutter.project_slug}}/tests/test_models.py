@@ -1,0 +1,76 @@
+"""Every network learns, and every checkpoint can be read back."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+Package = Callable[[str], Any]
+DATA = {
+    "classification": {"num_classes": 3, "class_names": ["a", "b", "c"]},
+    "regression": {"target_name": "y", "target_mean": 0.0, "target_std": 1.0},
+}
+
+
+def build(package: Package, task: str, net: str, shape: list[int]) -> Any:
+    """A model of a task with default options."""
+    models = package("models")
+    model_class = models.Classifier if task == "classification" else models.Regressor
+    return model_class(
+        net={"name": net},
+        optimizer={"name": "AdamW", "lr": 1e-3},
+        scheduler={"name": "constant"},
+        input_shape=shape,
+        preprocessing={},
+        **DATA[task],
+    )
+
+
+@pytest.mark.parametrize("task", DATA)
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [("mlp", [7]), ("mlp", [1, 8, 8]), ("cnn", [3, 9, 9]), ("resnet18", [3, 32, 32])],
+)
+def test_loss_falls_on_one_batch(package: Package, task: str, net: str, shape: list[int]) -> None:
+    """A network whose loss does not fall on four samples is wired wrongly."""
+    torch.manual_seed(0)
+    model = build(package, task, net, shape)
+    x = torch.randn(4, *shape)
+    y = torch.tensor([0, 1, 2, 1]) if task == "classification" else torch.randn(4)
+    optimizer = torch.optim.Adam(model.net.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(15):
+        loss = model.loss(model.net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(p.grad is not None for p in model.net.parameters())
+
+
+@pytest.mark.parametrize("task", DATA)
+def test_predictions_have_the_promised_form(package: Package, task: str) -> None:
+    """predict.py writes probabilities that add up to one, or one value per row."""
+    predictions = build(package, task, "mlp", [7])(torch.randn(5, 7))
+    if task == "classification":
+        assert predictions.shape == (5, 3)
+        assert torch.allclose(predictions.sum(dim=1), torch.ones(5))
+    else:
+        assert predictions.shape == (5,)
+
+
+def test_unknown_net_is_refused(package: Package) -> None:
+    """A misspelt net names the nearest one."""
+    with pytest.raises(package("errors").UserError, match="did you mean 'resnet18'"):
+        build(package, "classification", "resnet81", [3, 32, 32])
+
+
+def test_foreign_file_is_not_a_checkpoint(package: Package, tmp_path: Path) -> None:
+    """A file from elsewhere is refused with its name, not with a traceback."""
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(package("errors").UserError, match=str(path)):
+        package("runs.checkpoints").load_model(path)

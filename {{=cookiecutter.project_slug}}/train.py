@@ -1,0 +1,26 @@
+"""Fit a model, then test its best checkpoint; with -m, sweep.
+
+For example: python train.py experiment=diabetes optimizer.lr=0.01 data.batch_size=128
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from {{= cookiecutter.package_name }}.cli import one_sentence_errors, run
+from {{= cookiecutter.package_name }}.runs.directory import register_resolvers
+
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """Train and return the best value of the objective."""
+    with one_sentence_errors():
+        # Imported here: torch and Lightning would delay --help and config errors by seconds.
+        from {{= cookiecutter.package_name }}.training import train
+
+        return train(cfg).get(cfg.objective.metric)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,45 @@
+"""The best checkpoint, also over a resume into another folder."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, which takes the best along when a run goes on elsewhere.
+
+    Lightning forgets the best score when the folder is another one, so that the first epoch after
+    the resume would count as the best, however bad it is.
+    """
+
+    _resumed_from: Path | None = None
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note where the run comes from."""
+        self._resumed_from = Path(trainer.ckpt_path).parent if trainer.ckpt_path else None
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the best of the checkpoint's run."""
+        super().load_state_dict(self._brought_along(state_dict))
+
+    def _brought_along(self, state: dict[str, Any]) -> dict[str, Any]:
+        if not (state["best_model_path"] and self.dirpath and self._resumed_from):
+            return state
+        source = self._resumed_from / Path(state["best_model_path"]).name
+        target = Path(self.dirpath) / source.name
+        if not source.is_file():
+            return state
+        if source.resolve() != target.resolve():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        return state | {
+            "dirpath": self.dirpath,
+            "best_model_path": str(target),
+            "kth_best_model_path": str(target),
+            "best_k_models": {str(target): state["best_model_score"]},
+        }

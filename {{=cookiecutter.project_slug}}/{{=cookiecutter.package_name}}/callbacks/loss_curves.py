@@ -1,0 +1,71 @@
+"""Training and validation loss over the epochs, as a picture."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from .metric_history import MetricHistory
+
+
+def draw_loss_curves(rows: list[dict[str, float]]) -> Figure:
+    """Draw `train/loss` and `val/loss` of every epoch, the lowest validation loss marked."""
+    # Figure and not pyplot: pyplot keeps every figure of the process alive.
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, label in (("train/loss", "training"), ("val/loss", "validation")):
+        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, marker=".", markersize=3)
+    validated = [row for row in rows if "val/loss" in row]
+    if validated:
+        lowest = min(validated, key=lambda row: row["val/loss"])
+        axes.plot(
+            lowest["epoch"] + 1,
+            lowest["val/loss"],
+            "o",
+            markersize=9,
+            fillstyle="none",
+            color="black",
+            label=f"lowest validation: {lowest['val/loss']:.4g} in epoch {lowest['epoch'] + 1:.0f}",
+        )
+    axes.set(xlabel="epoch", ylabel="loss", title="Loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+class LossCurves(Callback):
+    """Draws the curves when training ends, into the run's folder and into TensorBoard.
+
+    The numbers come from `MetricHistory`, so the curves go on over a resume.
+
+    Args:
+        path: the PNG file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    @rank_zero_only
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw what was collected."""
+        rows = [
+            row
+            for callback in trainer.callbacks
+            if isinstance(callback, MetricHistory)
+            for row in callback.rows
+        ]
+        if not rows or trainer.fast_dev_run:
+            return
+        figure = draw_loss_curves(rows)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(self.path, dpi=150)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_figure("loss", figure, global_step=trainer.global_step)

@@ -1,0 +1,17 @@
+"""Data: one datamodule a file, and the steps they share."""
+
+from .csv_file import CSVDataModule
+from .diabetes import DiabetesDataModule
+from .digits import DigitsDataModule
+from .image_folder import ImageFolderDataModule
+from .torchvision_images import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
+
+__all__ = [
+    "CIFAR10DataModule",
+    "CSVDataModule",
+    "DiabetesDataModule",
+    "DigitsDataModule",
+    "FashionMNISTDataModule",
+    "ImageFolderDataModule",
+    "MNISTDataModule",
+]

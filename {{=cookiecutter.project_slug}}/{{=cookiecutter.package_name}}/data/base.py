@@ -1,0 +1,116 @@
+"""What all datamodules share: parts made once, loaders, and what the model is told."""
+
+import math
+from typing import Any, cast
+
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import Dataset
+
+from .augment import Augment
+from .batches import Batch, BatchLoader, make_loader
+from .checks import check_fraction, check_whole
+
+
+class BaseDataModule(LightningDataModule):
+    """Train, val and test loaders of `(x, y)` batches.
+
+    A subclass saves its arguments with `save_hyperparameters(logger=False)`, all of them plain
+    values, and fills the attributes below in `load`. x is float32 (B, *input_shape); y is int64
+    (B,) of class numbers, or float32 (B,) in the target's own unit.
+    """
+
+    task: str  # "classification" or "regression"
+    input_shape: tuple[int, ...]
+    preprocessing: dict[str, Any]  # turns a raw picture or row into an input
+    class_names: list[str]  # classification
+    target_name: str  # regression
+    target_mean: float  # regression, of the training part
+    target_std: float  # regression, of the training part
+    augment: Augment | None = None
+    num_workers: int = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.datasets: dict[str, Dataset[Batch]] = {}
+
+    def load(self) -> dict[str, Dataset[Batch]]:
+        """Read the data, fill the attributes of this class and return the three parts."""
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the three parts, on the first call only.
+
+        Raises:
+            UserError: the arguments or the data cannot be used.
+        """
+        self.check_arguments()
+        if not self.datasets:
+            self.datasets = self.load()
+
+    def check_arguments(self) -> None:
+        """Raise a UserError for an argument that cannot be used."""
+        check_whole("batch_size", self.hparams["batch_size"], smallest=1)
+        check_whole("split_seed", self.hparams["split_seed"], smallest=0)
+        for name in ("val_fraction", "test_fraction"):
+            if name in self.hparams:
+                check_fraction(name, self.hparams[name])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def num_samples(self) -> dict[str, int]:
+        """Number of samples in train, val and test."""
+        return {part: len(cast(Any, dataset)) for part, dataset in self.datasets.items()}
+
+    def describe(self) -> dict[str, Any]:
+        """What the model is told about the data, in plain values."""
+        facts: dict[str, Any] = {"input_shape": list(self.input_shape)}
+        if self.task == "classification":
+            facts |= {"num_classes": self.num_classes, "class_names": list(self.class_names)}
+        else:
+            facts |= {
+                "target_name": self.target_name,
+                "target_mean": self.target_mean,
+                "target_std": self.target_std,
+            }
+        return facts | {"preprocessing": self.preprocessing}
+
+    def train_dataloader(self) -> BatchLoader:
+        """Training batches in a new order every epoch."""
+        batch_size = self.hparams["batch_size"]
+        processes = self.trainer.world_size if self.trainer is not None else 1
+        share = math.ceil(self.num_samples["train"] / processes)
+        # Batch normalisation cannot train on a batch of one.
+        drop_last = share > batch_size and share % batch_size == 1
+        return self._loader("train", shuffle=True, drop_last=drop_last)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Validation batches."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        """Test batches."""
+        return self._loader("test")
+
+    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> BatchLoader:
+        # The batch-size finder changes hparams between two calls.
+        batch_size = self.hparams["batch_size"]
+        return make_loader(self.datasets[part], batch_size, shuffle, drop_last, self.num_workers)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment a training batch (B, ...), once it lies on the device.
+
+        Here and not in the loader, so that the GPU does the work if there is one, and so that the
+        random numbers are those of the seeded epoch and not of a worker process. A run that
+        overfits a batch on purpose needs the batch as it is.
+        """
+        trainer = self.trainer
+        if self.augment is None or trainer is None or not trainer.training:
+            return batch
+        if trainer.overfit_batches:
+            return batch
+        x, y = batch
+        return self.augment(x), y

@@ -1,0 +1,104 @@
+"""Whole batches at once.
+
+A DataLoader normally asks its dataset for one sample after the other and stacks them. For data
+that fit in memory one indexing operation fetches the batch, which takes a fraction of the time.
+Lightning can still replace the sampler, so the same loader works with several processes.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+Batch = tuple[Tensor, Tensor]
+
+# Lightning advises workers for every loader. Data in memory are slower with them, and a folder of
+# pictures has as many as the machine has cores.
+warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+
+
+class BatchDataset(Dataset[Batch]):
+    """Samples in memory, fetched by the batch.
+
+    Args:
+        x: inputs (N, ...).
+        y: targets (N,).
+        transform: applied to the inputs of a batch (B, ...), for example `Normalise`.
+    """
+
+    def __init__(
+        self, x: Tensor, y: Tensor, transform: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.x, self.y, self.transform = x, y, transform
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """The batch of these samples; PyTorch calls this instead of `__getitem__`."""
+        chosen = torch.tensor(indices)
+        x = self.x[chosen]
+        if self.transform is not None:
+            x = self.transform(x)
+        return x, self.y[chosen]
+
+    def __getitem__(self, index: int) -> Batch:
+        x, y = self.__getitems__([index])
+        return x[0], y[0]
+
+
+class BatchLoader(DataLoader[Batch]):
+    """A DataLoader that takes one random number for each epoch, when the first batch is asked for.
+
+    The plain loader takes an additional one when it starts its workers, and may do so long before:
+    Lightning makes the iterator of a run's first epoch before that epoch is seeded. The epoch in
+    which a run is resumed would then be in another order than in the run that never stopped.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """The batches of one epoch."""
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        self.generator = torch.Generator().manual_seed(seed)
+        if isinstance(self.sampler, RandomSampler):
+            self.sampler.generator = torch.Generator().manual_seed(seed)
+        yield from super().__iter__()
+
+
+def already_a_batch(batch: Any) -> Any:
+    """The collate function for datasets with `__getitems__`."""
+    return batch
+
+
+def make_loader(
+    dataset: Dataset[Batch],
+    batch_size: int,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    num_workers: int = 0,
+) -> BatchLoader:
+    """A loader over a dataset that has `__getitems__`.
+
+    Args:
+        dataset: returns (x, y) of a whole batch.
+        batch_size: samples in a batch.
+        shuffle: a new order every epoch, from torch's global random numbers.
+        drop_last: leave out a last batch that is not full.
+        num_workers: processes that prepare batches; 0 for data in memory.
+    """
+    options: dict[str, Any] = {}
+    if num_workers > 0:
+        # Starting processes anew every epoch costs more than keeping them. Pinned memory only
+        # helps a copy to a CUDA device.
+        options = {"persistent_workers": True, "pin_memory": torch.cuda.is_available()}
+    return BatchLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        num_workers=num_workers,
+        collate_fn=already_a_batch,
+        **options,
+    )

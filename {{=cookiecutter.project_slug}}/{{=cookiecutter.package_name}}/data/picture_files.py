@@ -1,0 +1,127 @@
+"""Finding the pictures in a folder of class folders."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .images import SUFFIXES, visible_files
+from .splits import Indices
+
+log = logging.getLogger(__name__)
+
+# What people call the folders of the three parts.
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass
+class Pictures:
+    """Picture files and their class numbers.
+
+    Args:
+        paths: one for each picture.
+        labels: int64, one for each picture.
+    """
+
+    paths: list[Path]
+    labels: Indices
+
+    def at(self, indices: Indices) -> "Pictures":
+        """The pictures at these positions."""
+        return Pictures([self.paths[index] for index in indices], self.labels[indices])
+
+
+def part_folders(root: Path) -> dict[str, Path]:
+    """The folders of class folders: train [val] [test], or the root itself as "train".
+
+    Raises:
+        UserError: the root is missing, or has a folder beside train/ that is none of the parts.
+    """
+    if not root.is_dir():
+        raise UserError(
+            f"There is no folder {root}: data.path must be a folder that holds one folder of "
+            "pictures for each class."
+        )
+    folders = subfolders(root)
+    names = {folder: PART_NAMES.get(folder.name.lower()) for folder in folders}
+    if "train" not in names.values():
+        return {"train": root}
+    parts: dict[str, Path] = {}
+    for folder, part in names.items():
+        if part is None or part in parts:
+            raise UserError(
+                f"The folder {folder} beside {parts.get('train', 'train')} is unclear: a divided "
+                "data set holds train/, val/ and test/ and nothing else."
+            )
+        parts[part] = folder
+    return parts
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Sorted names of the class folders.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
+    names = [path.name for path in subfolders(folder)]
+    if len(names) < 2:
+        raise UserError(
+            f"{folder} holds {len(names)} class folders: put the pictures of each class into a "
+            "folder with the name of the class, two classes at least."
+        )
+    return names
+
+
+def check_same_classes(train: Path, other: Path) -> None:
+    """Raise a UserError unless both folders hold the same class folders."""
+    here = {path.name for path in subfolders(other)}
+    wanted = {path.name for path in subfolders(train)}
+    if here != wanted:
+        lacking = [f"{name} is missing" for name in sorted(wanted - here)]
+        unknown = [f"{name} is not in {train.name}" for name in sorted(here - wanted)]
+        raise UserError(
+            f"{train} and {other} must hold the same class folders, but in {other.name} "
+            f"{', '.join(lacking + unknown)}."
+        )
+
+
+def find_pictures(folder: Path, class_names: Sequence[str]) -> Pictures:
+    """All pictures in the class folders, at any depth, sorted by class and name.
+
+    Raises:
+        UserError: a class folder holds no picture.
+    """
+    paths: list[Path] = []
+    labels: list[int] = []
+    others: list[Path] = []
+    for label, name in enumerate(class_names):
+        files = list(visible_files(folder / name))
+        pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
+        others += [path for path in files if path.suffix.lower() not in SUFFIXES]
+        if not pictures:
+            raise UserError(
+                f"The class folder {folder / name} holds no picture "
+                f"({', '.join(sorted(SUFFIXES))}): add some or remove the folder."
+            )
+        paths += pictures
+        labels += [label] * len(pictures)
+    if others:
+        log.warning("%d files are not pictures and are left out, e.g. %s", len(others), others[0])
+    return Pictures(paths, np.array(labels))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders directly inside a folder, sorted by name, without the hidden ones."""
+    inside = (path for path in folder.iterdir() if path.is_dir())
+    return sorted(path for path in inside if not path.name.startswith("."))

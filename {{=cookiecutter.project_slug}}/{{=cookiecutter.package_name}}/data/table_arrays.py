@@ -1,0 +1,94 @@
+"""Tables that fit in memory: diabetes, and the user's own CSV."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeGuard
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from .base import BaseDataModule
+from .batches import Batch, BatchDataset
+from .splits import Indices, split_in_three
+from .tables import Column, Numbers, encode_table, table_preprocessing
+
+
+@dataclass
+class TableArrays:
+    """Rows of all parts.
+
+    Args:
+        columns: name -> values of the columns that the model may see.
+        target: class numbers or values to predict (N,).
+        target_name: name of the target's column.
+        class_names: in the order of the class numbers; None for a regression.
+    """
+
+    columns: Mapping[str, Column]
+    target: NDArray[np.int64] | NDArray[np.float64]
+    target_name: str
+    class_names: list[str] | None = None
+
+
+class TableDataModule(BaseDataModule):
+    """Rows of a table, encoded once.
+
+    A subclass offers `read` and has the arguments batch_size, val_fraction, test_fraction and
+    split_seed.
+    """
+
+    def read(self) -> TableArrays:
+        """All rows."""
+        raise NotImplementedError
+
+    def load(self) -> dict[str, Dataset[Batch]]:
+        """Split the rows, take the statistics of the training part and encode with them."""
+        table = self.read()
+        check_finite(table)
+        parts = split_in_three(
+            len(table.target),
+            self.hparams["val_fraction"],
+            self.hparams["test_fraction"],
+            self.hparams["split_seed"],
+            labels=None if table.class_names is None else table.target.astype(np.int64),
+            class_names=table.class_names or (),
+        )
+        self.preprocessing = table_preprocessing(table.columns, parts["train"])
+        x = encode_table(self.preprocessing, table.columns)
+        self.input_shape = (x.shape[1],)
+        y = self._read_target(table, parts["train"])
+        return {part: BatchDataset(x[chosen], y[chosen]) for part, chosen in parts.items()}
+
+    def _read_target(self, table: TableArrays, train: Indices) -> Tensor:
+        if table.class_names is not None:
+            self.task, self.class_names = "classification", table.class_names
+            return torch.from_numpy(table.target.astype(np.int64))
+        self.task, self.target_name = "regression", table.target_name
+        train_target = table.target[train]
+        self.target_mean, self.target_std = float(train_target.mean()), float(train_target.std())
+        if self.target_std == 0:
+            raise UserError(
+                f"The target '{table.target_name}' has the same value in every training row: "
+                "there is nothing to learn."
+            )
+        return torch.from_numpy(table.target.astype(np.float32))
+
+
+def check_finite(table: TableArrays) -> None:
+    """Raise a UserError that names the first sample with infinity, or without a target, in it."""
+    wrong = {name: np.isinf(values) for name, values in table.columns.items() if _numeric(values)}
+    wrong[table.target_name] = ~np.isfinite(table.target)
+    for name, samples in wrong.items():
+        if samples.any():
+            raise UserError(
+                f"'{name}' is not a finite number in sample {samples.argmax()}, counted from 0 "
+                f"({samples.sum()} of {len(samples)} samples): mend or remove these samples."
+            )
+
+
+def _numeric(values: Column) -> TypeGuard[Numbers]:
+    return isinstance(values, np.ndarray)

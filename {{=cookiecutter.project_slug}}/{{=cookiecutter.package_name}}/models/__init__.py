@@ -1,0 +1,6 @@
+"""LightningModules: what is optimised, measured and logged. The networks are in `nets/`."""
+
+from .classifier import Classifier
+from .regressor import Regressor
+
+__all__ = ["Classifier", "Regressor"]

@@ -1,0 +1,47 @@
+"""A small convolutional network for images from 8 x 8 upwards."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+def block(in_channels: int, out_channels: int) -> nn.Sequential:
+    """3 x 3 convolution, batch norm, ReLU, and half the height and width."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+        nn.MaxPool2d(2, ceil_mode=True),
+    )
+
+
+class CNN(nn.Module):
+    """Blocks that double the channels while they halve the picture, then a mean over the rest.
+
+    Shapes: (B, C, H, W) to (B, num_outputs). The mean makes it fit any picture size.
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        num_outputs: int,
+        width: int = 32,
+        depth: int = 2,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(input_shape) != 3:
+            raise ValueError(
+                f"it needs images of shape (C, H, W), the data are {tuple(input_shape)}"
+            )
+        channels = [input_shape[0]] + [width * 2**i for i in range(depth)]
+        self.features = nn.Sequential(
+            *[block(channels[i], channels[i + 1]) for i in range(depth)],
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], num_outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a batch of images to logits or standardised targets."""
+        return self.head(self.features(x))

@@ -1,0 +1,121 @@
+"""Reading checkpoints without running what is in them."""
+
+import difflib
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..models.base import SupervisedModule
+
+PACKAGE = __name__.partition(".")[0]
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of this project, tensors on the CPU.
+
+    `weights_only=True`: nothing in the file is ever executed.
+
+    Raises:
+        UserError: no such file, not readable, or not a checkpoint of a model of this project.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}{_hint(path)}.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{path} cannot be read as a checkpoint: it is cut off, damaged, or holds objects "
+            f"other than plain values and tensors ({_first_line(error)})."
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "model_class"} <= set(checkpoint):
+        raise UserError(f"{path} is not a checkpoint of this project: it names no model of it.")
+    return checkpoint
+
+
+def model_class(checkpoint: dict[str, Any]) -> "type[SupervisedModule]":
+    """The class of the model in a checkpoint; only classes of this package's models count.
+
+    Raises:
+        UserError: the project has no such model.
+    """
+    from ..models.base import SupervisedModule
+
+    module, _, name = str(checkpoint["model_class"]).partition(":")
+    try:
+        if not module.startswith("models."):
+            raise ImportError(module)
+        found = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
+        if not (isinstance(found, type) and issubclass(found, SupervisedModule)):
+            raise AttributeError(name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"The checkpoint was made by the model {checkpoint['model_class']!r}, "
+            "which this project does not have."
+        ) from error
+    return found
+
+
+def load_model(path: str | Path) -> "SupervisedModule":
+    """The model in a checkpoint, on the CPU and ready to predict.
+
+    Raises:
+        UserError: the file is not a checkpoint of a model of this project.
+    """
+    checkpoint = read_checkpoint(path)
+    found = model_class(checkpoint)
+    try:
+        model = found.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except (TypeError, RuntimeError, KeyError) as error:
+        raise UserError(
+            f"{path} does not fit the model {found.__name__} as it is now in this project "
+            f"({_first_line(error)})."
+        ) from error
+    return model.eval()
+
+
+def check_resumable(path: str | Path, model: "SupervisedModule", max_epochs: int) -> None:
+    """Refuse a checkpoint from which `model` cannot go on, before anything is built on it.
+
+    Raises:
+        UserError: unreadable, of another model, or already trained for `max_epochs`.
+    """
+    checkpoint = read_checkpoint(path)
+    if model_class(checkpoint) is not type(model):
+        raise UserError(
+            f"{path} holds a {model_class(checkpoint).__name__} and this run trains a "
+            f"{type(model).__name__}: give the options of the first run."
+        )
+    saved, built = checkpoint["state_dict"], model.state_dict()
+    for name in sorted(saved.keys() | built.keys()):
+        before = tuple(saved[name].shape) if name in saved else "missing"
+        after = tuple(built[name].shape) if name in built else "missing"
+        if before != after:
+            raise UserError(
+                f"{path} does not fit this model: {name} is {before} in the checkpoint and "
+                f"{after} here; give the model and data options of the first run."
+            )
+    done = int(checkpoint["epoch"]) + 1
+    if 0 <= max_epochs <= done:
+        raise UserError(
+            f"{path} has already finished {done} epochs: set trainer.max_epochs above {done}."
+        )
+
+
+def _hint(path: Path) -> str:
+    folder = next((parent for parent in path.parents if parent.is_dir()), None)
+    # Searching the whole disk for a mistyped path would take longer than typing it again.
+    if folder is None or folder in (Path(), Path("/")):
+        return ""
+    found = [str(other) for other in folder.glob("**/*.ckpt")]
+    close = difflib.get_close_matches(str(path), found, n=1, cutoff=0.0)
+    return f"; the nearest is {close[0]}" if close else ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,116 @@
+"""Mistakes in a config that would only show after a while, found before training."""
+
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+
+from ..errors import UserError, nearest
+from .directory import PROJECT_ROOT
+from .loading import plain
+
+NUMBERS = {int, float, bool}
+# NumPy takes no larger one.
+LARGEST_SEED = 2**32 - 1
+
+
+def check_top_level(cfg: DictConfig) -> None:
+    """Refuse top-level keys that nothing reads, such as a misspelt `optimzer:` in an experiment.
+
+    Known are the keys and the groups of `configs/train.yaml`; add your own there.
+
+    Raises:
+        UserError: an unknown key.
+    """
+    base = plain(OmegaConf.load(PROJECT_ROOT / "configs" / f"{cfg.task_name}.yaml"), resolve=False)
+    groups = [next(iter(entry)) for entry in base.pop("defaults") if not isinstance(entry, str)]
+    known = [*base, *groups]
+    for key in map(str, cfg):
+        if key not in known:
+            raise UserError(
+                f"The config has a key {key!r} that nothing reads; {nearest(key, known)}"
+            )
+
+
+def check_arguments(cfg: DictConfig) -> None:
+    """Refuse arguments that the thing they are given to does not take.
+
+    Raises:
+        UserError: an unknown argument, or a `_target_` that cannot be imported.
+    """
+    for name, node in _targets(cfg, ""):
+        target = node._target_
+        module, _, attribute = str(target).rpartition(".")
+        try:
+            called = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(f"{name}._target_={target} cannot be imported: {error}.") from error
+        parameters = inspect.signature(called).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            continue
+        for key in map(str, node):
+            if not key.startswith("_") and key not in parameters:
+                raise UserError(
+                    f"{target.rpartition('.')[2]} takes no argument {key!r} ({name}.{key}); "
+                    f"{nearest(key, parameters)}"
+                )
+        _check_numbers(called, name, node)
+
+
+def check_objective(
+    cfg: DictConfig, metric_names: Sequence[str], callbacks: Iterable[object]
+) -> None:
+    """Refuse to watch a metric that the model does not log.
+
+    Raises:
+        UserError: the objective, or what a callback or the schedule monitors, is never logged.
+    """
+    if cfg.objective.mode not in ("min", "max"):
+        raise UserError(f"objective.mode is min or max, not {cfg.objective.mode!r}.")
+    watched = [("objective.metric", cfg.objective.metric)]
+    watched += [(f"the monitor of {type(c).__name__}", _monitor(c)) for c in callbacks]
+    watched.append(("scheduler.monitor", cfg.scheduler.get("monitor")))
+    for owner, metric in watched:
+        if metric is not None and metric not in metric_names:
+            raise UserError(
+                f"{owner} is {metric!r}, which the model does not log; "
+                f"{nearest(str(metric), metric_names)}"
+            )
+
+
+def check_seed(seed: object) -> None:
+    """Refuse seeds that not all random number generators take.
+
+    Raises:
+        UserError: not a whole number from 0 to 2**32 - 1, or null.
+    """
+    if seed is not None and not (type(seed) is int and 0 <= seed <= LARGEST_SEED):
+        raise UserError(f"seed is a whole number from 0 to {LARGEST_SEED}, or null, not {seed!r}.")
+
+
+def _check_numbers(called: Any, name: str, node: DictConfig) -> None:
+    """Refuse text where a number belongs, and fractions where a whole number does."""
+    hints = get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    for key in map(str, node):
+        types = set(get_args(hints.get(key)) or [hints.get(key)]) - {NoneType}
+        value = node[key]
+        if types and types <= NUMBERS and isinstance(value, str):
+            raise UserError(f"{name}.{key} is a number, not {value!r}.")
+        if types == {int} and isinstance(value, float):
+            raise UserError(f"{name}.{key} is a whole number, not {value!r}.")
+
+
+def _monitor(callback: object) -> Any:
+    return getattr(callback, "monitor", None)
+
+
+def _targets(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
+    if not isinstance(node, DictConfig) or node._is_none():
+        return
+    if "_target_" in node:
+        yield name, node
+    for key in map(str, node):
+        yield from _targets(node._get_node(key), f"{name}.{key}".lstrip("."))

@@ -1,0 +1,84 @@
+"""The code, the packages and the machine of a run."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "optuna",
+    "numpy",
+    "scikit-learn",
+)
+# A diff longer than this holds generated files rather than an experiment.
+LONGEST_DIFF = 200_000
+
+
+def describe_environment(root: Path) -> dict[str, Any]:
+    """Everything outside the config that can change a result.
+
+    Args:
+        root: a folder of the project, to ask git about.
+    """
+    return {
+        "git": describe_git(root),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "hardware": describe_hardware(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def describe_git(root: Path) -> dict[str, Any]:
+    """Commit and uncommitted changes; empty outside a repository or without git."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    diff = _git(root, "diff", "HEAD") or ""
+    return {"commit": commit, "dirty": bool(diff), "diff": diff[:LONGEST_DIFF]}
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Processor, memory in GB and GPUs."""
+    import psutil
+    import torch
+
+    # The cores this process may use: fewer than the machine has on a shared cluster.
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cpus": cpus,
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": gpus,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,47 @@
+"""The run's log: everything in a file, the same on the console."""
+
+import logging
+import sys
+
+
+def console_handler() -> logging.Handler:
+    """A handler that leaves a live progress bar intact on a terminal, and is plain elsewhere."""
+    if sys.stdout.isatty():
+        from rich.logging import RichHandler
+
+        handler: logging.Handler = RichHandler(show_path=False, show_level=False)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", datefmt="%H:%M:%S"))
+    return handler
+
+
+# Said by every run, and of no use to the person who reads the log.
+NOISE = ("litlogger", "LeafSpec", "TPU available")
+
+
+def not_noise(record: logging.LogRecord) -> bool:
+    """False for the lines that every run repeats."""
+    message = record.getMessage()
+    return not any(word in message for word in NOISE)
+
+
+def capture_everything() -> None:
+    """Send Lightning's lines and all warnings through the run's log.
+
+    Lightning gives its logger a console handler of its own when it is imported before logging is
+    set up, and its lines then miss the log file.
+    """
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.captureWarnings(True)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(not_noise)
+
+
+def mute_other_processes() -> None:
+    """Keep all but the first process of a run from repeating its lines."""
+    logging.getLogger().setLevel(logging.ERROR)

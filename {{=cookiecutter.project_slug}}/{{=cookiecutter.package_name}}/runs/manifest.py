@@ -1,0 +1,77 @@
+"""`run.json`: what ran, on what, for how long, and how it ended."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "run.json"
+
+
+def now() -> str:
+    """The time in UTC, in ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read a run's manifest; empty where there is none or it cannot be read."""
+    try:
+        content = json.loads((directory / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+class Manifest:
+    """The manifest of the run in progress, written anew at every change.
+
+    Args:
+        directory: the run's folder.
+        content: what is known at the start.
+        enabled: False in all processes but the first.
+    """
+
+    def __init__(self, directory: Path, content: dict[str, Any], enabled: bool = True) -> None:
+        self.path = directory / MANIFEST
+        self.enabled = enabled
+        self.content = content | {"status": "running", "started": now(), "timings": {}}
+        self._write()
+
+    def update(self, **values: Any) -> None:
+        """Add or replace entries."""
+        self.content.update(values)
+        self._write()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the seconds of a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.content["timings"][name] = round(time.perf_counter() - start, 3)
+            self._write()
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Write down how the run ended: finished, interrupted or failed."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            self.update(status="interrupted", ended=now())
+            raise
+        except BaseException as error:
+            self.update(status="failed", ended=now(), error=f"{type(error).__name__}: {error}")
+            raise
+        self.update(status="finished", ended=now())
+
+    def _write(self) -> None:
+        if not self.enabled:
+            return
+        # A reader, or a crash in mid-write, must never meet half a file.
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.content, indent=2, default=str) + "\n", "utf-8")
+        partial.replace(self.path)

@@ -1,0 +1,194 @@
+"""The one place where data, model, callbacks, loggers and trainer meet."""
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from .callbacks import MetricHistory
+from .errors import UserError
+from .models.base import SupervisedModule
+from .runs.checkpoints import check_resumable
+from .runs.config_checks import check_arguments, check_objective, check_seed, check_top_level
+from .runs.directory import PROJECT_ROOT, claim_directory
+from .runs.environment import describe_environment
+from .runs.loading import CONFIG, plain
+from .runs.logs import capture_everything, mute_other_processes
+from .runs.manifest import Manifest
+from .runs.summary import print_metrics, print_places
+
+log = logging.getLogger(__name__)
+
+Metrics = dict[str, float]
+
+
+def train(cfg: DictConfig) -> Metrics:
+    """Fit the model of `cfg`, test its best checkpoint and write down what happened.
+
+    Args:
+        cfg: the config composed from `configs/train.yaml`.
+
+    Returns:
+        The metrics of the best epoch and, under `test/`, of the test.
+
+    Raises:
+        UserError: something in the config or the data cannot work; nothing was trained.
+    """
+    manifest = start_run(cfg)
+    with manifest.recorded():
+        with manifest.stage("setup"):
+            datamodule = build_datamodule(cfg)
+            model = build_model(cfg, datamodule)
+            trainer = build_trainer(cfg, model)
+            if cfg.ckpt_path is not None:
+                check_resumable(cfg.ckpt_path, model, trainer.max_epochs or -1)
+        with manifest.stage("fit"):
+            trainer.fit(model, datamodule, ckpt_path=cfg.ckpt_path)
+        metrics = collect_metrics(cfg, trainer)
+        checkpoints = checkpoint_paths(trainer)
+        if cfg.test:
+            with manifest.stage("test"):
+                metrics["test"] = test(trainer, model, datamodule, checkpoints)
+        manifest.update(metrics=metrics, checkpoints=checkpoints)
+    if trainer.is_global_zero:
+        print_metrics(cfg.name, metrics)
+        print_places(Path(cfg.paths.output_dir), manifest.content)
+    return metrics["best"] | metrics.get("test", {})
+
+
+def start_run(cfg: DictConfig) -> Manifest:
+    """Make the run's folder, its log and its manifest, and seed the random numbers."""
+    check_top_level(cfg)
+    check_arguments(cfg)
+    check_seed(cfg.seed)
+    is_first = rank_zero_only.rank == 0
+    directory = Path(cfg.paths.output_dir)
+    capture_everything()
+    content: dict[str, Any] = {"name": cfg.name, "seed": cfg.seed}
+    if is_first:
+        claim_directory(directory, cfg.ckpt_path)
+        OmegaConf.save(OmegaConf.create(plain(cfg)), directory / CONFIG)
+        content |= {"config": plain(cfg)} | describe_environment(PROJECT_ROOT)
+        log.info("run folder: %s", directory)
+    else:
+        mute_other_processes()
+    if cfg.seed is not None:
+        seed_everything(cfg.seed, workers=True, verbose=False)
+    return Manifest(directory, content, enabled=is_first)
+
+
+def build_datamodule(cfg: DictConfig) -> LightningDataModule:
+    """Build the data and set them up, so that their shapes are known."""
+    datamodule: LightningDataModule = instantiate(cfg.data, _convert_="all")
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    return datamodule
+
+
+def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> SupervisedModule:
+    """Build the model for the shapes that the data tell.
+
+    Raises:
+        UserError: a classifier for numbers or a regressor for classes.
+    """
+    model_class = get_class(cfg.model._target_)
+    task = getattr(model_class, "task", datamodule.task)
+    if task != datamodule.task:
+        raise UserError(
+            f"The data are a {datamodule.task} task and {model_class.__name__} does {task}: "
+            f"choose another model group, for example model="
+            f"{'mlp_regressor' if datamodule.task == 'regression' else 'mlp'}."
+        )
+    model: SupervisedModule = instantiate(
+        cfg.model,
+        optimizer=plain(cfg.optimizer),
+        scheduler=plain(cfg.scheduler),
+        **datamodule.describe(),
+        _convert_="all",
+    )
+    if cfg.compile:
+        # In place: wrapping the net would put `_orig_mod.` into the names in checkpoints.
+        model.net.compile()
+    return model
+
+
+def build_trainer(cfg: DictConfig, model: SupervisedModule) -> Trainer:
+    """Build callbacks, loggers and the trainer.
+
+    Raises:
+        UserError: a metric to watch that the model does not log.
+    """
+    callbacks: list[Callback] = build_all(cfg.callbacks)
+    check_objective(cfg, model.metric_names, callbacks)
+    loggers = build_loggers(cfg.logger)
+    try:
+        trainer: Trainer = instantiate(
+            cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all"
+        )
+    except InstantiationException as error:
+        raise UserError(f"The trainer cannot be built: {error.__cause__ or error}") from error
+    return trainer
+
+
+def build_loggers(group: DictConfig | None) -> list[Logger]:
+    """Build the loggers.
+
+    Raises:
+        UserError: the package of a logger is not installed.
+    """
+    for name in group or {}:
+        if name in ("wandb", "mlflow") and find_spec(str(name)) is None:
+            raise UserError(
+                f"logger={name} needs the package {name}: install it with "
+                f"`uv sync --extra {name}` or `pip install {name}`."
+            )
+    return build_all(group)
+
+
+def build_all(group: DictConfig | None) -> list[Any]:
+    """Build every entry of a group that is not switched off with null."""
+    return [
+        instantiate(entry, _convert_="all") for entry in (group or {}).values() if entry is not None
+    ]
+
+
+def collect_metrics(cfg: DictConfig, trainer: Trainer) -> dict[str, Metrics]:
+    """Metrics of the best and of the last epoch."""
+    history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), MetricHistory())
+    last = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {
+        "best": history.best(cfg.objective.metric, cfg.objective.mode) or last,
+        "final": history.rows[-1] if history.rows else last,
+    }
+
+
+def checkpoint_paths(trainer: Trainer) -> dict[str, str]:
+    """Files of the best and the last checkpoint, as far as they were written."""
+    callbacks = [c for c in trainer.callbacks if isinstance(c, ModelCheckpoint)]
+    paths = {
+        "best" if callback.monitor else "last": callback.best_model_path for callback in callbacks
+    }
+    return {name: path for name, path in paths.items() if path and Path(path).is_file()}
+
+
+def test(
+    trainer: Trainer,
+    model: SupervisedModule,
+    datamodule: LightningDataModule,
+    checkpoints: dict[str, str],
+) -> Metrics:
+    """Test the best checkpoint, or the present weights where there is none."""
+    if "best" in checkpoints:
+        state = torch.load(checkpoints["best"], map_location="cpu", weights_only=True)
+        model.load_state_dict(state["state_dict"])
+    trainer.test(model, datamodule, verbose=False)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
