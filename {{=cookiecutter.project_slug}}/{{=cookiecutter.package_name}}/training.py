@@ -50,7 +50,9 @@ def train(cfg: DictConfig) -> Metrics:
             model = build_model(cfg, datamodule)
             trainer = build_trainer(cfg, model)
             if cfg.ckpt_path is not None:
-                check_resumable(cfg.ckpt_path, model, trainer.max_epochs or -1)
+                # One batch (debug=fast) may be tried from any epoch.
+                max_epochs = -1 if trainer.fast_dev_run else trainer.max_epochs or -1
+                check_resumable(cfg.ckpt_path, model, max_epochs)
         with manifest.stage("fit"):
             trainer.fit(model, datamodule, ckpt_path=cfg.ckpt_path)
         metrics = collect_metrics(cfg, trainer)

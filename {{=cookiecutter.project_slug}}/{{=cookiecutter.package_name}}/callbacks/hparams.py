@@ -11,6 +11,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ..runs.loading import plain
 
+# A table of runs is for what they differ in; folders and switches would fill a hundred columns.
+NOT_COMPARED = ("paths", "callbacks", "logger")
+
 
 class HyperparameterLogger(Callback):
     """Logs the run's config once, and `hp/best_<metric>` after every validation.
@@ -42,6 +45,7 @@ class HyperparameterLogger(Callback):
         if not trainer.loggers:
             return
         config = plain(OmegaConf.load(self.config))
+        config = {name: part for name, part in config.items() if name not in NOT_COMPARED}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(config, {self.tag: self.best})

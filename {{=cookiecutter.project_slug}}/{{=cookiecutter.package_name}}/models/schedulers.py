@@ -69,10 +69,7 @@ def _cosine(
 
 def _one_cycle(optimizer: Optimizer, horizon: Horizon, warmup: float = 0.3) -> dict[str, Any]:
     max_lr = [group["lr"] for group in optimizer.param_groups]
-    # Lightning steps once more after the last batch, which OneCycleLR counts as one too many.
-    schedule = OneCycleLR(
-        optimizer, max_lr=max_lr, total_steps=int(horizon.total) + 1, pct_start=warmup
-    )
+    schedule = OneCycleLR(optimizer, max_lr, total_steps=int(horizon.total), pct_start=warmup)
     return {"scheduler": schedule, "interval": "step"}
 
 

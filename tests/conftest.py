@@ -1,0 +1,128 @@
+"""Bakes projects from a clean copy of the template and lets tests look at them and run them.
+
+Everything runs with the interpreter that runs pytest: one shared environment holds the tools of
+this repository and the dependencies of the generated project.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parent.parent
+Bake = Callable[..., "BakedProject"]
+
+# What a virtual environment, a test runner or a git hook around this process would pass on.
+OUTER = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT", "GIT_DIR")
+
+
+@dataclass(frozen=True)
+class BakedProject:
+    """A generated project on disk."""
+
+    root: Path
+
+    def read(self, file: str) -> str:
+        """Return the text of a file."""
+        return (self.root / file).read_text(encoding="utf-8")
+
+    def files(self) -> set[str]:
+        """Return the paths of all files, as git would write them."""
+        return {
+            path.relative_to(self.root).as_posix()
+            for path in self.root.rglob("*")
+            if path.is_file() and ".git" not in path.relative_to(self.root).parts
+        }
+
+    def empty_folders(self) -> set[str]:
+        """Return the folders that hold nothing."""
+        return {
+            path.relative_to(self.root).as_posix()
+            for path in self.root.rglob("*")
+            if path.is_dir() and ".git" not in path.parts and not any(path.iterdir())
+        }
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project; `python` is the shared environment's."""
+        return run(*command, cwd=self.root, check=check)
+
+
+def run(
+    *command: str, cwd: Path, check: bool = True, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with the shared environment first on the path and the outer one kept out."""
+    environment = {key: value for key, value in os.environ.items() if key not in OUTER}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment | {"PWD": str(cwd)} | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if check and done.returncode != 0:
+        pytest.fail(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        )
+    return done
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keep_home_clean(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give cookiecutter and cruft a folder of their own for clones and replays."""
+    folder = tmp_path_factory.mktemp("cookiecutter")
+    config = folder / "config.yaml"
+    config.write_text(f"cookiecutters_dir: {folder}/clones\nreplay_dir: {folder}/replays\n")
+    os.environ["COOKIECUTTER_CONFIG"] = str(config)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the template as a fresh clone of the working tree has it."""
+    copy = tmp_path_factory.mktemp("template") / "cookiecutter-lightning"
+    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for file in filter(None, run(*command, cwd=ROOT).stdout.split("\0")):
+        if (ROOT / file).is_file():  # git still lists a file that was just deleted
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, copy / file)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
+    """Bake a project with the given answers; the same answers give the same project again."""
+    baked: dict[tuple[tuple[str, str], ...], BakedProject] = {}
+
+    def bake_with(**answers: str) -> BakedProject:
+        key = tuple(sorted(answers.items()))
+        if key not in baked:
+            folder = tmp_path_factory.mktemp("baked")
+            answers = {"git": "no"} | answers
+            project = cookiecutter(
+                str(template), no_input=True, extra_context=answers, output_dir=str(folder)
+            )
+            baked[key] = BakedProject(Path(project))
+        return baked[key]
+
+    return bake_with
+
+
+@pytest.fixture(scope="session")
+def pre_gen() -> ModuleType:
+    """The hook that refuses answers, as a module."""
+    spec = importlib.util.spec_from_file_location("pre_gen", ROOT / "hooks" / "pre_gen_project.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
