@@ -16,7 +16,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="All runs as one table.")
     parser.add_argument("log_dir", nargs="?", type=Path, default=Path(__file__).parent / "logs")
-    parser.add_argument("--sort", metavar="COLUMN", default="started", help="started, best, test, ...")
+    parser.add_argument("--sort", metavar="COLUMN", default="started", help="best, test, ...")
     parser.add_argument("--csv", action="store_true", help="every metric, for a spreadsheet")
     arguments = parser.parse_args()
     rows = sort_rows(collect_rows(arguments.log_dir), arguments.sort)
