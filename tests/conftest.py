@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,11 +18,15 @@ from types import ModuleType
 import pytest
 from cookiecutter.main import cookiecutter
 
+from .training_runs import TrainedRun, script, train
+
 ROOT = Path(__file__).resolve().parent.parent
 Bake = Callable[..., "BakedProject"]
 
 # What a virtual environment, a test runner or a git hook around this process would pass on.
 OUTER = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT", "GIT_DIR")
+# Without compiled files every training would spend ten more seconds on its imports.
+SLOW = ("PYTHONDONTWRITEBYTECODE",)
 
 
 @dataclass(frozen=True)
@@ -50,16 +55,18 @@ class BakedProject:
             if path.is_dir() and ".git" not in path.parts and not any(path.iterdir())
         }
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; `python` is the shared environment's."""
-        return run(*command, cwd=self.root, check=check)
+        return run(*command, cwd=self.root, check=check, **variables)
 
 
 def run(
     *command: str, cwd: Path, check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with the shared environment first on the path and the outer one kept out."""
-    environment = {key: value for key, value in os.environ.items() if key not in OUTER}
+    environment = {key: value for key, value in os.environ.items() if key not in OUTER + SLOW}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         command,
@@ -115,6 +122,34 @@ def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
         return baked[key]
 
     return bake_with
+
+
+@pytest.fixture(scope="session")
+def demo(bake: Bake) -> BakedProject:
+    """The project that the tests train with; they leave runs and compiled files in it."""
+    return bake(project_name="Demo", author_email="ada@example.org", git="yes")
+
+
+@pytest.fixture(scope="session")
+def digits(demo: BakedProject) -> TrainedRun:
+    """The run that a new owner starts first: no options at all."""
+    done = script(demo, "train.py")
+    (folder,) = demo.root.glob("logs/train/runs/*_digits_*")
+    return TrainedRun(folder, done)
+
+
+@pytest.fixture(scope="session")
+def diabetes(demo: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    """The regression that every project brings along."""
+    return train(demo, tmp_path_factory.mktemp("diabetes") / "run", "experiment=diabetes")
+
+
+@pytest.fixture(scope="session")
+def side_by_side() -> Iterator[ThreadPoolExecutor]:
+    """Runs two commands at a time; each uses one core, and most of its time for imports."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture(scope="session")

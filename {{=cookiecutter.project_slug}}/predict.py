@@ -7,6 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from {{= cookiecutter.package_name }}.cli import one_sentence_errors, run
+from {{= cookiecutter.package_name }}.runs.config_checks import check_complete
 from {{= cookiecutter.package_name }}.runs.directory import register_resolvers
 
 register_resolvers()
@@ -16,6 +17,7 @@ register_resolvers()
 def main(cfg: DictConfig) -> None:
     """Predict and write the table."""
     with one_sentence_errors():
+        check_complete(cfg)
         # Imported here: torch and Lightning would delay --help and config errors by seconds.
         from {{= cookiecutter.package_name }}.prediction import predict
 

@@ -1,19 +1,19 @@
-"""A checkpoint's metrics and pictures."""
+"""A checkpoint's metrics, pictures and tables."""
 
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
-import torch
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, Trainer, seed_everything
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from .analysis import ANALYSES
-from .errors import UserError
-from .models.base import SupervisedModule
+from .analysis import Analysis, Outcome, analyses_of
+from .analysis.collect import collect
+from .errors import UserError, nearest
+from .models.base import BaseModule
 from .runs.checkpoints import load_model
 from .runs.config_checks import check_top_level
 from .runs.loading import config_of_checkpoint
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Measure a checkpoint on the test or the validation part, and draw what it gets wrong.
+    """Measure a checkpoint on the test or the validation part, and show what it gets wrong.
 
     Args:
         cfg: the config composed from `configs/evaluate.yaml`.
@@ -34,32 +34,62 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         The metrics, for example `test/acc`.
 
     Raises:
-        UserError: no readable checkpoint, or no data to measure it on.
+        UserError: no readable checkpoint, no data to measure it on, no such analysis or layer.
     """
     check_top_level(cfg)
     capture_everything()
     seed_everything(cfg.seed, verbose=False)
     directory = Path(cfg.paths.output_dir)
     model = load_model(cfg.ckpt_path)
+    analyses = choose_analyses(cfg.analyses, model)
     datamodule = find_data(cfg, model)
+    loader = part_of(datamodule, cfg.split)
     trainer = build_evaluator(cfg)
     run = trainer.validate if cfg.split == "val" else trainer.test
     run(model, datamodule, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    predictions, targets = predict_all(trainer, model, part_of(datamodule, cfg.split))
-    (directory / "figures").mkdir(parents=True, exist_ok=True)
-    for name, draw in ANALYSES[model.task].items():
-        figure = draw(predictions, targets, model)
-        figure.savefig(directory / "figures" / f"{name}.png", dpi=150)
     report: dict[str, Any] = {"name": cfg.name, "ckpt_path": str(cfg.ckpt_path)}
     report |= {"split": cfg.split, "metrics": {cfg.split: metrics}}
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     print_metrics(cfg.name, report["metrics"])
+    if analyses:
+        analyse(collect(trainer, model, loader, cfg.layer), analyses, directory)
     print_places(directory, report)
     return metrics
 
 
-def find_data(cfg: DictConfig, model: SupervisedModule) -> LightningDataModule:
+def choose_analyses(names: list[str] | None, model: BaseModule) -> dict[str, Analysis]:
+    """The analyses of these names, or all that mean something for the model.
+
+    Raises:
+        UserError: there is no such analysis for this model.
+    """
+    known = analyses_of(model)
+    for name in names or []:
+        if name not in known:
+            raise UserError(
+                f"There is no analysis {name!r} of a {type(model).__name__}; {nearest(name, known)}"
+            )
+    return known if names is None else {name: known[name] for name in names}
+
+
+def analyse(outcome: Outcome, analyses: dict[str, Analysis], directory: Path) -> None:
+    """Write pictures to `figures/` and tables to `tables/` of the directory."""
+    for folder in ("figures", "tables"):
+        (directory / folder).mkdir(exist_ok=True)
+    for name, make in analyses.items():
+        made = make(outcome)
+        if made is None:
+            log.info("%s: nothing to show", name)
+        elif isinstance(made, Figure):
+            made.savefig(directory / "figures" / f"{name}.png", dpi=150)
+        else:
+            made.save(directory / "tables" / f"{name}.csv")
+            made.show(name)
+
+
+def find_data(cfg: DictConfig, model: BaseModule) -> LightningDataModule:
     """The data named in the command, else those of the run that the checkpoint lies in.
 
     Raises:
@@ -107,13 +137,3 @@ def part_of(datamodule: LightningDataModule, split: str) -> DataLoader[Any]:
         raise UserError(f"There is no split {split!r}; split is val or test.")
     loader: DataLoader[Any] = loaders[split]()
     return loader
-
-
-def predict_all(
-    trainer: Trainer, model: SupervisedModule, loader: DataLoader[Any]
-) -> tuple[Tensor, Tensor]:
-    """Predictions and targets of every sample, in the loader's order."""
-    outputs = trainer.predict(model, loader) or []
-    predictions = torch.cat([torch.as_tensor(output) for output in outputs]).float()
-    targets = torch.cat([y for _, y in loader])
-    return predictions, targets

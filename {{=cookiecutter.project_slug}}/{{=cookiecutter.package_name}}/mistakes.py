@@ -1,5 +1,6 @@
 """What Hydra's, OmegaConf's and Lightning's errors mean to the person who gave the command."""
 
+import difflib
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,8 +36,10 @@ def explain(error: BaseException) -> str | None:
             return f"{error.full_key} has no value: add {error.full_key}=... to the command."
         case OmegaConfBaseException():
             return f"The config value {error.full_key} is wrong: {_first_line(error)}."
-        case InstantiationException() if error.__cause__ is not None:
-            return _not_built(error.__cause__)
+        case InstantiationException():
+            return _not_built(error)
+        case ValueError() if "Config group override" in str(error):
+            return "A group takes the name of one of its files; ~experiment leaves a group out."
         case PermissionError() | NotADirectoryError() if error.filename:
             return (
                 f"{error.filename} cannot be written or read ({error.strerror}): choose another "
@@ -50,6 +53,8 @@ def explain(error: BaseException) -> str | None:
 def _missing_choice(error: MissingConfigException) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     choices = [path.stem for path in (CONFIGS / group).glob("*.yaml")]
+    if not choices:
+        return f"There is no {group}={choice}, and no folder {group} in configs/."
     if not group:
         return f"There is no config {choice!r}; {nearest(choice, choices)}"
     return f"There is no {group}={choice}; {nearest(choice, choices)}"
@@ -58,7 +63,13 @@ def _missing_choice(error: MissingConfigException) -> str:
 def _wrong_key(error: ConfigCompositionException) -> str:
     message = _first_line(error)
     key = message.split("'")[1] if message.count("'") >= 2 else ""
-    return f"There is no option {key!r}; {nearest(key, _known_keys(key))}" if key else message
+    if not key:
+        return message
+    known = _known_keys(key)
+    if not difflib.get_close_matches(key, known):
+        # All of them would fill a screen.
+        known = {name.partition(".")[0] for name in known}
+    return f"There is no option {key!r}; {nearest(key, known)}"
 
 
 def _known_keys(wrong: str) -> set[str]:
@@ -79,15 +90,17 @@ def _known_keys(wrong: str) -> set[str]:
 def _keys(node: Any, prefix: str) -> Iterator[str]:
     if isinstance(node, Mapping):
         for key, value in node.items():
+            if key == "_target_":
+                continue
             yield f"{prefix}{key}"
             yield from _keys(value, f"{prefix}{key}.")
 
 
-def _not_built(cause: BaseException) -> str | None:
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return explain(cause)
+def _not_built(error: BaseException) -> str | None:
+    """What the first of the causes that is a mistake means."""
+    cause = error.__cause__
+    return None if cause is None else explain(cause) or _not_built(cause)
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".!")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .data.inputs import Inputs, read_inputs
 from .errors import UserError
-from .models.base import SupervisedModule
+from .models.supervised import SupervisedModule
 from .runs.checkpoints import load_model
 from .runs.config_checks import check_top_level
 from .runs.logs import capture_everything
@@ -34,6 +34,11 @@ def predict(cfg: DictConfig) -> None:
     check_top_level(cfg)
     capture_everything()
     model = load_model(cfg.ckpt_path)
+    if not isinstance(model, SupervisedModule):
+        raise UserError(
+            f"{cfg.ckpt_path} holds a {type(model).__name__}, which predicts no target: give the "
+            "checkpoint of a classifier or a regressor."
+        )
     inputs = read_inputs(model.hparams["preprocessing"], Path(cfg.input))
     outputs = run_model(model, inputs.x, cfg.batch_size)
     write_table(Path(cfg.output), inputs, model, outputs)

@@ -1,11 +1,11 @@
 """The one place where data, model, callbacks, loggers and trainer meet."""
 
 import logging
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -14,15 +14,23 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from .callbacks import MetricHistory
+from .callbacks import MetricHistory, WeightAverage
+from .comparison import compare_weights, load_weights, measured
 from .errors import UserError
-from .models.base import SupervisedModule
-from .runs.checkpoints import check_resumable
-from .runs.config_checks import check_arguments, check_objective, check_seed, check_top_level
+from .finders import find_values
+from .models.base import BaseModule
+from .runs.checkpoints import check_resumable, find_resumed, read_checkpoint
+from .runs.config_checks import (
+    check_arguments,
+    check_combinations,
+    check_objective,
+    check_seed,
+    check_top_level,
+)
 from .runs.directory import PROJECT_ROOT, claim_directory
 from .runs.environment import describe_environment
 from .runs.loading import CONFIG, plain
-from .runs.logs import capture_everything, mute_other_processes
+from .runs.logs import capture_everything, mute_other_processes, without_lightnings_lines
 from .runs.manifest import Manifest
 from .runs.summary import print_metrics, print_places
 
@@ -53,10 +61,17 @@ def train(cfg: DictConfig) -> Metrics:
                 # One batch (debug=fast) may be tried from any epoch.
                 max_epochs = -1 if trainer.fast_dev_run else trainer.max_epochs or -1
                 check_resumable(cfg.ckpt_path, model, max_epochs)
+        if cfg.finders:
+            with manifest.stage("find"):
+                use_finders(cfg, manifest, trainer, model, datamodule)
         with manifest.stage("fit"):
             trainer.fit(model, datamodule, ckpt_path=cfg.ckpt_path)
         metrics = collect_metrics(cfg, trainer)
         checkpoints = checkpoint_paths(trainer)
+        if "averaged" in checkpoints:
+            with manifest.stage("compare"), without_lightnings_lines():
+                quiet = build_quiet_trainer(cfg)
+                metrics |= compare_weights(quiet, model, datamodule, checkpoints, cfg.test)
         if cfg.test:
             with manifest.stage("test"):
                 metrics["test"] = test(trainer, model, datamodule, checkpoints)
@@ -70,15 +85,15 @@ def train(cfg: DictConfig) -> Metrics:
 def start_run(cfg: DictConfig) -> Manifest:
     """Make the run's folder, its log and its manifest, and seed the random numbers."""
     check_top_level(cfg)
-    check_arguments(cfg)
     check_seed(cfg.seed)
+    check_arguments(cfg)
     is_first = rank_zero_only.rank == 0
     directory = Path(cfg.paths.output_dir)
     capture_everything()
     content: dict[str, Any] = {"name": cfg.name, "seed": cfg.seed}
     if is_first:
         claim_directory(directory, cfg.ckpt_path)
-        OmegaConf.save(OmegaConf.create(plain(cfg)), directory / CONFIG)
+        write_config(cfg, directory)
         content |= {"config": plain(cfg)} | describe_environment(PROJECT_ROOT)
         log.info("run folder: %s", directory)
     else:
@@ -86,6 +101,41 @@ def start_run(cfg: DictConfig) -> Manifest:
     if cfg.seed is not None:
         seed_everything(cfg.seed, workers=True, verbose=False)
     return Manifest(directory, content, enabled=is_first)
+
+
+def write_config(cfg: DictConfig, directory: Path, note: str = "") -> None:
+    """Write the run's config, with all references resolved."""
+    text = OmegaConf.to_yaml(OmegaConf.create(plain(cfg)))
+    (directory / CONFIG).write_text(note + text, "utf-8")
+
+
+def use_finders(
+    cfg: DictConfig,
+    manifest: Manifest,
+    trainer: Trainer,
+    model: BaseModule,
+    datamodule: LightningDataModule,
+) -> None:
+    """Find what the config leaves to be found, use it, and write it into the run's config."""
+    directory = Path(cfg.paths.output_dir)
+    resumed = find_resumed(cfg.ckpt_path, directory)
+    with without_lightnings_lines():
+        found = find_values(
+            build_all(cfg.finders),
+            trainer,
+            model,
+            datamodule,
+            trial=partial(build_quiet_trainer, cfg),
+            checkpoint=None if resumed is None else read_checkpoint(resumed),
+        )
+    if not found:
+        return
+    config = cfg.copy()
+    for option, value in found.items():
+        OmegaConf.update(config, option, value, force_add=True)
+    manifest.update(found=found, config=plain(config))
+    if trainer.is_global_zero:
+        write_config(config, directory, f"# Found before training: {', '.join(found)}\n")
 
 
 def build_datamodule(cfg: DictConfig) -> LightningDataModule:
@@ -96,7 +146,7 @@ def build_datamodule(cfg: DictConfig) -> LightningDataModule:
     return datamodule
 
 
-def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> SupervisedModule:
+def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> BaseModule:
     """Build the model for the shapes that the data tell.
 
     Raises:
@@ -110,7 +160,7 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> SupervisedM
             f"choose another model group, for example model="
             f"{'mlp_regressor' if datamodule.task == 'regression' else 'mlp'}."
         )
-    model: SupervisedModule = instantiate(
+    model: BaseModule = instantiate(
         cfg.model,
         optimizer=plain(cfg.optimizer),
         scheduler=plain(cfg.scheduler),
@@ -123,7 +173,7 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> SupervisedM
     return model
 
 
-def build_trainer(cfg: DictConfig, model: SupervisedModule) -> Trainer:
+def build_trainer(cfg: DictConfig, model: BaseModule) -> Trainer:
     """Build callbacks, loggers and the trainer.
 
     Raises:
@@ -137,7 +187,28 @@ def build_trainer(cfg: DictConfig, model: SupervisedModule) -> Trainer:
             cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all"
         )
     except InstantiationException as error:
-        raise UserError(f"The trainer cannot be built: {error.__cause__ or error}") from error
+        reason = str(error.__cause__ or error).rstrip(".!")
+        # Lightning says that there is no such device, not what to do about it.
+        no_device = "backend found" in reason or "is not available" in reason
+        hint = "; trainer=auto takes what this machine has" if no_device else ""
+        raise UserError(f"The trainer cannot be built: {reason}{hint}.") from error
+    check_combinations(cfg, trainer)
+    return trainer
+
+
+def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:
+    """Build a trainer as the run's that writes nothing, for trials and comparisons."""
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "profiler": None,
+        "max_time": None,
+        "num_sanity_val_steps": 0,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        # In the run's own folder Lightning would find, and load, what a requeued job goes on from.
+        "default_root_dir": f"{cfg.paths.output_dir}/trial",
+    }
+    trainer: Trainer = instantiate(cfg.trainer, **quiet | options, _convert_="all")
     return trainer
 
 
@@ -174,23 +245,25 @@ def collect_metrics(cfg: DictConfig, trainer: Trainer) -> dict[str, Metrics]:
 
 
 def checkpoint_paths(trainer: Trainer) -> dict[str, str]:
-    """Files of the best and the last checkpoint, as far as they were written."""
+    """Files of the best, last and averaged weights, as far as they were written."""
     callbacks = [c for c in trainer.callbacks if isinstance(c, ModelCheckpoint)]
     paths = {
         "best" if callback.monitor else "last": callback.best_model_path for callback in callbacks
     }
+    for callback in trainer.callbacks:
+        if isinstance(callback, WeightAverage) and callback.is_saved:
+            paths["averaged"] = str(callback.path)
     return {name: path for name, path in paths.items() if path and Path(path).is_file()}
 
 
 def test(
     trainer: Trainer,
-    model: SupervisedModule,
+    model: BaseModule,
     datamodule: LightningDataModule,
     checkpoints: dict[str, str],
 ) -> Metrics:
     """Test the best checkpoint, or the present weights where there is none."""
     if "best" in checkpoints:
-        state = torch.load(checkpoints["best"], map_location="cpu", weights_only=True)
-        model.load_state_dict(state["state_dict"])
+        load_weights(model, checkpoints["best"])
     trainer.test(model, datamodule, verbose=False)
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return measured(trainer)

@@ -1,16 +1,54 @@
-"""Pictures of what a model gets right and wrong, made from its predictions."""
+"""Pictures and tables of what a model gets right and wrong; `evaluate.py` makes them all.
+
+An analysis is a function that takes an `Outcome` and returns a picture, a table, or None where
+there is nothing to show. To add your own: write it in this folder and give it a line below.
+"""
 
 from collections.abc import Callable
 
 from matplotlib.figure import Figure
-from torch import Tensor
+from pytorch_lightning import LightningModule
 
-from ..models.base import SupervisedModule
+from ..models.base import BaseModule
+from ..models.supervised import SupervisedModule
+from .calibration import draw_calibration
+from .classes import tabulate_classes
 from .confusion import draw_confusion
+from .losses import tabulate_losses
+from .mistakes import draw_mistakes
+from .outcome import Outcome
+from .pca import draw_pca
 from .residuals import draw_residuals
+from .table import Table
 
-# (predictions, targets, model) to a figure; `evaluate.py` draws all of the model's task.
-ANALYSES: dict[str, dict[str, Callable[[Tensor, Tensor, SupervisedModule], Figure]]] = {
-    "classification": {"confusion": draw_confusion},
-    "regression": {"residuals": draw_residuals},
+Analysis = Callable[[Outcome], Figure | Table | None]
+
+ANALYSES: dict[str, dict[str, Analysis]] = {
+    "classification": {
+        "classes": tabulate_classes,
+        "losses": tabulate_losses,
+        "confusion": draw_confusion,
+        "calibration": draw_calibration,
+        "mistakes": draw_mistakes,
+        "pca": draw_pca,
+    },
+    "regression": {
+        "losses": tabulate_losses,
+        "residuals": draw_residuals,
+        "pca": draw_pca,
+    },
 }
+# For models that predict no target, such as SimCLR.
+FEATURE_ANALYSES: dict[str, Analysis] = {"pca": draw_pca}
+
+
+def analyses_of(model: BaseModule) -> dict[str, Analysis]:
+    """The analyses that mean something for a model, by name."""
+    if isinstance(model, SupervisedModule):
+        return ANALYSES[model.task]
+    # A GAN, for example, has nothing to say about a sample.
+    has_features = type(model).predict_step is not LightningModule.predict_step
+    return FEATURE_ANALYSES if has_features else {}
+
+
+__all__ = ["ANALYSES", "FEATURE_ANALYSES", "Analysis", "Outcome", "Table", "analyses_of"]

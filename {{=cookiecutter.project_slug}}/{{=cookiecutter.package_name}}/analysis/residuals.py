@@ -1,34 +1,91 @@
-"""Predicted against true values, and the distribution of the errors."""
+"""What a regression gets wrong: residuals over predictions, their distribution, a Q-Q plot."""
 
+import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.distributions import Normal
 
-from ..models.base import SupervisedModule
+from .outcome import Outcome
 
 
-def draw_residuals(predictions: Tensor, targets: Tensor, model: SupervisedModule) -> Figure:
-    """Draw predictions over true values, and a histogram of their differences.
-
-    Args:
-        predictions: (N,) in the target's unit.
-        targets: (N,) in the target's unit.
-        model: a regressor, for the name of the target.
-    """
-    name = str(model.hparams["target_name"])
+def draw_residuals(outcome: Outcome) -> Figure:
+    """Draw four views of the residuals, which are predicted minus true values."""
+    name, predictions, targets = outcome.target_name, outcome.predictions, outcome.targets
     residuals = predictions - targets
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.scatter(targets, predictions, s=14, alpha=0.6)
-    low = float(min(targets.min(), predictions.min()))
-    high = float(max(targets.max(), predictions.max()))
-    left.plot([low, high], [low, high], color="black", linewidth=1, label="perfect")
-    left.set(xlabel=f"true {name}", ylabel=f"predicted {name}", title=f"{len(targets)} samples")
-    left.legend()
-    right.hist(residuals.numpy(), bins=30)
-    right.axvline(0, color="black", linewidth=1)
-    right.set(
-        xlabel=f"predicted minus true {name}",
-        ylabel="samples",
-        title=f"mean {residuals.mean():.3g}, standard deviation {residuals.std():.3g}",
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    (fit, over_prediction), (distribution, quantiles) = figure.subplots(2, 2)
+    figure.suptitle(
+        f"{name}: {len(targets)} samples, residuals (predicted - true) with mean "
+        f"{residuals.mean():.3g} and standard deviation {residuals.std(correction=0):.3g}"
     )
+    _draw_fit(fit, predictions, targets, name)
+    _draw_over_prediction(over_prediction, predictions, residuals, name)
+    _draw_distribution(distribution, residuals, name)
+    _draw_quantiles(quantiles, residuals)
+    for axes in (fit, over_prediction, distribution, quantiles):
+        axes.grid(alpha=0.3)
     return figure
+
+
+def normal_quantiles(residuals: Tensor) -> tuple[Tensor, Tensor]:
+    """The residuals in order, standardised, and where a normal distribution would have them.
+
+    Returns:
+        Expected and observed quantiles, (N,) each, in standard deviations.
+    """
+    count = len(residuals)
+    shares = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    expected = Normal(0.0, 1.0).icdf(shares)
+    observed = (residuals.double() - residuals.double().mean()) / _deviation(residuals)
+    return expected, observed.sort().values
+
+
+def _deviation(residuals: Tensor) -> float:
+    # A model can be off by the same amount everywhere, and a part can hold one sample.
+    return float(residuals.double().std(correction=0)) or 1.0
+
+
+def _draw_fit(axes: Axes, predictions: Tensor, targets: Tensor, name: str) -> None:
+    axes.scatter(targets, predictions, s=14, alpha=0.6)
+    ends = [float(end) for end in torch.cat([predictions, targets]).aminmax()]
+    axes.plot(ends, ends, color="black", linewidth=1, label="perfect")
+    axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", title="Predicted and true")
+    axes.legend()
+
+
+def _draw_over_prediction(axes: Axes, predictions: Tensor, residuals: Tensor, name: str) -> None:
+    axes.scatter(predictions, residuals, s=14, alpha=0.6)
+    axes.axhline(0, color="black", linewidth=1)
+    axes.set(
+        xlabel=f"predicted {name}",
+        ylabel=f"residual of {name}",
+        title="Residuals: a slope or a funnel is something to learn yet",
+    )
+
+
+def _draw_distribution(axes: Axes, residuals: Tensor, name: str) -> None:
+    bins = min(50, max(10, round(len(residuals) ** 0.5)))
+    axes.hist(residuals.numpy(), bins=bins, density=True, label="residuals")
+    mean, deviation = float(residuals.mean()), _deviation(residuals)
+    places = torch.linspace(mean - 4 * deviation, mean + 4 * deviation, 200)
+    density = Normal(mean, deviation).log_prob(places).exp()
+    axes.plot(places, density, color="black", linewidth=1, label="normal distribution")
+    axes.set(
+        xlabel=f"residual of {name}",
+        ylabel=f"share of the samples per unit of {name}",
+        title="Distribution",
+    )
+    axes.legend()
+
+
+def _draw_quantiles(axes: Axes, residuals: Tensor) -> None:
+    expected, observed = normal_quantiles(residuals)
+    axes.scatter(expected, observed, s=14, alpha=0.6)
+    axes.axline((0, 0), slope=1, color="black", linewidth=1, label="normal distribution")
+    axes.set(
+        xlabel="quantile of a normal distribution (standard deviations)",
+        ylabel="quantile of the residuals (standard deviations)",
+        title="Q-Q plot: ends off the line are heavy or light tails",
+    )
+    axes.legend()

@@ -7,15 +7,28 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from .ema import validated_weights
+
 
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's ModelCheckpoint, which takes the best along when a run goes on elsewhere.
 
     Lightning forgets the best score when the folder is another one, so that the first epoch after
-    the resume would count as the best, however bad it is.
+    the resume would count as the best, however bad it is. It saves the weights that were validated,
+    which with EMA are not the ones in training.
     """
 
     _resumed_from: Path | None = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the weights if their epoch is the best."""
+        with validated_weights(trainer, pl_module):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the weights here instead, with save_on_train_epoch_end=false."""
+        with validated_weights(trainer, pl_module):
+            super().on_validation_end(trainer, pl_module)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

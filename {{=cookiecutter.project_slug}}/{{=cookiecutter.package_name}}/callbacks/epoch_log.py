@@ -7,6 +7,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from .epoch_end import EpochEndCallback
+from .timing import EpochTimer
 
 log = logging.getLogger(__name__)
 
@@ -28,4 +29,5 @@ class EpochLog(EpochEndCallback):
         metrics = self.epoch_metrics(trainer)
         text = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
         last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
-        log.info("epoch %d%s  %.1f s  %s", trainer.current_epoch + 1, last, seconds, text)
+        pace = next((f"{c.pace}  " for c in trainer.callbacks if isinstance(c, EpochTimer)), "")
+        log.info("epoch %d%s  %.1f s  %s%s", trainer.current_epoch + 1, last, seconds, pace, text)

@@ -1,50 +1,117 @@
 """Stop at the first loss that is not a number."""
 
+import inspect
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
+from .nested import tensors
+
+NONE = -1  # no batch
 
 
 class NaNGuard(Callback):
-    """Ends the run at a loss that is NaN or infinite, naming step, batch and learning rate.
+    """Ends the run at a loss that is NaN or infinite, naming step, learning rate and module.
+
+    It looks before the backward pass, while the weights are still those that gave the loss: a
+    second look at the same batch then finds the first module with a bad output.
 
     On a GPU the loss stays on the device and is looked at every `trainer.log_every_n_steps`
-    steps, because looking waits for the device; the step named is still the first bad one.
+    steps, because looking waits for the device; the step named is still the first bad one, but
+    the module only if the two coincide: the weights of later steps are NaN everywhere.
     """
 
     def __init__(self) -> None:
+        self._batch: Any = None
+        self._batch_idx = 0
         self._first_bad: Tensor | None = None
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note a bad loss, and end the run when one was noted.
+        """Keep the batch for a second look."""
+        self._batch, self._batch_idx = batch, batch_idx
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        """End the run at a bad loss; on a GPU note it, and end the run when it is time to look.
 
         Raises:
             UserError: the loss is NaN or infinite.
         """
-        loss: Tensor = outputs["loss"].detach()
-        if self._first_bad is None:
-            self._first_bad = torch.full((), -1, device=loss.device)
-        is_first = ~torch.isfinite(loss) & (self._first_bad < 0)
-        self._first_bad = torch.where(is_first, batch_idx, self._first_bad)
-        due = trainer.is_last_batch or (batch_idx + 1) % trainer.log_every_n_steps == 0
-        if loss.device.type == "cpu" or due:
-            self._raise_if_bad(trainer)
-
-    def _raise_if_bad(self, trainer: Trainer) -> None:
-        bad = int(self._first_bad) if self._first_bad is not None else -1
-        if bad < 0:
+        is_bad = ~torch.isfinite(loss.detach()).all()
+        # With debug=nan the backward pass is about to tell more of this batch.
+        is_traced = torch.is_anomaly_enabled()
+        if is_bad.device.type == "cpu" and not is_traced:
+            if is_bad:
+                raise self._error(trainer, pl_module, self._batch_idx)
             return
-        self._first_bad = None
+        if self._first_bad is None:
+            self._first_bad = torch.full((), NONE, device=is_bad.device)
+        is_first = is_bad & (self._first_bad == NONE)
+        self._first_bad = torch.where(is_first, self._batch_idx, self._first_bad)
+        if trainer.is_last_batch or (self._batch_idx + 1) % trainer.log_every_n_steps == 0:
+            first_bad = int(self._first_bad)
+            if first_bad != NONE and not (is_traced and first_bad == self._batch_idx):
+                raise self._error(trainer, pl_module, first_bad)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Let go of the batch."""
+        self._batch = None
+
+    def _error(self, trainer: Trainer, pl_module: LightningModule, bad: int) -> UserError:
         lr = trainer.optimizers[0].param_groups[0]["lr"]
-        step = trainer.current_epoch * int(trainer.num_training_batches) + bad
-        raise UserError(
+        step = trainer.fit_loop.total_batch_idx - self._batch_idx + bad
+        place = self._place(trainer, pl_module) if bad == self._batch_idx else ""
+        return UserError(
             f"The training loss became NaN or infinite at batch {bad} of epoch "
-            f"{trainer.current_epoch} (batch {step} of the run, learning rate {lr:.3g}): lower "
-            "optimizer.lr, set trainer.gradient_clip_val=1, or find the operation with debug=nan."
+            f"{trainer.current_epoch} (batch {step} of the run, learning rate {lr:.3g}){place}: "
+            "lower optimizer.lr, set trainer.gradient_clip_val=1, or find the operation with "
+            "debug=nan."
         )
+
+    def _place(self, trainer: Trainer, pl_module: LightningModule) -> str:
+        """Where the present batch first meets a number that is not finite."""
+        if has_bad(self._batch):
+            return ", and the batch itself holds such values"
+        for name, parameter in pl_module.named_parameters():
+            if has_bad(parameter):
+                return f", after the step before had made such values of the parameter {name}"
+        # A step that optimizes by itself must not be run within itself.
+        if not pl_module.automatic_optimization:
+            return ""
+        with torch.no_grad(), trainer.precision_plugin.train_step_context():
+            module = first_bad_module(pl_module, self._batch, self._batch_idx)
+        return f", first in the output of {module}" if module else ", in the loss function"
+
+
+def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> str:
+    """Run a training step and name the first module whose output is not finite, if any."""
+    found: list[str] = []
+
+    def watch(name: str, module: nn.Module) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if not found and has_bad(output):
+                found.append(f"{name} ({type(module).__name__})")
+
+        return module.register_forward_hook(hook)
+
+    handles = [watch(name, module) for name, module in pl_module.named_modules() if name]
+    # Compiled code does not call hooks.
+    with torch.compiler.set_stance("force_eager"):
+        takes = len(inspect.signature(pl_module.training_step).parameters)
+        pl_module.training_step(*(batch, batch_idx)[:takes])
+    for handle in handles:
+        handle.remove()
+    return found[0] if found else ""
+
+
+def has_bad(values: Any) -> bool:
+    """Whether a tensor, or one in a batch of any form, holds NaN or an infinite value."""
+    return any(not torch.isfinite(tensor).all() for tensor in tensors(values))

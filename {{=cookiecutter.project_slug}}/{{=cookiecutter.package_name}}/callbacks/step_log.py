@@ -25,7 +25,8 @@ class StepLog(Callback):
             return
         self._last_step = step
         metrics = {
-            "train/loss_step": outputs["loss"].item(),
+            # Lightning hands on the loss divided by the number of batches of a step.
+            "train/loss_step": outputs["loss"].item() * trainer.accumulate_grad_batches,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
         for logger in trainer.loggers:

@@ -2,5 +2,6 @@
 
 from .classifier import Classifier
 from .regressor import Regressor
+from .simclr import SimCLR
 
-__all__ = ["Classifier", "Regressor"]
+__all__ = ["Classifier", "Regressor", "SimCLR"]

@@ -1,4 +1,4 @@
-"""What the supervised models share: steps, metrics, optimizer and schedule."""
+"""What all models share: means over an epoch, optimizer, schedule, and a resume that repeats."""
 
 import math
 from typing import Any
@@ -7,81 +7,56 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import MeanMetric
 
 from ..errors import UserError
 from .optimizers import build_optimizer
 from .schedulers import WITH_HORIZON, Horizon, build_scheduler
 
-Batch = tuple[Tensor, Tensor]
-STAGES = ("train", "val", "test")
 
+class BaseModule(LightningModule):
+    """A model that `train.py` can train, save, resume and test, whatever it learns from.
 
-class SupervisedModule(LightningModule):
-    """Training, validation and test of a network on (x, y) batches.
+    A subclass saves its hyperparameters (`optimizer` and `scheduler` among them), builds its
+    network as `self.net`, names with `add_means` what it logs, and has the usual steps.
 
-    A subclass sets `task`, saves its hyperparameters (`optimizer` and `scheduler` among them),
-    builds `self.net`, calls `add_metrics`, and says how outputs become a loss and a prediction.
-
-    Metrics are updated at every step and computed and logged once per epoch: logging at every
-    step costs about half of a fit of a small network.
+    Values are added up at every step and logged once per epoch: logging at every step costs about
+    half of a fit of a small network.
     """
 
-    task: str
     net: nn.Module
 
-    def add_metrics(self, metrics: dict[str, Metric]) -> None:
-        """Measure `metrics` and the mean loss in all three stages, as `<stage>/<name>`."""
-        collection = MetricCollection(dict(metrics))
-        self.metrics = nn.ModuleDict(
-            {f"{s}_metrics": collection.clone(prefix=f"{s}/") for s in STAGES}
-        )
-        self.losses = nn.ModuleDict({f"{stage}_loss": MeanMetric() for stage in STAGES})
+    def add_means(self, *names: str) -> None:
+        """Log the mean over an epoch of each of these, for example `val/loss`."""
+        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+
+    def measure(self, name: str, value: Tensor, count: int) -> None:
+        """Add a batch to the mean over the epoch.
+
+        Args:
+            name: one of those given to `add_means`.
+            value: a scalar, the mean over the batch.
+            count: number of samples in the batch.
+        """
+        self.means[name].update(value.detach(), weight=count)  # type: ignore[operator]
 
     @property
     def metric_names(self) -> list[str]:
         """Every name this model logs once per epoch, for example `val/loss`."""
-        names = [f"{stage}/loss" for stage in STAGES]
-        for collection in self.metrics.values():
-            names += list(collection.keys())  # type: ignore[operator]
-        return names
+        return list(self.means)
 
-    def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean loss of a batch, a scalar."""
-        raise NotImplementedError
+    def epoch_values(self, stage: str) -> dict[str, Tensor]:
+        """The means of a stage's epoch; they start anew."""
+        means = {name: mean for name, mean in self.means.items() if name.startswith(f"{stage}/")}
+        values = {name: mean.compute() for name, mean in means.items()}  # type: ignore[operator]
+        for mean in means.values():
+            mean.reset()  # type: ignore[operator]
+        return values
 
-    def predict(self, outputs: Tensor) -> Tensor:
-        """What the network's outputs say, in the form that the metrics and `predict.py` take."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Predictions for a batch of inputs of shape (B, *input_shape)."""
-        return self.predict(self.net(x))
-
-    def shared_step(self, batch: Batch, stage: str) -> Tensor:
-        """Loss of a batch; the stage's metrics are brought up to date on the way."""
-        x, y = batch
-        outputs = self.net(x)
-        loss = self.loss(outputs, y)
-        self.losses[f"{stage}_loss"].update(loss.detach(), weight=len(y))  # type: ignore[operator]
-        self.metrics[f"{stage}_metrics"].update(self.predict(outputs.detach()), y)  # type: ignore[operator]
-        return loss
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimisation step."""
-        return self.shared_step(batch, "train")
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the validation part."""
-        self.shared_step(batch, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the test part."""
-        self.shared_step(batch, "test")
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Predictions for one batch."""
-        return self(batch[0])
+    def log_epoch(self, stage: str) -> None:
+        """Log the values of a stage's epoch."""
+        # compute() has already gathered all processes; sync_dist only tells Lightning so.
+        self.log_dict(self.epoch_values(stage), sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch."""
@@ -95,15 +70,6 @@ class SupervisedModule(LightningModule):
         """Log the means over the test part."""
         self.log_epoch("test")
 
-    def log_epoch(self, stage: str) -> None:
-        """Compute, log and reset the metrics of a stage."""
-        loss, metrics = self.losses[f"{stage}_loss"], self.metrics[f"{stage}_metrics"]
-        values = {f"{stage}/loss": loss.compute(), **metrics.compute()}  # type: ignore[operator]
-        # compute() has already gathered all processes; sync_dist only tells Lightning so.
-        self.log_dict(values, sync_dist=True)
-        loss.reset()  # type: ignore[operator]
-        metrics.reset()  # type: ignore[operator]
-
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimizer and schedule from their configs.
 
@@ -112,7 +78,7 @@ class SupervisedModule(LightningModule):
         """
         horizon = self._horizon()
         self._check_horizon(horizon)
-        optimizer = build_optimizer(self.hparams["optimizer"], self.net.parameters())
+        optimizer = build_optimizer(self.hparams["optimizer"], self.parameters())
         schedule = build_scheduler(self.hparams["scheduler"], optimizer, horizon)
         if schedule is None:
             return optimizer
@@ -160,7 +126,11 @@ class SupervisedModule(LightningModule):
 
         Lightning saves before that step, and after a resume no longer has the metric for it.
         """
-        schedule = self.lr_schedulers()
-        if isinstance(schedule, ReduceLROnPlateau) and self._missed_plateau_step is not None:
-            schedule.step(self._missed_plateau_step)
+        missed = self._missed_plateau_step
+        for schedule in self.trainer.lr_scheduler_configs:
+            plateau = schedule.scheduler
+            # A callback such as SWA may have stopped the schedule.
+            is_on = schedule.frequency == 1
+            if isinstance(plateau, ReduceLROnPlateau) and is_on and missed is not None:
+                plateau.step(missed)
         self._missed_plateau_step = None

@@ -26,6 +26,8 @@ def build_optimizer(
     names = [n for n, c in vars(torch.optim).items() if _is_optimizer(c)]
     if name not in names:
         raise UserError(f"torch.optim has no optimizer {name!r}; {nearest(name, names)}")
+    if isinstance(options.get("lr"), str):
+        raise UserError(f"optimizer.lr is a number, not {options['lr']!r}.")
     try:
         optimizer: torch.optim.Optimizer = getattr(torch.optim, name)(parameters, **options)
     except (TypeError, ValueError) as error:

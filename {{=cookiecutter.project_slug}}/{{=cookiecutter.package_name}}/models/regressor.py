@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, R2Score
 
-from .base import SupervisedModule
 from .nets import build_net
+from .supervised import SupervisedModule
 
 
 class Regressor(SupervisedModule):

@@ -56,6 +56,8 @@ def build_scheduler(
 def _cosine(
     optimizer: Optimizer, horizon: Horizon, warmup: float = 0.1, final: float = 0.0
 ) -> dict[str, Any]:
+    if not 0 <= warmup <= 1:
+        raise ValueError(f"warmup is a share from 0 to 1, not {warmup}")
     warmup_steps = round(warmup * horizon.total)
 
     def factor(step: int) -> float:

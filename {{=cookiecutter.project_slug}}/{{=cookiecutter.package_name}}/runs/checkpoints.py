@@ -2,13 +2,14 @@
 
 import difflib
 import importlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from ..models.base import SupervisedModule
+    from ..models.base import BaseModule
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -31,27 +32,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except Exception as error:
         raise UserError(
             f"{path} cannot be read as a checkpoint: it is cut off, damaged, or holds objects "
-            f"other than plain values and tensors ({_first_line(error)})."
+            "other than plain values and tensors, which could run any code."
         ) from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "model_class"} <= set(checkpoint):
         raise UserError(f"{path} is not a checkpoint of this project: it names no model of it.")
     return checkpoint
 
 
-def model_class(checkpoint: dict[str, Any]) -> "type[SupervisedModule]":
+def model_class(checkpoint: dict[str, Any]) -> "type[BaseModule]":
     """The class of the model in a checkpoint; only classes of this package's models count.
 
     Raises:
         UserError: the project has no such model.
     """
-    from ..models.base import SupervisedModule
+    from ..models.base import BaseModule
 
     module, _, name = str(checkpoint["model_class"]).partition(":")
     try:
         if not module.startswith("models."):
             raise ImportError(module)
         found = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
-        if not (isinstance(found, type) and issubclass(found, SupervisedModule)):
+        if not (isinstance(found, type) and issubclass(found, BaseModule)):
             raise AttributeError(name)
     except (ImportError, AttributeError) as error:
         raise UserError(
@@ -61,7 +62,7 @@ def model_class(checkpoint: dict[str, Any]) -> "type[SupervisedModule]":
     return found
 
 
-def load_model(path: str | Path) -> "SupervisedModule":
+def load_model(path: str | Path) -> "BaseModule":
     """The model in a checkpoint, on the CPU and ready to predict.
 
     Raises:
@@ -79,7 +80,7 @@ def load_model(path: str | Path) -> "SupervisedModule":
     return model.eval()
 
 
-def check_resumable(path: str | Path, model: "SupervisedModule", max_epochs: int) -> None:
+def check_resumable(path: str | Path, model: "BaseModule", max_epochs: int) -> None:
     """Refuse a checkpoint from which `model` cannot go on, before anything is built on it.
 
     Raises:
@@ -100,11 +101,26 @@ def check_resumable(path: str | Path, model: "SupervisedModule", max_epochs: int
                 f"{path} does not fit this model: {name} is {before} in the checkpoint and "
                 f"{after} here; give the model and data options of the first run."
             )
+    if "optimizer_states" not in checkpoint:
+        raise UserError(
+            f"{path} holds weights alone, nothing to go on training from: resume from last.ckpt."
+        )
     done = int(checkpoint["epoch"]) + 1
     if 0 <= max_epochs <= done:
         raise UserError(
             f"{path} has already finished {done} epochs: set trainer.max_epochs above {done}."
         )
+
+
+def find_resumed(ckpt_path: str | None, directory: Path) -> Path | None:
+    """The checkpoint that a run in `directory` goes on from, None for a new run.
+
+    Lightning itself finds the newest one that a cluster job left when it was requeued.
+    """
+    if ckpt_path is not None:
+        return Path(ckpt_path)
+    left = directory.glob("hpc_ckpt_*.ckpt") if "SLURM_JOB_ID" in os.environ else []
+    return max(left, key=lambda path: int(path.stem.rpartition("_")[2]), default=None)
 
 
 def _hint(path: Path) -> str:

@@ -4,13 +4,16 @@ import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError, nearest
 from .directory import PROJECT_ROOT
 from .loading import plain
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
 
 NUMBERS = {int, float, bool}
 # NumPy takes no larger one.
@@ -33,6 +36,19 @@ def check_top_level(cfg: DictConfig) -> None:
             raise UserError(
                 f"The config has a key {key!r} that nothing reads; {nearest(key, known)}"
             )
+
+
+def check_complete(cfg: DictConfig) -> None:
+    """Refuse a command that leaves out a value without a default, before anything is imported.
+
+    Raises:
+        UserError: a value is missing, or no true or false where a switch is.
+    """
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        raise UserError(f"{key} has no value: add {key}=... to the command.")
+    for key in ("compile", "test"):
+        if not isinstance(cfg.get(key, False), bool):
+            raise UserError(f"{key} is true or false, not {cfg[key]!r}.")
 
 
 def check_arguments(cfg: DictConfig) -> None:
@@ -74,11 +90,52 @@ def check_objective(
     watched += [(f"the monitor of {type(c).__name__}", _monitor(c)) for c in callbacks]
     watched.append(("scheduler.monitor", cfg.scheduler.get("monitor")))
     for owner, metric in watched:
-        if metric is not None and metric not in metric_names:
+        # A callback or a schedule may watch nothing, the run as a whole may not.
+        if metric is None and owner != "objective.metric":
+            continue
+        if metric not in metric_names:
             raise UserError(
                 f"{owner} is {metric!r}, which the model does not log; "
                 f"{nearest(str(metric), metric_names)}"
             )
+
+
+def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
+    """Refuse options that cannot mean anything together.
+
+    Raises:
+        UserError: two averages of the weights, an average from a share of an endless training, or
+            something that goes by a validation that does not take place.
+    """
+    from ..callbacks import WeightAverage
+
+    averages = [c for c in trainer.callbacks if isinstance(c, WeightAverage)]
+    if len(averages) > 1:
+        raise UserError(
+            "SWA and EMA both average the weights: leave one out, with callbacks.swa=null or "
+            "callbacks.ema=null."
+        )
+    endless = trainer.max_epochs == -1 and trainer.max_steps == -1
+    for callback in averages:
+        if endless and callback.start > 0:
+            raise UserError(
+                f"{type(callback).__name__} starts after a share of the training, which has no "
+                "end: set trainer.max_epochs or trainer.max_steps."
+            )
+    watchers = [(type(c).__name__, _monitor(c)) for c in trainer.callbacks]
+    watchers.append((f"scheduler={cfg.scheduler.name}", cfg.scheduler.get("monitor")))
+    for name, metric in watchers:
+        if str(metric).startswith("val/") and trainer.limit_val_batches == 0:
+            raise UserError(
+                f"{name} goes by {metric} and limit_val_batches=0 leaves nothing to validate: "
+                "validate, or set objective.metric=train/loss and objective.mode=min."
+            )
+    every = trainer.check_val_every_n_epoch
+    if cfg.scheduler.name == "plateau" and every != 1:
+        raise UserError(
+            "scheduler=plateau looks at the objective after every epoch: set "
+            f"trainer.check_val_every_n_epoch=1, not {every}, or take another scheduler."
+        )
 
 
 def check_seed(seed: object) -> None:

@@ -12,7 +12,7 @@ from .manifest import read_manifest
 if TYPE_CHECKING:
     from pytorch_lightning import LightningDataModule
 
-    from ..models.base import SupervisedModule
+    from ..models.base import BaseModule
 
 CONFIG = "config.yaml"
 
@@ -32,7 +32,7 @@ class Run:
     directory: Path
     config: DictConfig
     metrics: dict[str, dict[str, float]]
-    model: "SupervisedModule"
+    model: "BaseModule"
     datamodule: "LightningDataModule"
 
 
@@ -55,7 +55,7 @@ def load_run(directory: str | Path, checkpoint: str = "best") -> Run:
 
     Args:
         directory: the run's folder.
-        checkpoint: "best" or "last".
+        checkpoint: "best" or "last"; with averaged weights also "swa" or "ema".
 
     Raises:
         UserError: there is no run, or it has no such checkpoint.

@@ -2,6 +2,11 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# `log.info(text, extra=FILE_ONLY)`: for texts too long for the console.
+FILE_ONLY = {"file_only": True}
 
 
 def console_handler() -> logging.Handler:
@@ -14,11 +19,18 @@ def console_handler() -> logging.Handler:
     else:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", datefmt="%H:%M:%S"))
+    handler.addFilter(lambda record: not hasattr(record, "file_only"))
     return handler
 
 
 # Said by every run, and of no use to the person who reads the log.
-NOISE = ("litlogger", "LeafSpec", "TPU available")
+NOISE = (
+    "litlogger",
+    "LeafSpec",
+    "TPU available",
+    # Obeyed all the same, by callbacks.time_limit.
+    "Ignoring `Trainer(max_time",
+)
 
 
 def not_noise(record: logging.LogRecord) -> bool:
@@ -40,6 +52,18 @@ def capture_everything() -> None:
     logging.captureWarnings(True)
     for handler in logging.getLogger().handlers:
         handler.addFilter(not_noise)
+
+
+@contextmanager
+def without_lightnings_lines() -> Iterator[None]:
+    """Keep what Lightning says of every trainer to the run's own one; warnings still come."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def mute_other_processes() -> None:

@@ -1,4 +1,4 @@
-"""The short table at the end of a run."""
+"""The short tables at the end of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,31 @@ from rich.table import Table
 CONSOLE = Console(soft_wrap=True, highlight=False)
 
 
+# Sets of weights that were measured apart: their parts in the metrics.
+WEIGHTS = {
+    "best": ("best", "test"),
+    "last": ("last", "test last"),
+    "averaged": ("averaged", "test averaged"),
+}
+COMPARED = ("last", "averaged", "test last", "test averaged")
+
+
 def print_metrics(name: str, metrics: dict[str, dict[str, float]]) -> None:
     """Print one row per metric.
 
     Args:
         name: the run's name.
-        metrics: of the best and the final epoch, and of the test, as far as they are there.
+        metrics: of the best and the final epoch, and of the test, as far as they are there; with
+            those of last and averaged weights a second table follows.
     """
+    if "averaged" in metrics:
+        _print(name, {part: values for part, values in metrics.items() if part not in COMPARED})
+        _print_weights(metrics)
+    else:
+        _print(name, metrics)
+
+
+def _print(name: str, metrics: dict[str, dict[str, float]]) -> None:
     columns = [
         (part, stage)
         for part, values in metrics.items()
@@ -32,6 +50,20 @@ def print_metrics(name: str, metrics: dict[str, dict[str, float]]) -> None:
     CONSOLE.print(table)
 
 
+def _print_weights(metrics: dict[str, dict[str, float]]) -> None:
+    """Print one row per set of weights."""
+    rows: dict[str, dict[str, float]] = {
+        name: metrics.get(validated, {}) | metrics.get(tested, {})
+        for name, (validated, tested) in WEIGHTS.items()
+    }
+    names = [name for name in rows["averaged"] if name.startswith(("val/", "test/"))]
+    table = Table("weights", *(name.replace("/", " ") for name in names))
+    for name, values in rows.items():
+        found = [values.get(column) for column in names]
+        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in found))
+    CONSOLE.print(table)
+
+
 def print_places(directory: Path, manifest: dict[str, Any]) -> None:
     """Print the seconds of the stages and where everything is.
 
@@ -42,9 +74,11 @@ def print_places(directory: Path, manifest: dict[str, Any]) -> None:
     stages = manifest.get("timings", {})
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items())
     if times:
-        CONSOLE.print(f"time         {times}")
-    CONSOLE.print(f"run folder   {directory}")
+        CONSOLE.print(f"time             {times}")
+    CONSOLE.print(f"run folder       {directory}")
     for name, path in manifest.get("checkpoints", {}).items():
-        CONSOLE.print(f"{name + ' weights':<12} {path}")
+        CONSOLE.print(f"{name + ' weights':<16} {path}")
     for path in sorted(directory.glob("figures/*.png")):
-        CONSOLE.print(f"picture      {path}")
+        CONSOLE.print(f"picture          {path}")
+    for path in sorted(directory.glob("tables/*.csv")):
+        CONSOLE.print(f"table            {path}")

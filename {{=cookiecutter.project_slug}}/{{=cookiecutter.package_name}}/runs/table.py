@@ -89,12 +89,13 @@ def _row(directory: Path, log_dir: Path) -> Row:
         "git": manifest.get("git", {}).get("commit", "")[:7],
     }
     objective = manifest.get("config", {}).get("objective", {}).get("metric", "")
-    for part in ("best", "final", "test"):
+    for part in ("best", "final", "averaged", "test", "test averaged"):
         for name, value in metrics.get(part, {}).items():
             stage, _, metric = name.rpartition("/")
-            if stage == ("test" if part == "test" else "val"):
+            if stage == ("test" if part.startswith("test") else "val"):
                 row[f"{part} {metric}"] = value
-        row[part] = row.get(f"{part} {objective.rpartition('/')[2]}")
+        if part in MAIN_COLUMNS:
+            row[part] = row.get(f"{part} {objective.rpartition('/')[2]}")
     return row | {"objective": objective}
 
 

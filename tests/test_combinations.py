@@ -1,0 +1,175 @@
+"""Training aids together: the damage of two aids that do not agree is silent."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .test_steering import Project
+from .training_runs import is_same
+
+# Each choice of an aid, as options. Every two choices of different aids meet in some run below.
+AIDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "scheduler": {
+        "constant": ("scheduler=constant",),
+        "cosine": ("scheduler=cosine",),
+        "one_cycle": ("scheduler=one_cycle",),
+        "plateau": ("scheduler=plateau", "scheduler.patience=0"),
+        "step": ("scheduler=step", "scheduler.every=2"),
+    },
+    "profiler": {
+        "no_profiler": (),
+        "simple": ("profiler=simple",),
+        "advanced": ("profiler=advanced",),
+        "pytorch": ("profiler=pytorch", "trainer.profiler.batches=2"),
+    },
+    "average": {
+        "no_average": (),
+        "swa": ("callbacks.swa.start=0.3",),
+        "ema": ("callbacks.ema.start=0.3",),
+    },
+    "watch": {"default": (), "histograms,activations": ()},
+    "finder": {"no_finder": (), "lr": ("finders=lr", "finders.lr.num_steps=40")},
+    "loggers": {"no_logger": ("logger=none",), "two_loggers": ("logger=[tensorboard,csv]",)},
+    "precision": {"32": (), "bf16": ("trainer.precision=bf16-mixed",)},
+    "steps": {
+        "plain": (),
+        "clipped": ("trainer.gradient_clip_val=0.5", "trainer.accumulate_grad_batches=2"),
+    },
+    "net": {"mlp": ("model=mlp", "model.net.width=16"), "cnn": ("model=cnn", "model.net.width=8")},
+    "stopping": {
+        "patient": (),
+        # The loss falls, and that is called worse: the run stops after its third epoch.
+        "early": (
+            "objective.metric=val/loss",
+            "objective.mode=max",
+            "callbacks.early_stopping.patience=2",
+        ),
+    },
+}
+EPOCHS = 4
+STOP = """
+from pytorch_lightning import Callback
+
+class Stop(Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 2:
+            raise RuntimeError("the power went off")
+"""
+
+
+def pairwise() -> list[dict[str, str]]:
+    """Few runs in which every two choices meet: the widest pairs first, the rest filled in."""
+    names = list(AIDS)
+    open_pairs = {
+        ((a, x), (b, y))
+        for a, b in itertools.combinations(names, 2)
+        for x in AIDS[a]
+        for y in AIDS[b]
+    }
+    runs: list[dict[str, str]] = []
+    while open_pairs:
+        run: dict[str, str] = {}
+        for name in names:
+
+            def gain(choice: str, name: str = name, run: dict[str, str] = run) -> tuple[int, int]:
+                now = sum(((a, x), (name, choice)) in open_pairs for a, x in run.items())
+                later = sum((name, choice) in pair for pair in open_pairs)
+                return now, later
+
+            run[name] = max(AIDS[name], key=gain)
+        met = set(itertools.combinations(run.items(), 2))
+        open_pairs -= met
+        runs.append(run)
+    return runs
+
+
+RUNS = pairwise()
+# In `make test`: enough that every choice occurs.
+FEW = 5
+
+
+def options_of(run: dict[str, str]) -> list[str]:
+    """The options of a run."""
+    callbacks = ["default", run["watch"], run["average"]]
+    chosen = [name for name in callbacks if name not in ("no_average", "default")]
+    options = [option for name, choice in run.items() for option in AIDS[name][choice]]
+    return [f"callbacks=[{','.join(['default', *chosen])}]", *options]
+
+
+@pytest.fixture(scope="module")
+def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A baked project whose package is imported here, and the callback that stops a run."""
+    folder = tmp_path_factory.mktemp("combinations")
+    (folder / "power_cut.py").write_text(STOP)
+    root = bake(project_name="Combinations").root
+    sys.path[:0] = [str(root), str(folder)]
+    yield Project(root, folder)
+    sys.path[:] = [path for path in sys.path if path not in (str(root), str(folder))]
+
+
+def test_every_two_choices_meet() -> None:
+    """A pair that no run holds could be broken without anybody noticing."""
+    met = {pair for run in RUNS for pair in itertools.combinations(run.items(), 2)}
+    for a, b in itertools.combinations(AIDS, 2):
+        for x, y in itertools.product(AIDS[a], AIDS[b]):
+            assert ((a, x), (b, y)) in met
+    assert {choice for run in RUNS[:FEW] for choice in run.items()} == {
+        (aid, choice) for aid, choices in AIDS.items() for choice in choices
+    }
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(run, id="-".join(run.values()), marks=() if i < FEW else pytest.mark.slow)
+        for i, run in enumerate(RUNS)
+    ],
+)
+def test_aids_agree(project: Project, run: dict[str, str]) -> None:
+    """Together they must neither change what is tested nor what a resumed run becomes."""
+    options = [f"trainer.max_epochs={EPOCHS}", "data.batch_size=32", *options_of(run)]
+    whole = project.train(*options)
+    assert whole.manifest["status"] == "finished"
+    # evaluate.py computes in 32 bits, whatever the training did.
+    exactness = 1e-5 if run["precision"] == "32" else 0.02
+    for name, file in whole.manifest["checkpoints"].items():
+        part = "test" if name == "best" else f"test {name}"
+        if part in whole.metrics:
+            measured = project.evaluate(Path(file), "test")
+            assert measured == pytest.approx(whole.metrics[part], rel=exactness)
+
+    stopped = project.folder / str(project.count + 1)
+    with pytest.raises(RuntimeError, match="the power went off"):
+        project.train(*options, "+callbacks.stop._target_=power_cut.Stop")
+    found = [f"{option}={value}" for option, value in whole.manifest.get("found", {}).items()]
+    resumed = project.train(*options, *found, f"ckpt_path={stopped / 'checkpoints' / 'last.ckpt'}")
+    for name in whole.manifest["checkpoints"]:
+        file = "last" if name == "last" else Path(whole.manifest["checkpoints"][name]).stem
+        assert is_same(resumed.weights(file), whole.weights(file)), name
+
+
+@pytest.mark.parametrize("profiler", list(AIDS["profiler"]))
+def test_one_batch_of_everything(project: Project, profiler: str) -> None:
+    """debug=fast is what one turns to when something is wrong: it must never be the problem."""
+    options = ["callbacks=[default,ema]", *AIDS["profiler"][profiler], "finders=lr", "debug=fast"]
+    assert project.train(*options).manifest["status"] == "finished"
+
+
+def test_kitchen_sink(project: Project) -> None:
+    """The experiment that shows every aid must show every aid."""
+    options = ("logger=[tensorboard,csv]", "data.batch_size=64")
+    run = project.train("experiment=kitchen_sink", *options)
+    pictures = {path.stem: path.stat().st_size for path in run.folder.glob("figures/*.png")}
+    assert {"loss", "activations", "lr_finder"} <= set(pictures)
+    assert min(pictures.values()) > 10_000
+    averaged, best = run.metrics["test averaged"], run.metrics["test"]
+    assert averaged != best
+    for name, expected in (("best", best), ("swa", averaged)):
+        checkpoint = run.folder / "checkpoints" / f"{name}.ckpt"
+        assert project.evaluate(checkpoint, "test") == pytest.approx(expected)
+    assert {"tensorboard", "csv", "profile"} <= {path.name for path in run.folder.iterdir()}
+    assert run.manifest["found"]["optimizer.lr"] > 0

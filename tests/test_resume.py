@@ -1,0 +1,144 @@
+"""A run that was killed and goes on must end as the run that was left alone, to the last bit."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import BakedProject
+from .training_runs import ON_CPU, TrainedRun, is_same, train
+
+EPOCHS = 5
+# Shift and dropout draw random numbers, whose order a resume could change.
+COMMON = (
+    f"trainer.max_epochs={EPOCHS}",
+    "data.shift=1",
+    "model.net.dropout=0.2",
+    "optimizer.lr=0.005",
+    "logger=none",
+)
+SCHEDULERS = {
+    "cosine": ("scheduler=cosine",),
+    "one_cycle": ("scheduler=one_cycle", "objective.metric=val/loss", "objective.mode=min"),
+    # A falling loss is to rise: the rate is lowered after every epoch but the first, and the best
+    # epoch is the first, long before the resume.
+    "plateau": (
+        "scheduler=plateau",
+        "scheduler.patience=0",
+        "objective.metric=val/loss",
+        "objective.mode=max",
+    ),
+    "step": ("scheduler=step", "scheduler.every=2"),
+}
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The same training done in one go and in two."""
+
+    whole: TrainedRun
+    killed_after: int
+    elsewhere: TrainedRun
+    in_place: TrainedRun
+
+
+@pytest.fixture(scope="module")
+def resumed(
+    demo: BakedProject, side_by_side: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, "Future[Resumed]"]:
+    return {
+        name: side_by_side.submit(kill_and_resume, demo, tmp_path_factory.mktemp(name), *options)
+        for name, options in SCHEDULERS.items()
+    }
+
+
+def kill_and_resume(demo: BakedProject, folder: Path, *options: str) -> Resumed:
+    """Train in one go; then train, kill, and go on in another folder and in the same one."""
+    whole = train(demo, folder / "whole", *COMMON, *options)
+    killed = folder / "killed"
+    train_and_kill(demo, killed, *COMMON, *options)
+    last = killed / "checkpoints" / "last.ckpt"
+    killed_after = TrainedRun(killed, whole.printed).saved("last")["epoch"] + 1
+    elsewhere = train(demo, folder / "elsewhere", *COMMON, *options, f"ckpt_path={last}")
+    in_place = train(demo, killed, *COMMON, *options, f"ckpt_path={last}")
+    return Resumed(whole, killed_after, elsewhere, in_place)
+
+
+def train_and_kill(demo: BakedProject, folder: Path, *options: str) -> None:
+    """Train, and kill the process while it is busy with the third epoch."""
+    with subprocess.Popen(
+        [sys.executable, "train.py", f"hydra.run.dir={folder}", *options],
+        cwd=demo.root,
+        env=os.environ | ON_CPU,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        assert process.stdout
+        next(line for line in process.stdout if f"epoch 2/{EPOCHS}" in line)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture(params=SCHEDULERS)
+def runs(request: pytest.FixtureRequest, resumed: dict[str, "Future[Resumed]"]) -> Resumed:
+    return resumed[request.param].result()
+
+
+def rates(run: TrainedRun) -> list[float]:
+    """The learning rates in the last checkpoint."""
+    groups: list[dict[str, Any]] = run.saved("last")["optimizer_states"][0]["param_groups"]
+    return [group["lr"] for group in groups]
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "in_place"])
+def test_resumed_equals_uninterrupted(runs: Resumed, place: str) -> None:
+    """Otherwise a number in a table depends on when the cluster stopped the job."""
+    run: TrainedRun = getattr(runs, place)
+    assert 1 <= runs.killed_after < EPOCHS
+    for name in ("best", "last"):
+        one, other = run.saved(name), runs.whole.saved(name)
+        for part in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+            assert is_same(one[part], other[part]), (name, part)
+    assert run.metrics == runs.whole.metrics
+    assert run.manifest["status"] == "finished"
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "in_place"])
+def test_history_has_every_epoch_once(runs: Resumed, place: str) -> None:
+    """The loss curve of a resumed run shows the whole training."""
+    saved = getattr(runs, place).saved("last")["callbacks"], runs.whole.saved("last")["callbacks"]
+    rows, expected = (callbacks["MetricHistory"]["rows"] for callbacks in saved)
+    assert [row["epoch"] for row in rows] == list(range(EPOCHS))
+    assert rows == expected
+
+
+def test_run_elsewhere_needs_nothing_of_the_first(runs: Resumed) -> None:
+    """The first folder may be deleted: the best checkpoint came along."""
+    folder = runs.elsewhere.folder
+    places = runs.elsewhere.manifest["checkpoints"].values()
+    assert {Path(place).parent for place in places} == {folder / "checkpoints"}
+
+
+def test_in_place_keeps_one_log(runs: Resumed) -> None:
+    """A resume continues the log; it does not begin a second one or wipe the first."""
+    log = runs.in_place.log
+    assert log.count(f"epoch 1/{EPOCHS}") == log.count(f"epoch {EPOCHS}/{EPOCHS}") == 1
+
+
+def test_plateau_has_lowered_the_rate(resumed: dict[str, "Future[Resumed]"]) -> None:
+    """A resume that loses a step of the schedule only shows where the rate changes."""
+    runs = resumed["plateau"].result()
+    # The last checkpoint is written before the last step.
+    assert rates(runs.whole) == pytest.approx([0.005 * 0.5 ** (EPOCHS - 2)])
+    assert runs.whole.saved("best")["epoch"] == 0
+
+
+def test_step_has_lowered_the_rate(resumed: dict[str, "Future[Resumed]"]) -> None:
+    """Two drops by a factor of ten in five epochs."""
+    assert rates(resumed["step"].result().whole) == pytest.approx([0.005 * 0.1**2])

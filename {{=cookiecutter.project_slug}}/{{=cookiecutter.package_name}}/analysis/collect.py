@@ -1,0 +1,134 @@
+"""One pass over the data: predictions, losses and a layer's activations."""
+
+import math
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..errors import UserError, nearest
+from ..models.base import BaseModule
+from ..models.supervised import SupervisedModule
+from .outcome import Outcome
+
+# More points than this hide each other in a picture, and their activations fill the memory.
+MOST_ACTIVATIONS = 2000
+
+
+def collect(
+    trainer: Trainer, model: BaseModule, loader: DataLoader[Any], layer: str | None = None
+) -> Outcome:
+    """What `model` makes of every sample of `loader`.
+
+    Args:
+        trainer: runs the model, on its device and in its precision.
+        model: with a `predict_step`.
+        loader: batches (x, y) in a fixed order.
+        layer: the module whose outputs become `activations`, for example "net.features"; None
+            takes the inputs of the last layer with weights.
+
+    Raises:
+        UserError: there is no such layer, it has no part in a prediction, or predictions are NaN.
+    """
+    recorder = Recorder(model, layer, every=math.ceil(len(loader.dataset) / MOST_ACTIVATIONS))  # type: ignore[arg-type]
+    # Compiled networks do not call hooks.
+    with recorder, torch.compiler.set_stance("force_eager"):
+        batches = trainer.predict(model, loader) or []
+    predictions = torch.cat([torch.as_tensor(batch) for batch in batches]).float()
+    bad = int((~predictions.isfinite()).view(len(predictions), -1).any(dim=1).sum())
+    if bad:
+        raise UserError(
+            f"The model predicts NaN or infinity for {bad} of {len(predictions)} samples, which no "
+            "picture can show: take a checkpoint from before the training went wrong."
+        )
+    targets = torch.cat([y for _, y in loader])
+    return Outcome(
+        model=model,
+        dataset=loader.dataset,
+        targets=targets,
+        predictions=predictions,
+        losses=sample_losses(model, torch.cat(recorder.outputs), targets),
+        layer=recorder.place,
+        activations=torch.cat(recorder.activations),
+        positions=torch.arange(0, len(targets), recorder.every),
+    )
+
+
+def sample_losses(model: BaseModule, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of each sample alone (N,); empty for a model without targets.
+
+    `model.loss` is a mean over a batch, so it is asked about batches of one.
+    """
+    if not isinstance(model, SupervisedModule):
+        return torch.empty(0)
+    pairs = zip(outputs.split(1), targets.split(1), strict=True)
+    return torch.stack([model.loss(output, target) for output, target in pairs])
+
+
+class Recorder:
+    """Keeps what the network and one of its layers compute, while it is entered.
+
+    Args:
+        model: whose network is recorded.
+        layer: name of a module, or None for the inputs of the last layer with weights.
+        every: the layer is recorded for every so many samples.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+
+    def __init__(self, model: BaseModule, layer: str | None, every: int) -> None:
+        self.net, self.every = model.net, every
+        self.outputs: list[Tensor] = []
+        self.activations: list[Tensor] = []
+        self._seen = 0
+        self._latest: Any = None
+        self._at_input = layer is None
+        name = last_layer(model) if layer is None else layer
+        self.place = f"the input of {name}" if layer is None else f"the output of {name}"
+        modules = dict(model.named_modules())
+        if name not in modules:
+            names = [known for known in modules if known.partition(".")[0] == "net"]
+            raise UserError(f"The model has no layer {name!r}; {nearest(name, names)}")
+        self.layer = modules[name]
+
+    def __enter__(self) -> "Recorder":
+        self._hooks = [
+            self.layer.register_forward_hook(self._note_layer),
+            self.net.register_forward_hook(self._note_batch),
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _note_layer(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        self._latest = inputs[0] if self._at_input else output
+
+    def _note_batch(self, module: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """At the end of the network's forward pass."""
+        if not isinstance(self._latest, Tensor) or len(self._latest) != len(output):
+            raise UserError(
+                f"A prediction does not make {self.place}, or not as a tensor with one entry for "
+                "each sample: choose another layer, or leave `layer` out of the command."
+            )
+        self.outputs.append(output.float().cpu())
+        chosen = self._latest[-self._seen % self.every :: self.every]
+        # The positions of a feature map (B, channels, ...) are averaged.
+        channels = chosen.float().reshape(*chosen.shape[:2], -1).mean(dim=-1)
+        self.activations.append(channels.cpu())
+        self._seen += len(output)
+        self._latest = None
+
+
+def last_layer(model: BaseModule) -> str:
+    """Name of the last module with parameters of its own, in the order of definition."""
+    with_weights = [
+        name
+        for name, module in model.named_modules()
+        if name.partition(".")[0] == "net" and list(module.parameters(recurse=False))
+    ]
+    return with_weights[-1] if with_weights else "net"

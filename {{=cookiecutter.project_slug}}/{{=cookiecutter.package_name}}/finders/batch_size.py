@@ -1,0 +1,92 @@
+"""The largest batch that fits into memory."""
+
+import logging
+from typing import Any
+
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
+
+from ..errors import UserError
+from .base import Finder, Trial
+
+log = logging.getLogger(__name__)
+
+# The second step is the first with the optimizer's own memory.
+STEPS = 2
+
+
+class BatchSizeFinder(Finder):
+    """Doubles `data.batch_size` while a training step fits into memory, up to a limit.
+
+    A GPU is used best by large batches, a model is not always trained best by them: with a larger
+    batch the learning rate has to be found anew. Main memory hardly ever ends, so on a CPU the
+    limit decides. A size that does not fit is halved until it does.
+
+    Args:
+        max_size: the limit; no batch is larger than the training part either.
+    """
+
+    option = "data.batch_size"
+
+    def __init__(self, max_size: int) -> None:
+        self.max_size = max_size
+
+    def find(
+        self,
+        trainer: Trainer,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        trial: Trial,
+    ) -> int:
+        """Find the size.
+
+        Raises:
+            UserError: several processes, or not even a batch of one fits.
+        """
+        if trainer.world_size > 1:
+            raise UserError(
+                "The batch-size finder works with one process, because another one that runs out "
+                "of memory cannot tell: set data.batch_size yourself, or trainer.devices=1."
+            )
+        configured: int = datamodule.hparams["batch_size"]
+        limit = min(self.max_size, datamodule.num_samples["train"])
+        size = min(configured, limit)
+        try:
+            if _fits(size, model, datamodule, trial):
+                while 2 * size <= limit and _fits(2 * size, model, datamodule, trial):
+                    size *= 2
+                return size
+            while size > 1:
+                size //= 2
+                if _fits(size, model, datamodule, trial):
+                    return size
+        finally:
+            datamodule.hparams["batch_size"] = configured
+        raise UserError(
+            "Not even a batch of one sample fits into memory: take a smaller model or a larger GPU."
+        )
+
+    def saved(self, checkpoint: dict[str, Any]) -> int:
+        """The batch size that the run of a checkpoint had."""
+        size: int = checkpoint["datamodule_hyper_parameters"]["batch_size"]
+        return size
+
+    def use(self, value: int, model: LightningModule, datamodule: LightningDataModule) -> None:
+        """Let the run have the batch size."""
+        datamodule.hparams["batch_size"] = value
+
+
+def _fits(size: int, model: LightningModule, datamodule: LightningDataModule, trial: Trial) -> bool:
+    datamodule.hparams["batch_size"] = size
+    try:
+        trial(max_epochs=-1, max_steps=STEPS, limit_val_batches=0).fit(model, datamodule)
+    except RuntimeError as error:
+        if not is_oom_error(error):
+            raise
+        log.info("a batch of %d does not fit into memory", size)
+        return False
+    finally:
+        model.zero_grad()
+        garbage_collection_cuda()
+    log.info("a batch of %d fits into memory", size)
+    return True

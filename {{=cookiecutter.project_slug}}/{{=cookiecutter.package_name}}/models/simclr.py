@@ -1,0 +1,134 @@
+"""SimCLR: features of pictures, learnt without labels."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import UserError
+from .base import BaseModule
+from .nets import build_net
+from .probe import LinearProbe
+from .views import RandomView
+
+Batch = tuple[Tensor, Tensor]
+
+
+class SimCLR(BaseModule):
+    """An encoder that gives two random views of a picture similar features.
+
+    Chen et al. 2020, https://arxiv.org/abs/2002.05709
+
+    The labels play no part in training. They tell how good the features are: once per validation
+    a linear classifier is fitted to features of the training part, and `val/probe_acc` is its
+    accuracy. It is saved with the encoder, so that the test needs no training data.
+
+    Args:
+        net: `name` and options of the encoder.
+        optimizer: `name` and options of the optimizer.
+        scheduler: `name` and options of the learning-rate schedule.
+        views: options of `RandomView`.
+        features: width of the encoder's output.
+        projection: width in which features are compared.
+        temperature: of the loss; a lower one looks at the most similar pictures more.
+        probe_samples: so many samples of the training part, at most, fit the linear classifier.
+        input_shape: shape of a picture (C, H, W).
+        num_classes: number of classes.
+        class_names: their names, in the order of the labels.
+        preprocessing: how a raw picture becomes an input.
+    """
+
+    task = "classification"  # the data it takes
+
+    def __init__(
+        self,
+        net: dict[str, Any],
+        optimizer: dict[str, Any],
+        scheduler: dict[str, Any],
+        views: dict[str, float],
+        features: int,
+        projection: int,
+        temperature: float,
+        probe_samples: int,
+        input_shape: list[int],
+        num_classes: int,
+        class_names: list[str],
+        preprocessing: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        if len(input_shape) != 3:
+            raise UserError("SimCLR compares views of pictures, and these data are a table.")
+        self.net = build_net(net, input_shape, features)
+        # Compared behind a small head, so that the features may keep what the views differ in.
+        self.head = nn.Sequential(
+            nn.Linear(features, features), nn.ReLU(), nn.Linear(features, projection)
+        )
+        self.view = RandomView(**views)
+        self.probe = LinearProbe(features, num_classes)
+        self.add_means("train/loss", "val/loss", "val/probe_acc", "test/loss", "test/probe_acc")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, features) of pictures x (B, C, H, W)."""
+        return self.net(x)
+
+    def loss(self, x: Tensor, random: torch.Generator | None = None) -> Tensor:
+        """The contrastive loss of two views of each picture, a scalar in nats."""
+        views = torch.cat([self.view(x, random), self.view(x, random)])
+        return nt_xent(self.head(self.net(views)), self.hparams["temperature"])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One optimisation step."""
+        x, _ = batch
+        loss = self.loss(x)
+        self.measure("train/loss", loss, len(x))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """One batch of the validation part."""
+        self.judge(batch, batch_idx, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """One batch of the test part."""
+        self.judge(batch, batch_idx, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Features of one batch."""
+        return self(batch[0])
+
+    def judge(self, batch: Batch, batch_idx: int, stage: str) -> None:
+        """Measure loss and probe accuracy on a batch."""
+        x, y = batch
+        # The same views every time, so that the losses of epochs can be compared.
+        random = torch.Generator(x.device).manual_seed(batch_idx)
+        self.measure(f"{stage}/loss", self.loss(x, random), len(x))
+        right = self.probe(self(x)).argmax(dim=1) == y
+        self.measure(f"{stage}/probe_acc", right.float().mean(), len(x))
+
+    def on_validation_epoch_start(self) -> None:
+        """Fit the probe; `evaluate.py` takes the one in the checkpoint."""
+        if self.trainer.state.fn != "fit":
+            return
+        features, labels, count = [], [], 0
+        for x, y in self.trainer.datamodule.train_dataloader():
+            features.append(self(x.to(self.device)))
+            labels.append(y.to(self.device))
+            count += len(y)
+            if count >= self.hparams["probe_samples"]:
+                break
+        self.probe.fit(torch.cat(features), torch.cat(labels))
+
+
+def nt_xent(z: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding the other view of a picture among all other views of the batch.
+
+    Args:
+        z: projected features (2 B, P): the first views of all pictures, then the second.
+        temperature: the cosines are divided by it.
+    """
+    z = F.normalize(z, dim=1)
+    similarity = z @ z.T / temperature
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    partner = torch.arange(len(z), device=z.device).roll(len(z) // 2)
+    return F.cross_entropy(similarity.masked_fill(itself, float("-inf")), partner)
