@@ -288,11 +288,11 @@ def test_activations_are_those_of_the_layer(
 ) -> None:
     """A picture of another layer, or with the colours of other samples, misleads."""
     module, digits = package("analysis.collect"), data["classification"]
-    # 359 samples: every fourth is recorded, over the borders of batches of 64.
-    monkeypatch.setattr(module, "MOST_ACTIVATIONS", 100)
+    # 359 samples: every fifth is recorded, across the borders of batches of 64.
+    monkeypatch.setattr(module, "MOST_ACTIVATIONS", 80)
     model = untrained(package, digits)
     loader = digits.test_dataloader()
-    x = torch.cat([x for x, _ in loader])[::4]
+    x = torch.cat([x for x, _ in loader])[::5]
     with torch.no_grad():
         maps, features = model.net.features[0](x), model.net.features(x)
     expected = {
@@ -304,11 +304,20 @@ def test_activations_are_those_of_the_layer(
     for layer, (place, activations) in expected.items():
         outcome = module.collect(trainer, model, loader, layer)
         assert outcome.layer == place
-        assert outcome.positions.tolist() == list(range(0, 359, 4))
+        assert outcome.positions.tolist() == list(range(0, 359, 5))
         torch.testing.assert_close(outcome.activations, activations, atol=1e-5, rtol=1e-4)
         assert outcome.predictions.shape == (359, 10)
-    # Nothing stays behind on the model.
+    # A batch without any of the recorded samples, and a layer whose successor works in place.
+    small = package("data.batches").make_loader(loader.dataset, batch_size=3)
+    model.net.features[0][2].inplace = True
+    outcome = module.collect(trainer, model, small, "net.features.0.1")
+    torch.testing.assert_close(outcome.targets, torch.cat([y for _, y in loader]))
+    with torch.no_grad():
+        before = model.net.features[0][:2](x).mean(dim=(2, 3))
+    torch.testing.assert_close(outcome.activations, before, atol=1e-5, rtol=1e-4)
+    # Nothing stays behind.
     assert not any(part._forward_hooks for part in model.modules())
+    assert not any(isinstance(callback, module.Recorder) for callback in trainer.callbacks)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,30 +62,33 @@ class Stop(Callback):
 """
 
 
+Choice = tuple[str, str]  # an aid, and how it is used
+Pairs = set[tuple[Choice, Choice]]
+
+
 def pairwise() -> list[dict[str, str]]:
-    """Few runs in which every two choices meet: the widest pairs first, the rest filled in."""
-    names = list(AIDS)
-    open_pairs = {
+    """Few runs in which every two choices meet, found greedily."""
+    open_pairs: Pairs = {
         ((a, x), (b, y))
-        for a, b in itertools.combinations(names, 2)
+        for a, b in itertools.combinations(AIDS, 2)
         for x in AIDS[a]
         for y in AIDS[b]
     }
     runs: list[dict[str, str]] = []
     while open_pairs:
         run: dict[str, str] = {}
-        for name in names:
-
-            def gain(choice: str, name: str = name, run: dict[str, str] = run) -> tuple[int, int]:
-                now = sum(((a, x), (name, choice)) in open_pairs for a, x in run.items())
-                later = sum((name, choice) in pair for pair in open_pairs)
-                return now, later
-
-            run[name] = max(AIDS[name], key=gain)
-        met = set(itertools.combinations(run.items(), 2))
-        open_pairs -= met
+        for aid, choices in AIDS.items():
+            run[aid] = max(choices, key=partial(count_new, open_pairs, run, aid))
+        open_pairs -= set(itertools.combinations(run.items(), 2))
         runs.append(run)
     return runs
+
+
+def count_new(open_pairs: Pairs, run: dict[str, str], aid: str, choice: str) -> tuple[int, int]:
+    """How many open pairs a choice closes in this run, and how many it could close later."""
+    now = sum((other, (aid, choice)) in open_pairs for other in run.items())
+    later = sum((aid, choice) in pair for pair in open_pairs)
+    return now, later
 
 
 RUNS = pairwise()

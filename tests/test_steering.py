@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -119,9 +120,14 @@ class Project:
 @pytest.fixture(scope="module")
 def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     baked = bake(project_name="Steered", package_name="package_of_steering_tests")
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     sys.path.insert(0, str(baked.root))
     yield Project(baked.root, tmp_path_factory.mktemp("steering"))
     sys.path.remove(str(baked.root))
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -406,6 +412,26 @@ def test_finder_is_left_out_when_a_run_goes_on(project: Project, found: Run) -> 
     assert is_same(resumed.weights("last"), found.weights("epoch-9"))
     hyperparameters = resumed.saved("last")["hyper_parameters"]
     assert hyperparameters["optimizer"]["lr"] == found.manifest["found"]["optimizer.lr"]
+
+
+def test_requeued_job_goes_on_without_a_search(
+    project: Project, found: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster starts the same command again: no second search, and the best weights tested."""
+    cluster = {"JOB_ID": 7, "JOB_NAME": "x", "NTASKS": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
+    for name, value in cluster.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    folder = project.folder / "requeued"
+    folder.mkdir()
+    shutil.copy(found.folder / "checkpoints" / "epoch-1.ckpt", folder / "hpc_ckpt_1.ckpt")
+    options = (*SMALL, *FOUND[:-1], "scheduler=one_cycle")
+    project.module("training").train(project.configure("train", folder, *options))
+    run = Run(folder, json.loads((folder / "run.json").read_text("utf-8")))
+    assert run.manifest["found"] == found.manifest["found"]
+    assert "figures/lr_finder.png" not in run.files()
+    assert is_same(run.weights("last"), found.weights("epoch-9"))
+    again = project.evaluate(folder / "checkpoints" / "best.ckpt", "test")
+    assert run.metrics["test"]["test/loss"] == pytest.approx(again["test/loss"], rel=1e-6)
 
 
 def test_batch_size_finder_keeps_to_its_limit(project: Project) -> None:

@@ -1,6 +1,7 @@
 """What the tests share. The package is found, not named, so the tests outlive its renaming."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
+
+# Read when torch is imported: threads that spin while they wait are slow on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = next(path.parent.name for path in ROOT.glob("*/training.py"))

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from .callbacks import MetricHistory, WeightAverage
-from .comparison import compare_weights, load_weights, measured
+from .comparison import compare_weights, measured
 from .errors import UserError
 from .finders import find_values
 from .models.base import BaseModule
@@ -263,7 +263,6 @@ def test(
     checkpoints: dict[str, str],
 ) -> Metrics:
     """Test the best checkpoint, or the present weights where there is none."""
-    if "best" in checkpoints:
-        load_weights(model, checkpoints["best"])
-    trainer.test(model, datamodule, verbose=False)
+    # By name: without one Lightning tests what a requeued cluster job went on from, if it did.
+    trainer.test(model, datamodule, ckpt_path=checkpoints.get("best"), verbose=False)
     return measured(trainer)

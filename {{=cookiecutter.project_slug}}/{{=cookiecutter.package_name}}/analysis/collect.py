@@ -1,10 +1,12 @@
 """One pass over the data: predictions, losses and a layer's activations."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -34,7 +36,7 @@ def collect(
     """
     recorder = Recorder(model, layer, every=math.ceil(len(loader.dataset) / MOST_ACTIVATIONS))  # type: ignore[arg-type]
     # Compiled networks do not call hooks.
-    with recorder, torch.compiler.set_stance("force_eager"):
+    with recorder.attached(trainer), torch.compiler.set_stance("force_eager"):
         batches = trainer.predict(model, loader) or []
     predictions = torch.cat([torch.as_tensor(batch) for batch in batches]).float()
     bad = int((~predictions.isfinite()).view(len(predictions), -1).any(dim=1).sum())
@@ -43,7 +45,7 @@ def collect(
             f"The model predicts NaN or infinity for {bad} of {len(predictions)} samples, which no "
             "picture can show: take a checkpoint from before the training went wrong."
         )
-    targets = torch.cat([y for _, y in loader])
+    targets = torch.cat(recorder.targets)
     return Outcome(
         model=model,
         dataset=loader.dataset,
@@ -67,8 +69,8 @@ def sample_losses(model: BaseModule, outputs: Tensor, targets: Tensor) -> Tensor
     return torch.stack([model.loss(output, target) for output, target in pairs])
 
 
-class Recorder:
-    """Keeps what the network and one of its layers compute, while it is entered.
+class Recorder(Callback):
+    """Keeps the targets and what the network and one of its layers compute.
 
     Args:
         model: whose network is recorded.
@@ -81,10 +83,11 @@ class Recorder:
 
     def __init__(self, model: BaseModule, layer: str | None, every: int) -> None:
         self.net, self.every = model.net, every
+        self.targets: list[Tensor] = []
         self.outputs: list[Tensor] = []
         self.activations: list[Tensor] = []
         self._seen = 0
-        self._latest: Any = None
+        self._latest: Tensor | None = None
         self._at_input = layer is None
         name = last_layer(model) if layer is None else layer
         self.place = f"the input of {name}" if layer is None else f"the output of {name}"
@@ -94,32 +97,46 @@ class Recorder:
             raise UserError(f"The model has no layer {name!r}; {nearest(name, names)}")
         self.layer = modules[name]
 
-    def __enter__(self) -> "Recorder":
-        self._hooks = [
+    @contextmanager
+    def attached(self, trainer: Trainer) -> Iterator[None]:
+        """Record what the trainer predicts meanwhile."""
+        hooks = [
             self.layer.register_forward_hook(self._note_layer),
             self.net.register_forward_hook(self._note_batch),
         ]
-        return self
+        trainer.callbacks.append(self)
+        try:
+            yield
+        finally:
+            trainer.callbacks.remove(self)
+            for hook in hooks:
+                hook.remove()
 
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the targets, so that the data are read once."""
+        self.targets.append(batch[1].cpu())
 
     def _note_layer(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        self._latest = inputs[0] if self._at_input else output
+        noted = inputs[0] if self._at_input else output
+        if not isinstance(noted, Tensor) or noted.dim() < 2:
+            return
+        chosen = noted[-self._seen % self.every :: self.every].float()
+        # The positions of a feature map (B, channels, ...) are averaged. A copy in any case: the
+        # next layer may work in place.
+        self._latest = chosen.flatten(2).mean(dim=2) if chosen.dim() > 2 else chosen.clone()
 
     def _note_batch(self, module: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """At the end of the network's forward pass."""
-        if not isinstance(self._latest, Tensor) or len(self._latest) != len(output):
+        count = len(range(-self._seen % self.every, len(output), self.every))
+        if self._latest is None or len(self._latest) != count:
             raise UserError(
-                f"A prediction does not make {self.place}, or not as a tensor with one entry for "
+                f"A prediction does not make {self.place}, or not as a tensor with one row for "
                 "each sample: choose another layer, or leave `layer` out of the command."
             )
         self.outputs.append(output.float().cpu())
-        chosen = self._latest[-self._seen % self.every :: self.every]
-        # The positions of a feature map (B, channels, ...) are averaged.
-        channels = chosen.float().reshape(*chosen.shape[:2], -1).mean(dim=-1)
-        self.activations.append(channels.cpu())
+        self.activations.append(self._latest.cpu())
         self._seen += len(output)
         self._latest = None
 
