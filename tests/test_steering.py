@@ -340,8 +340,8 @@ def test_resumed_average_equals_the_uninterrupted_one(project: Project, kind: st
 
 def test_run_goes_on_from_the_best_of_an_ema(project: Project) -> None:
     """The best checkpoint holds averaged weights; training has to go on from those beside them."""
-    options = (*EMA, "scheduler=constant", "test=false", *EVERY_EPOCH)
-    options = (*options, "trainer.limit_train_batches=4")
+    short = ("test=false", "trainer.limit_train_batches=4")
+    options = (*EMA, "scheduler=constant", *short, *EVERY_EPOCH)
     whole = project.train(*options)
     part = project.train(*options, "trainer.max_epochs=3")
     done = part.saved("best")["epoch"] + 1
@@ -470,6 +470,49 @@ def test_batch_size_finder_stays_within_memory(
     size = finder.find(Trial(), torch.nn.Linear(1, 1), Data(), lambda **options: Trial())
     assert size == expected
     assert Data.hparams == {"batch_size": configured}
+
+
+def test_range_test_takes_the_steps_there_are(project: Project) -> None:
+    """Rates that are never reached, or batches taken for steps, give a curve of something else."""
+    training = project.module("training")
+    cfg = project.configure("train", project.folder / "range", *SMALL, *FOUND)
+    test = project.module("finders.learning_rate").RangeTest(1e-6, 1e-4, 1000)
+    datamodule = training.build_datamodule(cfg)
+    model = training.build_model(cfg, datamodule)
+    trainer = training.build_quiet_trainer(cfg, callbacks=[test], limit_val_batches=0)
+    trainer.fit(model, datamodule)
+    assert len(test.rates) == len(test.losses) == trainer.global_step == 60
+    assert test.rates[-1] == pytest.approx(1e-4)
+    # Ten classes and an untrained network: about log(10).
+    assert 2.0 < sum(test.losses[:10]) / 10 < 3.0
+
+
+def test_search_leaves_the_random_numbers_alone(project: Project) -> None:
+    """A run with a found rate must repeat without the search, also when nothing seeds its epochs."""
+    import torch
+
+    finders = project.module("finders")
+
+    class Throw(finders.Finder):  # type: ignore[misc, name-defined]
+        option = "x"
+
+        def find(self, *arguments: Any) -> float:
+            return float(torch.rand(()))
+
+        def use(self, *arguments: Any) -> None:
+            """Nothing to use."""
+
+    class Trainer:
+        fast_dev_run = False
+
+    model = torch.nn.Linear(1, 1)
+    model.hparams = {}  # type: ignore[assignment]
+    torch.manual_seed(0)
+    expected = torch.rand(())
+    torch.manual_seed(0)
+    found = finders.find_values([Throw()], Trainer(), model, None, None, None)
+    assert found == {"x": float(expected)}
+    assert torch.rand(()) == expected
 
 
 def test_steepest_fall_is_found(project: Project) -> None:
