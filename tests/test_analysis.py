@@ -30,7 +30,7 @@ from .training_runs import TrainedRun
 
 PACKAGE = (
     Path(__file__).resolve().parent.parent
-    / "{{=cookiecutter.project_slug}}"
+    / "{{=cookiecutter.__folder}}"
     / "{{=cookiecutter.package_name}}"
 )
 Part = Callable[[str], ModuleType]

@@ -25,7 +25,7 @@ from PIL import Image
 
 PACKAGE = (
     Path(__file__).resolve().parent.parent
-    / "{{=cookiecutter.project_slug}}"
+    / "{{=cookiecutter.__folder}}"
     / "{{=cookiecutter.package_name}}"
 )
 Part = Callable[[str], ModuleType]
