@@ -488,7 +488,7 @@ def test_range_test_takes_the_steps_there_are(project: Project) -> None:
 
 
 def test_search_leaves_the_random_numbers_alone(project: Project) -> None:
-    """A run with a found rate must repeat without the search, also when nothing seeds its epochs."""
+    """A run with a found rate must repeat without the search, also without seeded epochs."""
     import torch
 
     finders = project.module("finders")
