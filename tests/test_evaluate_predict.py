@@ -128,9 +128,9 @@ def write_digits(folder: Path) -> None:
 
 def write_patients(path: Path) -> None:
     """Write all patients without their target; three rows miss something."""
-    frame = load_diabetes(scaled=False, as_frame=True).data
-    columns = list(frame.columns)
-    rows = [[str(value) for value in row] for row in frame.to_numpy()]
+    patients = load_diabetes(scaled=False)
+    columns = list(patients.feature_names)
+    rows = [[str(value) for value in row] for row in patients.data]
     rows[3][columns.index("bmi")] = "heavy"
     rows[5] = rows[5][:-1]
     rows[7][columns.index("bp")] = ""
