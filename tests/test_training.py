@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -174,11 +175,13 @@ def test_callbacks_none_tests_the_last_weights(runs: Runs) -> None:
 
 def test_interrupt_is_written_down(demo: BakedProject, tmp_path: Path) -> None:
     """After Ctrl-C the table of runs must not call the run finished."""
-    command = [sys.executable, "train.py", f"hydra.run.dir={tmp_path}", "trainer.max_epochs=10000"]
+    command = [sys.executable, "train.py", f"hydra.run.dir={tmp_path}", "trainer.max_epochs=500"]
     with subprocess.Popen(
         [*command, "callbacks.early_stopping=null"],
         cwd=demo.root,
         env=os.environ | ON_CPU,
+        # Jobs in the background are started without it.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

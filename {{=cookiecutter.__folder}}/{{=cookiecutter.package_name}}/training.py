@@ -10,7 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -181,11 +181,12 @@ def build_trainer(cfg: DictConfig, model: BaseModule) -> Trainer:
     """
     callbacks: list[Callback] = build_all(cfg.callbacks)
     check_objective(cfg, model.metric_names, callbacks)
-    loggers = build_loggers(cfg.logger)
+    parts: dict[str, Any] = {"callbacks": callbacks, "logger": build_loggers(cfg.logger) or False}
+    if not any(isinstance(callback, Checkpoint) for callback in callbacks):
+        # Lightning would add a checkpoint of its own.
+        parts["enable_checkpointing"] = False
     try:
-        trainer: Trainer = instantiate(
-            cfg.trainer, callbacks=callbacks, logger=loggers or False, _convert_="all"
-        )
+        trainer: Trainer = instantiate(cfg.trainer, **parts, _convert_="all")
     except InstantiationException as error:
         reason = str(error.__cause__ or error).rstrip(".!")
         # Lightning says that there is no such device, not what to do about it.
