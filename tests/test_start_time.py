@@ -31,7 +31,7 @@ HEAVY = {
 def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
     """The packages that a process started with `-X importtime` has imported."""
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    assert len(lines) > 50
+    assert lines
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
