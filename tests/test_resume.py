@@ -1,5 +1,6 @@
 """A run that was killed and goes on must end as the run that was left alone, to the last bit."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -14,14 +15,18 @@ import pytest
 from .conftest import BakedProject
 from .training_runs import ON_CPU, TrainedRun, is_same, train
 
-EPOCHS = 5
+EPOCHS, BATCHES = 5, 19
+# A training takes a few. The checkpoint that a resume goes on from says that all were used.
+SECONDS = 1800
 # Shift and dropout draw random numbers, whose order a resume could change.
 COMMON = (
     f"trainer.max_epochs={EPOCHS}",
     "data.shift=1",
     "model.net.dropout=0.2",
     "optimizer.lr=0.005",
-    "logger=none",
+    "logger=[csv,tensorboard]",
+    "trainer.log_every_n_steps=1",
+    f"trainer.max_time='00:00:{SECONDS // 60}:00'",
 )
 SCHEDULERS = {
     "cosine": ("scheduler=cosine",),
@@ -64,7 +69,7 @@ def kill_and_resume(demo: BakedProject, folder: Path, *options: str) -> Resumed:
     killed = folder / "killed"
     train_and_kill(demo, killed, *COMMON, *options)
     last = killed / "checkpoints" / "last.ckpt"
-    killed_after = TrainedRun(killed, whole.printed).saved("last")["epoch"] + 1
+    killed_after = spend_time(last)["epoch"] + 1
     elsewhere = train(demo, folder / "elsewhere", *COMMON, *options, f"ckpt_path={last}")
     in_place = train(demo, killed, *COMMON, *options, f"ckpt_path={last}")
     return Resumed(whole, killed_after, elsewhere, in_place)
@@ -83,6 +88,18 @@ def train_and_kill(demo: BakedProject, folder: Path, *options: str) -> None:
         next(line for line in process.stdout if f"epoch 2/{EPOCHS}" in line)
         process.kill()
     assert process.returncode == -signal.SIGKILL
+
+
+def spend_time(checkpoint: Path) -> dict[str, Any]:
+    """Let a checkpoint say that its run has used the whole time that it was granted."""
+    import torch
+
+    content: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+    spent = content["callbacks"]["TimeLimit"]["time_elapsed"]
+    assert 0 < spent["train"] < SECONDS
+    spent["train"] = float(SECONDS)
+    torch.save(content, checkpoint)
+    return content
 
 
 @pytest.fixture(params=SCHEDULERS)
@@ -116,6 +133,48 @@ def test_history_has_every_epoch_once(runs: Resumed, place: str) -> None:
     rows, expected = (callbacks["MetricHistory"]["rows"] for callbacks in saved)
     assert [row["epoch"] for row in rows] == list(range(EPOCHS))
     assert rows == expected
+
+
+def test_killed_run_ends_as_if_nothing_had_happened(runs: Resumed) -> None:
+    """Kill -9 costs the started epoch, and neither a point of a curve nor the time of the next job.
+
+    The killed run's checkpoint says that its time was over: a resume that adds up the time of all
+    jobs would train nothing.
+    """
+    whole, resumed = runs.whole, runs.in_place
+    assert resumed.saved("last")["epoch"] == EPOCHS - 1
+    assert is_same(resumed.saved("last")["state_dict"], whole.saved("last")["state_dict"])
+    assert resumed.metrics == whole.metrics
+    steps = list(range(1, EPOCHS * BATCHES + 1))
+    for curves in (csv_curves, tensorboard_curves):
+        expected, continued = curves(whole), curves(resumed)
+        assert [step for step, _ in continued["train/loss_step"]] == steps
+        for name in ("train/loss_step", "train/loss", "val/loss", "val/acc", "lr", "grad/norm"):
+            assert continued[name] == expected[name], name
+        assert len(continued["val/acc"]) == EPOCHS
+    picture = Path("figures", "loss.png")
+    assert (resumed.folder / picture).read_bytes() == (whole.folder / picture).read_bytes()
+
+
+def csv_curves(run: TrainedRun) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of each column of metrics.csv."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    with (run.folder / "csv" / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for name in filter(row.get, row):
+                curves.setdefault(name, []).append((int(row["step"]), float(row[name])))
+    return curves
+
+
+def tensorboard_curves(run: TrainedRun) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of each curve in TensorBoard."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.folder / "tensorboard"), {"scalars": 0}).Reload()
+    return {
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
 
 
 def test_run_elsewhere_needs_nothing_of_the_first(runs: Resumed) -> None:

@@ -3,6 +3,7 @@
 from .activations import ActivationStats
 from .averaging import WeightAverage
 from .best_checkpoint import BestCheckpoint
+from .continued_logs import ContinuedLogs
 from .device import DeviceStats
 from .ema import EMA
 from .epoch_log import EpochLog
@@ -26,6 +27,7 @@ __all__ = [
     "SWA",
     "ActivationStats",
     "BestCheckpoint",
+    "ContinuedLogs",
     "DeviceStats",
     "EpochLog",
     "EpochSeed",
