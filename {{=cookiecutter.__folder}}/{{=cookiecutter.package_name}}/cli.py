@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .errors import UserError
+from .experiment_files import register_experiments
 from .mistakes import explain
 
 
@@ -20,6 +21,7 @@ def run(main: Callable[[], Any]) -> None:
     # Hydra reads nan as a number; after debug= it is the name of a preset.
     sys.argv = ["debug='nan'" if word == "debug=nan" else word for word in sys.argv]
     with one_sentence_errors():
+        register_experiments(sys.argv[1:])
         main()
 
 
