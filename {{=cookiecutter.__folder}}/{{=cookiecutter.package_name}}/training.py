@@ -19,7 +19,7 @@ from .comparison import compare_weights, measured
 from .errors import UserError
 from .finders import find_values
 from .models.base import BaseModule
-from .runs.checkpoints import check_resumable, find_resumed, read_checkpoint
+from .runs.checkpoints import check_resumable, find_resumed, load_model, read_checkpoint
 from .runs.config_checks import (
     check_arguments,
     check_combinations,
@@ -57,6 +57,7 @@ def train(cfg: DictConfig) -> Metrics:
             datamodule = build_datamodule(cfg)
             model = build_model(cfg, datamodule)
             trainer = build_trainer(cfg, model)
+            manifest.update(parameters=sum(p.numel() for p in model.parameters()))
             if cfg.ckpt_path is not None:
                 # One batch (debug=fast) may be tried from any epoch.
                 max_epochs = -1 if trainer.fast_dev_run else trainer.max_epochs or -1
@@ -82,11 +83,39 @@ def train(cfg: DictConfig) -> Metrics:
     return metrics["best"] | metrics.get("test", {})
 
 
-def start_run(cfg: DictConfig) -> Manifest:
-    """Make the run's folder, its log and its manifest, and seed the random numbers."""
+def check(cfg: DictConfig) -> list[str]:
+    """Build everything that `train(cfg)` needs, as far as the first step of the training.
+
+    Returns:
+        The names of the metrics that will be there.
+
+    Raises:
+        UserError: something in the config or the data cannot work.
+    """
+    check_config(cfg)
+    model = build_model(cfg, build_datamodule(cfg))
+    build_trainer(cfg, model)
+    return model.metric_names
+
+
+def test_checkpoint(cfg: DictConfig, path: Path) -> Metrics:
+    """Test a checkpoint on the data of `cfg`."""
+    model = load_model(path)
+    trainer = build_quiet_trainer(cfg)
+    trainer.test(model, build_datamodule(cfg), verbose=False)
+    return measured(trainer)
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Find the mistakes that the config alone shows."""
     check_top_level(cfg)
     check_seed(cfg.seed)
     check_arguments(cfg)
+
+
+def start_run(cfg: DictConfig) -> Manifest:
+    """Make the run's folder, its log and its manifest, and seed the random numbers."""
+    check_config(cfg)
     is_first = rank_zero_only.rank == 0
     directory = Path(cfg.paths.output_dir)
     capture_everything()

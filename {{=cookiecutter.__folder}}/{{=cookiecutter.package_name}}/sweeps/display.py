@@ -1,0 +1,132 @@
+"""What a sweep shows while it runs: a live table on a terminal, one line a trial elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .records import Outcome, State, Trial, Value
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+log = logging.getLogger(__name__)
+
+LINES = 15  # running trials that fit on a screen
+
+
+@dataclass
+class Shown:
+    """A running trial."""
+
+    trial: Trial
+    worker: int
+    step: int = 0
+    value: float | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+class Display:
+    """The state of a sweep, for people.
+
+    Args:
+        name: the study's name.
+        metric: the first objective.
+        total: how many trials there will be.
+    """
+
+    def __init__(self, name: str, metric: str, total: int) -> None:
+        self.name, self.metric, self.total = name, metric, total
+        self.running: dict[int, Shown] = {}
+        self.counts = dict.fromkeys((State.FINISHED, State.PRUNED, State.FAILED), 0)
+        self.best = ""
+        self._best_value: float | None = None
+        self._ended_here = 0
+        self._started = time.monotonic()
+        self._is_live = sys.stdout.isatty()
+
+    def live(self) -> AbstractContextManager[Any]:
+        """Show the table for a block, on a terminal."""
+        if not self._is_live:
+            return nullcontext()
+        from rich.live import Live
+
+        return Live(get_renderable=self.table, refresh_per_second=2, redirect_stderr=False)
+
+    def start(self, trial: Trial, worker: int) -> None:
+        """A trial begins."""
+        self.running[trial.number] = Shown(trial, worker)
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """A trial has come so far."""
+        self.running[number].step = step
+        self.running[number].value = value
+
+    def end(self, trial: Trial, outcome: Outcome, words: str) -> None:
+        """A trial has ended: one line in the log."""
+        shown = self.running.pop(trial.number)
+        seconds = time.monotonic() - shown.started
+        if not words:
+            self.counts[outcome.state] += 1
+            self._ended_here += 1
+        value = outcome.metrics.get(self.metric, shown.value)
+        result = outcome.error or ("" if value is None else f"{self.metric} {value:.4g}")
+        state = "stopped" if outcome.state == State.WAITING else outcome.state
+        log.info(
+            "trial %d  %s  %s  %s  %.1f s%s  (%d/%d%s)",
+            trial.number,
+            state,
+            result,
+            words_of(trial.params),
+            seconds,
+            f"  {words}" if words else "",
+            sum(self.counts.values()),
+            self.total,
+            f", best {self.best}" if self.best else "",
+        )
+
+    def offer(self, value: float, number: int, mode: str) -> None:
+        """A trial that may be the best so far."""
+        best = self._best_value
+        if best is None or (value > best if mode == "max" else value < best):
+            self._best_value, self.best = value, f"{value:.4g} (trial {number})"
+
+    def left(self) -> str:
+        """The time that is left, judged by the trials so far."""
+        open_trials = self.total - sum(self.counts.values())
+        if not self._ended_here or not open_trials:
+            return ""
+        seconds = (time.monotonic() - self._started) / self._ended_here * open_trials
+        return f"about {round(seconds) // 60}:{round(seconds) % 60:02d} left"
+
+    def table(self) -> "Table":
+        """The present state."""
+        from rich.table import Table
+        from rich.text import Text
+
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        table = Table(title=f"{self.name}: {counts} of {self.total}  {self.left()}")
+        for column in ("trial", "worker", "epoch", self.metric, "values", "seconds"):
+            table.add_column(column, overflow="fold" if column == "values" else "ellipsis")
+        for shown in list(self.running.values())[:LINES]:
+            table.add_row(
+                str(shown.trial.number),
+                str(shown.worker),
+                str(shown.step or ""),
+                "" if shown.value is None else f"{shown.value:.4g}",
+                Text(words_of(shown.trial.params)),
+                f"{time.monotonic() - shown.started:.0f}",
+            )
+        table.caption = Text(f"best so far: {self.best or 'none yet'}")
+        return table
+
+
+def words_of(params: Mapping[str, Value]) -> str:
+    """A point of the search space in one line."""
+    return " ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in params.items()
+    )

@@ -1,0 +1,88 @@
+"""What is left of a sweep: the leaderboard, the winner and its test, the report."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import trial as trials
+from .records import Outcome, State, TrialRecord, trial_folder
+from .results import best_trials, write_leaderboard
+from .search import Search
+from .winner import write_best
+from .workers import Workers
+
+if TYPE_CHECKING:
+    from .sweeper import Sweep
+
+log = logging.getLogger(__name__)
+
+
+def finish(sweep: "Sweep", search: Search) -> None:
+    """Write `leaderboard.csv`, `best.yaml` and `report.html`; once all is done, test the winner."""
+    shutil.rmtree(sweep.folder / "check", ignore_errors=True)
+    records = search.records()
+    write_leaderboard(sweep.folder / "leaderboard.csv", records, sweep.objectives)
+    best = best_trials(records, sweep.objectives)
+    facts = {}
+    if best:
+        winner = best[0]
+        values = ", ".join(
+            f"{objective.metric} {value:.4g}"
+            for objective, value in zip(sweep.objectives, winner.values, strict=True)
+        )
+        log.info("best: trial %d, %s", winner.number, values)
+        path = sweep.folder / "best.yaml"
+        note = f"Trial {winner.number} of {sweep.name}: {values}."
+        write_best(path, winner, sweep.fixed, sweep.groups, note)
+        facts["retrain the winner"] = f"python train.py experiment={_short(path)}"
+        if search.is_finished():
+            for metric, value in sorted(test_winner(sweep, search, winner).items()):
+                facts[metric] = f"{value:.4g}"
+                log.info("%s %.4g", metric, value)
+    if sweep.settings.storage is None:
+        facts["look at the study"] = f"optuna-dashboard {_short(sweep.folder / 'journal.log')}"
+    write_page(sweep, records, facts)
+    for name, fact in facts.items():
+        log.info("%s: %s", name, fact)
+
+
+def test_winner(sweep: "Sweep", search: Search, winner: TrialRecord) -> dict[str, float]:
+    """The winner's metrics on the test set, measured once and then remembered."""
+    known = search.recall("tested")
+    if known.get("number") == winner.number:
+        return known["metrics"]
+    from .sweeper import run_alone
+
+    folder = sweep.folder / trial_folder(winner.number)
+    options = sweep.space.overrides(winner.params)
+    has_groups = bool(sweep.groups & winner.params.keys())
+    result = run_alone(
+        Workers(1), folder / "test.log", trials.test_trial, sweep.base, options, has_groups, folder
+    )
+    if isinstance(result, Outcome):
+        log.warning("the winner could not be tested: %s", result.error)
+        return {}
+    search.remember("tested", {"number": winner.number, "metrics": result})
+    return result
+
+
+def write_page(sweep: "Sweep", records: list[TrialRecord], facts: dict[str, str]) -> None:
+    """Write `report.html`."""
+    from .report import write_report
+
+    path = sweep.folder / "report.html"
+    try:
+        write_report(path, sweep.name, records, sweep.objectives, sweep.space, facts)
+    except Exception:
+        # The trials are worth more than a page about them.
+        log.exception("the report could not be written")
+        return
+    facts["report"] = _short(path)
+
+
+def _short(path: Path) -> str:
+    """A path as it is typed, relative to where the command was given if it lies below."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,115 @@
+"""The study on disk: Optuna's journal file, safe against kills, torn lines and several writers."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages.journal import JournalFileBackend
+
+from ..errors import UserError
+
+
+class FileLock:
+    """A lock that the operating system takes back from a process that dies.
+
+    Optuna's own locks are files; one left behind by a kill holds everybody up for 30 seconds.
+    It may be taken again by the one who holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+        self._depth = 0
+
+    def acquire(self) -> bool:
+        """Wait until no other process holds the lock."""
+        import fcntl
+
+        if self._depth == 0:
+            self._file = self.path.open("ab")
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+        self._depth += 1
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._depth -= 1
+        if self._depth == 0 and self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock for a block."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal, which first cuts off the line that a killed writer left unfinished.
+
+    Whoever holds the lock meets no line in the making, so an unfinished one is a dead writer's.
+    Optuna refuses to open such a file ever again.
+    """
+
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        # Optuna does not publish the base class of its locks; two methods are all there is.
+        super().__init__(str(path), lock)  # type: ignore[arg-type]
+        self._path = path
+        self._held = lock
+        with lock.held():
+            self._cut_unfinished_line()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write the records of one operation."""
+        with self._held.held():
+            self._cut_unfinished_line()
+            super().append_logs(logs)
+
+    def _cut_unfinished_line(self) -> None:
+        with self._path.open("r+b") as file:
+            end = size = file.seek(0, os.SEEK_END)
+            while end > 0:
+                start = max(0, end - 4096)
+                file.seek(start)
+                newline = file.read(end - start).rfind(b"\n")
+                if newline >= 0:
+                    end = start + newline + 1
+                    break
+                end = start
+            if end < size:
+                file.truncate(end)
+
+
+def open_storage(url: str | None, folder: Path, lock: FileLock) -> BaseStorage:
+    """The journal in the sweep's folder, or the database that the URL names.
+
+    Raises:
+        UserError: the database cannot be reached, or its driver is not installed.
+    """
+    if url is None:
+        return JournalStorage(Journal(folder / "journal.log", lock))
+    place = _without_password(url)
+    try:
+        return get_storage(url)
+    except ImportError as error:
+        raise UserError(
+            f"hydra.sweeper.storage={place} needs a package that is not installed: {error}."
+        ) from error
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0].replace(url, place)
+        raise UserError(f"hydra.sweeper.storage={place} cannot be opened: {reason}") from error
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return url.replace(f":{parts.password}@", ":***@", 1)

@@ -1,0 +1,37 @@
+"""The line from a trial's process to the sweep."""
+
+from multiprocessing.connection import Connection
+
+
+class Link:
+    """The line from a trial's process to the sweep.
+
+    Attributes:
+        answer: what the sweep said last: "go", "prune", or "save" to go on another time.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._offset = 0
+        self._ended: list[float] = []
+        self.answer = "go"
+
+    def report(self, epochs: int, value: float) -> str:
+        """Tell the value after so many epochs and wait for the answer.
+
+        With several seeds it is the mean over them, the seeds before by their best: so a point is
+        compared with others that have come as far.
+        """
+        mean = sum([*self._ended, value]) / (len(self._ended) + 1)
+        self._connection.send((self._offset + epochs, mean))
+        self.answer = self._connection.recv()
+        return self.answer
+
+    def end_seed(self, best: float, max_epochs: int) -> None:
+        """Begin with the next seed."""
+        self._ended.append(best)
+        self._offset += max_epochs
+
+
+# Set in a trial's process; the other processes of a DDP trial have none.
+current: Link | None = None

@@ -1,0 +1,274 @@
+"""A search by Optuna: one study, which several commands may share and any later one continues.
+
+A trial that broke off (its process died, or the command that ran it) is told as failed, and a new
+one with the same values takes its place. It is `superseded`, and does not count. The number of
+trials that count never exceeds `n_trials`, in whatever order the commands get to write.
+"""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from ..errors import UserError
+from .journal import FileLock
+from .leases import Parents
+from .records import Objective, Outcome, State, Trial, TrialRecord, Value
+from .samplers import build_pruner, build_sampler
+from .space import Parameter, Space
+
+STATES = {
+    TrialState.WAITING: State.WAITING,
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.COMPLETE: State.FINISHED,
+    TrialState.PRUNED: State.PRUNED,
+    TrialState.FAIL: State.FAILED,
+}
+OPTUNA_STATES = {state: name for name, state in STATES.items()}
+# What a trial passes on to the one that takes its place.
+KEPT = ("point", "crashes")
+
+
+class OptunaSearch:
+    """Implements `Search` on an Optuna study.
+
+    Args:
+        study: the study, made or found by `open_study`.
+        space: what varies.
+        objectives: what is optimised, the first one reported after every epoch.
+        n_trials: how many points are to be tried in all, by all commands together.
+        max_retries: how often a point is tried again that broke off.
+        limits: metrics and the greatest value that is allowed of each.
+        lock: held while trials are counted and started.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: Space,
+        objectives: Sequence[Objective],
+        n_trials: int,
+        max_retries: int,
+        limits: Mapping[str, float],
+        lock: FileLock,
+    ) -> None:
+        self.study = study
+        self.space = space
+        self.objectives = objectives
+        self.n_trials = n_trials
+        self.max_retries = max_retries
+        self.limits = limits
+        self.parents = Parents(study)
+        self._lock = lock
+        self._running: dict[int, optuna.Trial] = {}
+
+    def join(self, sampler: Mapping[str, Any], pruner: Mapping[str, Any], seed: int | None) -> None:
+        """Take a lease on the study, and sampler and pruner for it."""
+        with self._lock.held():
+            earlier = self.parents.join()
+        # With the first seed again, a continued study would propose its first points once more.
+        seed = None if seed is None else (seed + 1_000_003 * earlier) % 2**32
+        self.study.sampler = build_sampler(dict(sampler), seed)
+        self.study.pruner = build_pruner(dict(pruner))
+
+    def lay_out(self, points: Sequence[Mapping[str, Value]]) -> None:
+        """Put these points first in the queue, each once, also when a command is given again."""
+        with self._lock.held():
+            laid = {trial.user_attrs.get("point") for trial in _counting(self._trials())}
+            for index, point in enumerate(points[: self.n_trials]):
+                if index not in laid:
+                    self.study.enqueue_trial(dict(point), user_attrs={"point": index})
+
+    def ask(self, worker: str) -> Trial | None:
+        """The next trial: one that waits to be tried again, or a new point."""
+        with self._lock.held():
+            self._take_over_orphans()
+            trials = self._trials()
+            waiting = any(trial.state == TrialState.WAITING for trial in trials)
+            if not waiting and len(_counting(trials)) >= self.n_trials:
+                return None
+            trial = self.study.ask()
+            trial.set_user_attr("parent", self.parents.id)
+            trial.set_user_attr("worker", worker)
+            if self._is_too_many(trial.number):
+                trial.set_user_attr("withdrawn", True)
+                self._finish(trial.number, State.FAILED, [])
+                return None
+        params = self.space.sample(lambda parameter: _suggest(trial, parameter))
+        self._running[trial.number] = trial
+        return Trial(trial.number, params, tuple(trial.user_attrs.get("earlier", ())))
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        """Note a value; True if the pruner gives the trial up."""
+        trial = self._running[number]
+        if len(self.objectives) > 1:
+            # Optuna judges single objectives only.
+            return False
+        trial.report(value, step)
+        return trial.should_prune()
+
+    def tell(self, number: int, outcome: Outcome) -> str:
+        """Note how a trial ended, and put it into the queue again if that may help."""
+        trial = self._running.pop(number)
+        trial.set_user_attr("metrics", outcome.metrics)
+        values = [outcome.metrics.get(objective.metric, math.nan) for objective in self.objectives]
+        state, error = outcome.state, outcome.error
+        if state == State.FINISHED and not all(math.isfinite(value) for value in values):
+            state, error = State.FAILED, f"{self.objectives[0].metric} was never a number"
+        for metric, limit in self.limits.items():
+            if math.isfinite(excess := outcome.metrics.get(metric, math.nan) - limit):
+                trial.set_constraint(metric, excess)
+        if error:
+            trial.set_user_attr("error", error)
+        if state == State.WAITING:
+            self._try_again(number)
+            return "goes on when the command is given again"
+        crashes = 1 + trial.user_attrs.get("crashes", 0)
+        if state == State.FAILED and outcome.retry and crashes <= self.max_retries:
+            trial.set_user_attr("crashes", crashes)
+            self._try_again(number)
+            return "will be tried again"
+        self._finish(number, state, values)
+        return ""
+
+    def tick(self) -> None:
+        """Renew the lease."""
+        self.parents.renew()
+
+    def is_finished(self) -> bool:
+        """Whether as many trials have ended as were asked for."""
+        ended = [trial for trial in _counting(self._trials()) if trial.state.is_finished()]
+        return len(ended) >= self.n_trials
+
+    def records(self) -> list[TrialRecord]:
+        """All trials so far."""
+        trials = self._trials()
+        counting = {trial.number for trial in _counting(trials)}
+        return [_record(trial, trial.number not in counting) for trial in trials]
+
+    def remember(self, name: str, value: dict[str, Any]) -> None:
+        """Keep something with the study."""
+        self.study.set_user_attr(name, value)
+
+    def recall(self, name: str) -> dict[str, Any]:
+        """What was kept under this name; empty if nothing was."""
+        return self.study.user_attrs.get(name, {})
+
+    def close(self) -> None:
+        """Give the lease back."""
+        self.parents.leave()
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _is_too_many(self, number: int) -> bool:
+        """Whether another command, without our lock, was faster with the last trial."""
+        return len([t for t in _counting(self._trials()) if t.number < number]) >= self.n_trials
+
+    def _take_over_orphans(self) -> None:
+        for trial in self._trials():
+            if trial.state != TrialState.RUNNING or trial.number in self._running:
+                continue
+            owner = trial.user_attrs.get("parent")
+            if owner == self.parents.id or not self.parents.is_alive(owner):
+                self._try_again(trial.number)
+
+    def _try_again(self, number: int) -> None:
+        """Queue the same point under another number, since a trial is told but once."""
+        with self._lock.held():
+            trials = self._trials()
+            broken = trials[number]
+            if broken.state.is_finished():
+                # While this command slept, another one took the trial over.
+                return
+            # Queued before it is told: a kill in between loses nothing.
+            if number not in _superseded(trials):
+                params = broken.system_attrs.get("fixed_params", {}) | broken.params
+                kept = {key: broken.user_attrs[key] for key in KEPT if key in broken.user_attrs}
+                earlier = [number, *broken.user_attrs.get("earlier", ())]
+                self.study.enqueue_trial(params, user_attrs=kept | {"earlier": earlier})
+            self._finish(number, State.FAILED, [])
+
+    def _finish(self, number: int, state: State, values: list[float]) -> None:
+        told = values if state == State.FINISHED else None
+        try:
+            self.study.tell(number, told, OPTUNA_STATES[state], skip_if_finished=True)
+        except RuntimeError as error:
+            # All points of a finite space were tried; Optuna then stops a loop that is not ours.
+            if "Study.stop" not in str(error):
+                raise
+
+
+def open_study(
+    storage: BaseStorage, name: str, objectives: Sequence[Objective], searched: Mapping[str, Any]
+) -> optuna.Study:
+    """Make the study, or find the one of this name.
+
+    Args:
+        storage: where it is kept.
+        name: its name.
+        objectives: what is optimised.
+        searched: what a study is about, and must not change while it goes on.
+
+    Raises:
+        UserError: the study of this name is about something else.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    directions = ["maximize" if o.mode == "max" else "minimize" for o in objectives]
+    study = optuna.create_study(
+        study_name=name, storage=storage, directions=directions, load_if_exists=True
+    )
+    known = study.user_attrs.get("searched")
+    if known is None:
+        study.set_user_attr("searched", dict(searched))
+    for key, value in searched.items():
+        if known is not None and known[key] != value:
+            raise UserError(
+                f"The study {name!r} was begun with {key} {known[key]} and this command has "
+                f"{value}: give another hydra.sweeper.study_name."
+            )
+    return study
+
+
+def _superseded(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of the trials whose place others have taken."""
+    replaced = {number for trial in trials for number in trial.user_attrs.get("earlier", ())}
+    return replaced | {trial.number for trial in trials if trial.user_attrs.get("withdrawn")}
+
+
+def _counting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    superseded = _superseded(trials)
+    return [trial for trial in trials if trial.number not in superseded]
+
+
+def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
+    key = parameter.key
+    if parameter.choices is not None:
+        return trial.suggest_categorical(key, parameter.choices)
+    if parameter.is_integer:
+        low, high, step = round(parameter.low), round(parameter.high), round(parameter.step or 1)
+        return trial.suggest_int(key, low, high, step=step, log=parameter.log)
+    low, high = parameter.low, parameter.high
+    return trial.suggest_float(key, low, high, step=parameter.step, log=parameter.log)
+
+
+def _record(trial: FrozenTrial, superseded: bool) -> TrialRecord:
+    return TrialRecord(
+        number=trial.number,
+        state=STATES[trial.state],
+        params=trial.params,
+        values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
+        steps=trial.intermediate_values,
+        metrics=trial.user_attrs.get("metrics", {}),
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
+        worker=trial.user_attrs.get("worker", ""),
+        error=trial.user_attrs.get("error", ""),
+        constraints=trial.constraints,
+        superseded=superseded,
+    )

@@ -1,0 +1,95 @@
+"""What the parts of a sweep tell each other, as plain values."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+# A value of a parameter: a number, or the text of an option as it stands on a command line.
+Value = int | float | str
+
+
+class State(StrEnum):
+    """What became of a trial."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric and what is better, `min` or `max`."""
+
+    metric: str
+    mode: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A point of the search space to be tried.
+
+    Attributes:
+        number: its number in the study; its folder is `trials/<number>/`.
+        params: the value of every parameter that exists at this point.
+        earlier: numbers of earlier tries of this very point that broke off, the newest first.
+    """
+
+    number: int
+    params: dict[str, Value]
+    earlier: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial's process ended.
+
+    Attributes:
+        state: FINISHED, PRUNED or FAILED; WAITING when it was stopped to go on another time.
+        metrics: the metrics of its best epoch, and what else was measured.
+        error: what went wrong, in one line.
+        retry: whether another try may end better.
+    """
+
+    state: State
+    metrics: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    retry: bool = False
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as the study remembers it: a row of the leaderboard.
+
+    Attributes:
+        values: one per objective; empty where the trial did not finish.
+        steps: the first objective after each epoch, counted from 1.
+        metrics: the metrics of the best epoch, as far as they are known.
+        worker: which worker ran it, for the timeline.
+        constraints: how far each limit was exceeded; not above zero is kept.
+        superseded: another trial took its place after it broke off.
+    """
+
+    number: int
+    state: State
+    params: dict[str, Value]
+    values: tuple[float, ...] = ()
+    steps: dict[int, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    started: datetime | None = None
+    ended: datetime | None = None
+    worker: str = ""
+    error: str = ""
+    constraints: dict[str, float] = field(default_factory=dict)
+    superseded: bool = False
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether all limits are kept."""
+        return all(excess <= 0 for excess in self.constraints.values())
+
+
+def trial_folder(number: int) -> str:
+    """Where a trial writes, below the sweep's folder."""
+    return f"trials/{number:04d}"

@@ -1,0 +1,39 @@
+"""Inside a trial: tell the sweep the value of every epoch, and stop when it says so."""
+
+from pytorch_lightning import LightningModule, Trainer
+
+from ..callbacks import MetricHistory
+from ..callbacks.epoch_end import EpochEndCallback
+from . import link
+
+
+class TrialReporter(EpochEndCallback):
+    """Reports every epoch that was validated, and ends the training in Lightning's own way.
+
+    Raising an exception instead, as Optuna's examples do, would leave loggers and checkpoints
+    open and the other processes of a DDP trial waiting.
+
+    Args:
+        metric: the metric to report, for example `val/acc`.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell the epochs before a resume again: they belong to this trial too."""
+        history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), None)
+        for row in history.rows if link.current and history else []:
+            if self.metric in row:
+                link.current.report(int(row["epoch"]) + 1, row[self.metric])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report, and stop if told so."""
+        metrics = self.epoch_metrics(trainer)
+        if self.metric not in metrics:
+            return
+        stop = False
+        if link.current is not None and trainer.is_global_zero:
+            stop = link.current.report(trainer.current_epoch + 1, metrics[self.metric]) != "go"
+        if trainer.strategy.broadcast(stop):
+            trainer.should_stop = True

@@ -1,0 +1,76 @@
+"""Samplers, which propose, and pruners, which judge: Optuna's, by their short names."""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+SAMPLERS = {
+    "bruteforce": "BruteForceSampler",
+    "cmaes": "CmaEsSampler",
+    "gp": "GPSampler",
+    # The points are laid out beforehand and in order; what is asked beyond them does not matter.
+    "grid": "RandomSampler",
+    "nsga2": "NSGAIISampler",
+    "nsga3": "NSGAIIISampler",
+    "qmc": "QMCSampler",
+    "random": "RandomSampler",
+    "tpe": "TPESampler",
+}
+PRUNERS = {
+    "asha": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+    "median": "MedianPruner",
+    "none": "NopPruner",
+    "patient": "PatientPruner",
+    "percentile": "PercentilePruner",
+    "threshold": "ThresholdPruner",
+    "wilcoxon": "WilcoxonPruner",
+}
+NEEDS = {"cmaes": "cmaes", "gp": "scipy", "qmc": "scipy", "wilcoxon": "scipy"}
+
+
+def build_sampler(config: dict[str, Any], seed: int | None) -> "BaseSampler":
+    """The sampler of `configs/hydra/sweeper/sampler/`.
+
+    Raises:
+        UserError: no such sampler or option, or a package that it needs is missing.
+    """
+    from optuna import samplers
+
+    return _build("sampler", samplers, SAMPLERS, {"seed": seed} | config)
+
+
+def build_pruner(config: dict[str, Any]) -> "BasePruner":
+    """The pruner of `configs/hydra/sweeper/pruner/`.
+
+    Raises:
+        UserError: no such pruner or option, or a package that it needs is missing.
+    """
+    from optuna import pruners
+
+    config = dict(config)
+    if isinstance(config.get("wrapped_pruner"), dict):
+        config["wrapped_pruner"] = build_pruner(config["wrapped_pruner"])
+    return _build("pruner", pruners, PRUNERS, config)
+
+
+def _build(kind: str, module: Any, known: dict[str, str], config: dict[str, Any]) -> Any:
+    options = {key: value for key, value in config.items() if key != "name"}
+    name = str(config.get("name"))
+    if name not in known:
+        raise UserError(f"There is no {kind} {name!r}; {nearest(name, known)}")
+    package = NEEDS.get(name)
+    if package is not None and find_spec(package) is None:
+        raise UserError(
+            f"hydra/sweeper/{kind}={name} needs the package {package}: install it with "
+            f"`uv sync --extra {package}` or `pip install {package}`."
+        )
+    try:
+        return getattr(module, known[name])(**options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"hydra.sweeper.{kind} ({name}) has a wrong option: {error}.") from error

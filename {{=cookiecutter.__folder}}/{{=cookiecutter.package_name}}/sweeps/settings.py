@@ -1,0 +1,82 @@
+"""The options of `configs/hydra/sweeper/`, checked before anything starts."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ..errors import UserError
+from ..runs.loading import plain
+from .records import Objective
+
+# Above it a grid is a mistake rather than a plan.
+LARGEST_GRID = 100_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sweeper was told; `configs/hydra/sweeper/optuna.yaml` says what each means."""
+
+    n_trials: int | None
+    workers: int | None
+    gpus: list[int] | None
+    gpus_per_trial: float | None
+    timeout: float | None
+    trial_timeout: float | None
+    max_retries: int
+    seeds: int
+    study_name: str | None
+    storage: str | None
+    enqueue: Any
+    more_objectives: dict[str, str]
+    limits: dict[str, float]
+    sampler: dict[str, Any]
+    pruner: dict[str, Any]
+    search_space: dict[str, Any]
+
+
+def read_settings(config: DictConfig) -> Settings:
+    """Read `hydra.sweeper`.
+
+    Raises:
+        UserError: a value that means nothing.
+    """
+    values = plain(config)
+    values.pop("_target_")
+    for kind in ("sampler", "pruner"):
+        if not isinstance(values[kind], Mapping):
+            values[kind] = {"name": str(values[kind])}
+    settings = Settings(**values)
+    for name, least in (("n_trials", 1), ("workers", 1), ("seeds", 1), ("max_retries", 0)):
+        value = getattr(settings, name)
+        if value is None and name in ("n_trials", "workers"):
+            continue
+        if type(value) is not int or value < least:
+            raise UserError(
+                f"hydra.sweeper.{name} is a whole number from {least}, not {value!r}."
+            )
+    for name in ("timeout", "trial_timeout"):
+        value = getattr(settings, name)
+        if value is not None and not (_is_number(value) and value > 0):
+            raise UserError(f"hydra.sweeper.{name} is a number of seconds, not {value!r}.")
+    for metric, mode in settings.more_objectives.items():
+        if mode not in ("min", "max"):
+            raise UserError(
+                f"hydra.sweeper.more_objectives: {metric} is min or max, not {mode!r}."
+            )
+    for metric, limit in settings.limits.items():
+        if not _is_number(limit):
+            raise UserError(f"hydra.sweeper.limits: {metric} has a number, not {limit!r}.")
+    return settings
+
+
+def objectives_of(config: DictConfig, settings: Settings) -> list[Objective]:
+    """What is optimised: the objective of every training, and what the sweep adds."""
+    first = Objective(config.objective.metric, config.objective.mode)
+    return [first, *(Objective(*pair) for pair in settings.more_objectives.items())]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

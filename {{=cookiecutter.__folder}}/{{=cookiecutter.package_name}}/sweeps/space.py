@@ -1,0 +1,266 @@
+"""The search space: which options a sweep varies, in Hydra's own sweep grammar."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.errors import HydraException
+
+from ..errors import UserError, nearest
+from .records import Value
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An option that a sweep varies: one of `choices`, or a number from `low` to `high`.
+
+    Attributes:
+        key: the option, for example `optimizer.lr`, or a config group, as `model`.
+        choices: the values to choose from; None for a number.
+        low: the least number.
+        high: the greatest number, itself included.
+        step: the distance of neighbours; None for any number in between.
+        log: whether a factor counts as a distance.
+        is_integer: whether the number is a whole one.
+        is_group: whether the option chooses a config file.
+        when: keys and values of other parameters, all of which must hold for this one to exist.
+    """
+
+    key: str
+    choices: tuple[Value, ...] | None = None
+    low: float = 0
+    high: float = 0
+    step: float | None = None
+    log: bool = False
+    is_integer: bool = False
+    is_group: bool = False
+    when: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def exists(self, params: Mapping[str, Value]) -> bool:
+        """Whether the parameter has a meaning beside these values."""
+        return all(key in params and text(params[key]) in values for key, values in self.when)
+
+    def points(self) -> list[Value]:
+        """All values, in order.
+
+        Raises:
+            UserError: there are infinitely many.
+        """
+        if self.choices is not None:
+            return list(self.choices)
+        if self.step is None:
+            raise UserError(
+                f"A grid needs single values, and {self.key} may be any number from {self.low:g} "
+                f"to {self.high:g}: write {self.key}=range(start,stop,step) or a list of values."
+            )
+        count = round((self.high - self.low) / self.step) + 1
+        values = [self.low + self.step * index for index in range(count)]
+        # 0.1 + 2 * 0.1 is not quite 0.3.
+        return [round(value) if self.is_integer else round(value, 12) for value in values]
+
+    def first(self) -> Value:
+        """Any value, to try the config with."""
+        if self.choices is not None:
+            return self.choices[0]
+        return round(self.low) if self.is_integer else self.low
+
+
+@dataclass(frozen=True)
+class Space:
+    """All parameters, each after those its `when` asks for."""
+
+    parameters: tuple[Parameter, ...]
+
+    def sample(self, pick: Callable[[Parameter], Value]) -> dict[str, Value]:
+        """Choose a value of every parameter that exists, by asking `pick`."""
+        params: dict[str, Value] = {}
+        for parameter in self.parameters:
+            if parameter.exists(params):
+                params[parameter.key] = pick(parameter)
+        return params
+
+    def grid(self) -> list[dict[str, Value]]:
+        """Every point once, the last parameter changing fastest.
+
+        Raises:
+            UserError: a parameter may be any number.
+        """
+        rows = product(*(parameter.points() for parameter in self.parameters))
+        points: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
+        for row in rows:
+            values = dict(zip(self.parameters, row, strict=True))
+            # Where a parameter does not exist, its values would repeat one point.
+            point = self.sample(values.__getitem__)
+            points.setdefault(tuple(point.items()), point)
+        return list(points.values())
+
+    def overrides(self, params: Mapping[str, Value]) -> list[str]:
+        """The options of a point, as on a command line."""
+        return [f"{key}={text(value)}" for key, value in params.items()]
+
+
+def text(value: Value) -> str:
+    """A value as it stands on a command line."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def parse_space(
+    search_space: Mapping[str, Any], arguments: list[str], config_loader: ConfigLoader
+) -> tuple[Space, list[str]]:
+    """Read the search space of the config and the one on the command line, which comes first.
+
+    Args:
+        search_space: options and what they vary over, from `configs/search_space/`.
+        arguments: the command's options, with and without sweeps.
+        config_loader: knows the config groups.
+
+    Returns:
+        The space, and the options of the command that do not vary.
+
+    Raises:
+        UserError: a line that cannot be read, or a condition on something that does not vary.
+    """
+    parser = OverridesParser.create(config_loader=config_loader)
+    fixed: list[str] = []
+    found: dict[str, Parameter] = {}
+    given = set()
+    for argument in arguments:
+        override = _parse(parser, argument)
+        given.add(override.key_or_group)
+        if override.is_sweep_override():
+            found[override.get_key_element()] = _parameter(override, argument, config_loader)
+        else:
+            fixed.append(argument)
+    for key, entry in search_space.items():
+        entry = entry if isinstance(entry, Mapping) else {"space": entry}
+        if unknown := sorted(set(entry) - {"space", "when"}):
+            raise UserError(
+                f"search_space: {key} has {unknown[0]!r}, which means nothing; "
+                f"{nearest(unknown[0], ['space', 'when'])}"
+            )
+        # What the command says of an option overrules the file.
+        if key in given:
+            continue
+        line = f"{key}={_as_grammar(entry.get('space'))}"
+        override = _parse(parser, line)
+        if not override.is_sweep_override():
+            raise UserError(
+                f"search_space: {line} has nothing to choose from: write choice(a,b), "
+                "interval(low,high), tag(log,interval(low,high)) or range(start,stop,step)."
+            )
+        conditions = tuple(_conditions(key, entry.get("when")))
+        found[key] = replace(_parameter(override, line, config_loader), when=conditions)
+    return Space(tuple(_in_order(found))), fixed
+
+
+def _parse(parser: OverridesParser, line: str) -> Override:
+    try:
+        return parser.parse_overrides([line])[0]
+    except HydraException as error:
+        lines = [line for line in str(error).splitlines() if not line.startswith("See ")]
+        reason = lines[-1].strip().rstrip(".")
+        raise UserError(f"The option {line!r} cannot be read: {reason}.") from error
+
+
+def _parameter(override: Override, line: str, config_loader: ConfigLoader) -> Parameter:
+    if override.package is not None:
+        raise UserError(f"{line}: a sweep cannot place a group elsewhere with @.")
+    key = override.get_key_element()
+    value = override.value()
+    is_group = bool(config_loader.get_group_options(override.key_or_group))
+    if isinstance(value, IntervalSweep):
+        return _interval(key, value, line)
+    if isinstance(value, RangeSweep) and not value.shuffle:
+        return _range(key, value, line)
+    texts = override.sweep_string_iterator()
+    elements = override.sweep_iterator(transformer=Transformer.identity)
+    choices = tuple(
+        element if type(element) in (int, float) else word.lower() if element in (True, False) else word
+        for element, word in zip(elements, texts, strict=True)
+    )
+    if not choices:
+        raise UserError(f"{line} matches nothing to choose from.")
+    if is_group:
+        known = config_loader.get_group_options(override.key_or_group)
+        for choice in choices:
+            if choice not in known:
+                raise UserError(f"There is no {key}={choice}; {nearest(str(choice), known)}")
+    # Nothing to choose twice.
+    return Parameter(key, choices=tuple(dict.fromkeys(choices)), is_group=is_group)
+
+
+def _interval(key: str, value: IntervalSweep, line: str) -> Parameter:
+    low, high = value.start, value.end
+    if low is None or high is None or low > high:
+        raise UserError(f"{line}: an interval goes from a number to a greater one.")
+    log = "log" in value.tags
+    if log and low <= 0:
+        raise UserError(f"{line}: a logarithmic interval starts above 0.")
+    is_integer = isinstance(low, int) and isinstance(high, int)
+    step = 1.0 if is_integer and not log else None
+    return Parameter(key, low=low, high=high, step=step, log=log, is_integer=is_integer)
+
+
+def _range(key: str, value: RangeSweep, line: str) -> Parameter:
+    start, stop, step = value.start, value.stop, value.step
+    points = list(value.range())
+    if start is None or stop is None or not points:
+        raise UserError(f"{line}: this range is empty.")
+    low, high = min(points), max(points)
+    is_integer = all(isinstance(point, int) for point in points)
+    return Parameter(key, low=low, high=high, step=abs(step), is_integer=is_integer)
+
+
+def _as_grammar(entry: Any) -> str:
+    if isinstance(entry, list):
+        words = ",".join(_word(value) for value in entry)
+        # A choice of several may hold null, which choice() does not take.
+        return words if len(entry) > 1 else f"choice({words})"
+    return str(entry)
+
+
+def _word(value: Any) -> str:
+    names = {None: "null", True: "true", False: "false"}
+    return names[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _conditions(key: str, when: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for condition in [] if when is None else when if isinstance(when, list) else [when]:
+        other, _, values = str(condition).partition("=")
+        if not values:
+            raise UserError(f"search_space: {key}: write when: other_key=value, not {condition!r}.")
+        yield other.strip(), tuple(value.strip() for value in values.split(","))
+
+
+def _in_order(found: dict[str, Parameter]) -> Iterator[Parameter]:
+    """The parameters, each after those it depends on; otherwise as they were given."""
+    for parameter in found.values():
+        for key, values in parameter.when:
+            if key not in found:
+                raise UserError(
+                    f"search_space: {parameter.key} exists when {key} has a certain value, and "
+                    f"{key} does not vary: give it choices, or leave `when` out."
+                )
+            known = [text(choice) for choice in found[key].choices or ()]
+            for value in values:
+                if value not in known:
+                    raise UserError(
+                        f"search_space: {parameter.key} waits for {key}={value}, which is never "
+                        f"chosen; {nearest(value, known)}"
+                    )
+    done: set[str] = set()
+    while len(done) < len(found):
+        ready = [
+            parameter
+            for key, parameter in found.items()
+            if key not in done and all(other in done for other, _ in parameter.when)
+        ]
+        if not ready:
+            circle = ", ".join(key for key in found if key not in done)
+            raise UserError(f"search_space: these parameters wait for each other: {circle}.")
+        yield from ready
+        done.update(parameter.key for parameter in ready)
