@@ -48,6 +48,18 @@ def ranked(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> l
     return rows + sorted(others, key=lambda record: _order(record, objectives))
 
 
+def finished(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[TrialRecord]:
+    """The trials that have a number for every objective, whether or not they keep the limits."""
+    return [
+        record
+        for record in records
+        if record.state is State.FINISHED
+        and not record.superseded
+        and len(record.values) == len(objectives)
+        and not any(map(math.isnan, record.values))
+    ]
+
+
 def write_leaderboard(
     path: Path, records: Sequence[TrialRecord], objectives: Sequence[Objective]
 ) -> None:
@@ -73,14 +85,14 @@ def leaderboard(
 ) -> Iterator[dict[str, Any]]:
     """The rows of the leaderboard; what a trial does not have is an empty text."""
     rows = ranked(records, objectives)
-    finished = len(_candidates(records, objectives))
+    good = len(_candidates(records, objectives))
     best = len(best_trials(records, objectives))
     names = [objective.metric for objective in objectives]
     parameters = _in_order(r.params for r in sorted(rows, key=lambda record: record.number))
     others = [name for name in _in_order(r.metrics for r in rows) if name not in names]
     for place, record in enumerate(rows, start=1):
         values = record.metrics | dict(zip(names, record.values, strict=False))
-        row: dict[str, Any] = {"rank": "" if place > finished else 1 if place <= best else place}
+        row: dict[str, Any] = {"rank": "" if place > good else 1 if place <= best else place}
         row |= {"number": record.number, "state": str(record.state)}
         row |= {name: values.get(name, "") for name in names}
         row |= {key: record.params.get(key, "") for key in parameters}
@@ -99,16 +111,8 @@ def seconds(record: TrialRecord) -> float | str:
 def _candidates(
     records: Sequence[TrialRecord], objectives: Sequence[Objective]
 ) -> list[TrialRecord]:
-    """What finished within its limits, by the first objective; the lowest number first."""
-    good = [
-        record
-        for record in records
-        if record.state is State.FINISHED
-        and record.is_feasible
-        and not record.superseded
-        and len(record.values) == len(objectives)
-        and not any(map(math.isnan, record.values))
-    ]
+    """What finished within its limits, by the first objective; of equals the lowest number."""
+    good = [record for record in finished(records, objectives) if record.is_feasible]
     return sorted(good, key=lambda record: (_losses(record, objectives), record.number))
 
 

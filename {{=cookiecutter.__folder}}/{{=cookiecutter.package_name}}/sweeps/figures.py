@@ -1,0 +1,337 @@
+"""The figures of a sweep's report: Optuna's own, drawn from the records, and two more."""
+
+import html
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .records import Objective, State, TrialRecord, Value
+from .results import best_trials, finished, ranked
+from .space import Parameter, Space, text
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from plotly.graph_objects import Figure as Plot
+
+log = logging.getLogger(__name__)
+
+INK, GRID, ACCENT, FAINT = "#1d2939", "#eaecf0", "#2f5bea", "#98a2b3"
+COLOURS = {
+    State.FINISHED: "#2f9e6e",
+    State.PRUNED: "#f0a500",
+    State.FAILED: "#d64545",
+    State.RUNNING: FAINT,
+}
+# More lines than these are neither told apart nor drawn in good time.
+MOST_LINES = 300
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, or why there is none.
+
+    Attributes:
+        title: what it shows.
+        caption: how to read it; without a plot, what it would take.
+        plot: the plotly figure.
+        width: with fewer pixels it is scrolled, not squeezed.
+    """
+
+    title: str
+    caption: str
+    plot: "Plot | None"
+    width: int = 0
+
+
+def draw_figures(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], space: Space
+) -> Iterator[Figure]:
+    """Draw a sweep.
+
+    Args:
+        records: all trials.
+        objectives: what is optimised.
+        space: what varied.
+    """
+    from optuna import visualization
+
+    done = finished(records, objectives)
+    names = [label(objective.metric) for objective in objectives]
+    if len(objectives) > 1:
+        yield _drawn(
+            "Pareto front",
+            "No trial beats one of the front in every respect.",
+            "a finished trial, and two or three objectives",
+            lambda: visualization.plot_pareto_front(
+                make_study(done, objectives, space), target_names=names
+            ),
+        )
+    for index, objective in enumerate(objectives):
+        yield from _draw_objective(done, objective, index, space)
+    yield _drawn(
+        "Learning curves",
+        f"{objectives[0].metric} after every epoch; crosses are where trials were pruned.",
+        "a trial of two epochs",
+        lambda: _curves(records, objectives),
+    )
+    kept = [record for record in ranked(done, objectives) if record.is_feasible]
+    best = [replace(record, constraints={}) for record in kept[:MOST_LINES]]
+    yield _drawn(
+        "All parameters together",
+        f"One line for each of the best {len(best)} trials.",
+        "two finished trials and a parameter",
+        lambda: visualization.plot_parallel_coordinate(
+            make_study(best, objectives, space), target_name=names[0]
+        ),
+        width=_width(done) + 200,
+    )
+    yield _drawn(
+        "Workers",
+        "Which trial ran where, and when.",
+        "a trial that was started",
+        lambda: _timeline(records),
+    )
+
+
+def label(name: str) -> str:
+    """A text as it shall stand in a figure, where plotly would read tags."""
+    return html.escape(name, quote=False)
+
+
+def make_study(
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    space: Space,
+) -> "Study":
+    """An Optuna study in memory, of finished trials."""
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    study = optuna.create_study(
+        directions=["minimize" if o.mode == "min" else "maximize" for o in objectives]
+    )
+    study.set_metric_names([label(objective.metric) for objective in objectives])
+    known = {parameter.key: parameter for parameter in space.parameters}
+    values: dict[str, list[Value]] = {}
+    for record in records:
+        for key, value in record.params.items():
+            values.setdefault(key, []).append(value)
+    ranges = {key: _range(known.get(key), found) for key, found in values.items()}
+    by_number = {record.number: record for record in records}
+    for number in range(max(by_number, default=-1) + 1):
+        if number in by_number:
+            record = by_number[number]
+            trial = create_trial(
+                values=record.values,
+                params={label(k): _choice(ranges[k], v) for k, v in record.params.items()},
+                distributions={label(key): ranges[key] for key in record.params},
+                constraints=record.constraints,
+            )
+        else:
+            # Optuna numbers trials by itself: one that is not drawn still takes its place.
+            trial = create_trial(state=TrialState.FAIL)
+        study.add_trial(trial)
+    return study
+
+
+def _range(parameter: Parameter | None, values: Sequence[Value]) -> "BaseDistribution":
+    """What a parameter varied over; trials from elsewhere may lie outside of the space."""
+    from optuna import distributions
+
+    if (parameter and parameter.choices) or any(isinstance(value, str) for value in values):
+        known = [*(parameter.choices or () if parameter else ()), *values]
+        if any(isinstance(value, str) for value in known):
+            known = [label(text(value)) for value in known]
+        return distributions.CategoricalDistribution(tuple(dict.fromkeys(known)))
+    numbers = [value for value in values if not isinstance(value, str)]
+    ends = [*numbers, *((parameter.low, parameter.high) if parameter else ())]
+    low, high = min(ends), max(ends)
+    is_log = parameter is not None and parameter.log and low > 0
+    if all(isinstance(number, int) for number in numbers):
+        return distributions.IntDistribution(int(low), int(high), log=is_log)
+    return distributions.FloatDistribution(low, high, log=is_log)
+
+
+def _choice(distribution: "BaseDistribution", value: Value) -> Value:
+    """A value as its distribution has it."""
+    choices = getattr(distribution, "choices", (0,))
+    return label(text(value)) if isinstance(choices[0], str) else value
+
+
+def _draw_objective(
+    done: Sequence[TrialRecord], objective: Objective, index: int, space: Space
+) -> Iterator[Figure]:
+    """What concerns one objective, as if there were no other."""
+    from optuna import visualization
+
+    alone = [replace(record, values=record.values[index : index + 1]) for record in done]
+    name = label(objective.metric)
+
+    def study() -> "Study":
+        return make_study(alone, [objective], space)
+
+    yield _drawn(
+        f"History of {objective.metric}",
+        "Every finished trial, and the best so far.",
+        "a finished trial",
+        lambda: _history(study(), name),
+    )
+    yield _drawn(
+        f"What matters for {objective.metric}",
+        "How much each parameter decides whether a trial is among the best (PED-ANOVA).",
+        "two finished trials with different values and parameters",
+        lambda: _importances(study(), name),
+    )
+    yield _drawn(
+        f"Each parameter and {objective.metric}",
+        "One point for each finished trial, darker the later it began.",
+        "a finished trial and a parameter",
+        lambda: visualization.plot_slice(study(), target_name=name),
+        width=_width(done),
+    )
+
+
+def _history(study: "Study", name: str) -> "Plot":
+    from optuna import visualization
+
+    plot = visualization.plot_optimization_history(study, target_name=name)
+    for trace in plot.data:
+        if trace.mode == "lines":
+            trace.update(name="best so far", line={"color": ACCENT, "width": 2.5})
+        elif trace.name == "Infeasible Trial":
+            trace.update(name="over a limit", marker={"color": FAINT, "symbol": "circle-open"})
+        else:
+            trace.update(marker={"color": COLOURS[State.FINISHED], "size": 7})
+    return plot
+
+
+def _importances(study: "Study", name: str) -> "Plot":
+    from optuna import visualization
+
+    plot = visualization.plot_param_importances(study, target_name=name)
+    plot.update_traces(marker_color=ACCENT)
+    return plot.update_layout(xaxis_title="share", yaxis_title=None)
+
+
+def _curves(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> "Plot | None":
+    """The objective after each epoch, by state, the best trials above the others."""
+    from plotly.graph_objects import Figure as Plot
+
+    rows = [record for record in ranked(records, objectives) if record.steps]
+    if all(len(record.steps) < 2 for record in rows):
+        return None
+    best = [record for record in best_trials(records, objectives) if record.steps]
+    # Some of all kinds, from the best to the worst.
+    others = [r for r in rows[:: len(rows) // MOST_LINES + 1] if r not in best]
+    plot = Plot()
+    for state, colour in COLOURS.items():
+        members = [record for record in others if record.state is state]
+        _add_curves(plot, members, name=str(state), line={"color": colour, "width": 1}, opacity=0.6)
+    _add_curves(plot, best, name="best", line={"color": ACCENT, "width": 3})
+    pruned = [record for record in others if record.state is State.PRUNED]
+    plot.add_scatter(
+        x=[max(record.steps) for record in pruned],
+        y=[record.steps[max(record.steps)] for record in pruned],
+        mode="markers",
+        marker={"color": COLOURS[State.PRUNED], "symbol": "x", "size": 7},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    plot.update_layout(xaxis_title="epoch", yaxis_title=label(objectives[0].metric))
+    return plot
+
+
+def _add_curves(plot: "Plot", records: Sequence[TrialRecord], **style: Any) -> None:
+    """Draw curves as one line that is lifted in between; one by one they would slow the page."""
+    points: list[tuple[float | None, ...]] = []
+    for record in records:
+        points += [(step, value, record.number) for step, value in sorted(record.steps.items())]
+        points.append((None, None, None))
+    if points:
+        x, y, numbers = zip(*points, strict=True)
+        hover = "trial %{customdata}, epoch %{x}: %{y:.4g}<extra></extra>"
+        plot.add_scatter(x=x, y=y, customdata=numbers, mode="lines", hovertemplate=hover, **style)
+
+
+def _timeline(records: Sequence[TrialRecord]) -> "Plot | None":
+    """A lane for each worker, a bar for each trial."""
+    from plotly.graph_objects import Figure as Plot
+
+    spans = [(record, record.started, record.ended) for record in records]
+    times = [time for _, *span in spans for time in span if time is not None]
+    if not times:
+        return None
+    begin, end = min(times), max(times)
+    unit, name = (60, "minutes") if (end - begin).total_seconds() < 3 * 3600 else (3600, "hours")
+    plot = Plot()
+    for state, colour in COLOURS.items():
+        bars = [
+            (label(r.worker), (start - begin) / unit, ((stop or end) - start) / unit, r.number)
+            for r, start, stop in spans
+            if r.state is state and start is not None
+        ]
+        if bars:
+            workers, starts, lengths, numbers = zip(*bars, strict=True)
+            plot.add_bar(
+                y=workers,
+                base=[start.total_seconds() for start in starts],
+                x=[length.total_seconds() for length in lengths],
+                customdata=numbers,
+                orientation="h",
+                name=str(state),
+                marker={"color": colour, "line": {"color": "white", "width": 1}},
+                hovertemplate=f"trial %{{customdata}}, {state}: %{{x:.3g}} {name}<extra></extra>",
+            )
+    lanes = sorted({label(record.worker) for record in records}, reverse=True)
+    # A worker's number is a name.
+    axis = {"title": "worker", "type": "category", "categoryarray": lanes, "showgrid": False}
+    plot.update_layout(barmode="overlay", height=150 + 34 * len(lanes), yaxis=axis)
+    return plot.update_layout(xaxis_title=f"{name} since the sweep began")
+
+
+def _width(records: Sequence[TrialRecord]) -> int:
+    return 220 * len({key for record in records for key in record.params})
+
+
+def _drawn(
+    title: str, caption: str, needs: str, draw: Callable[[], "Plot | None"], width: int = 0
+) -> Figure:
+    """Draw and style a figure, or say what it would take."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            plot = draw()
+    except Exception:
+        # A figure is never worth the end of a sweep: the table is there in any case.
+        log.debug("no figure %r", title, exc_info=True)
+        plot = None
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    if plot is None or not plot.data:
+        return Figure(title, f"Left out: this takes {needs}.", None)
+    return Figure(title, caption, _styled(plot), width)
+
+
+def _styled(plot: "Plot") -> "Plot":
+    """Give figures of different origin one face."""
+    axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True}
+    plot.update_xaxes(axis)
+    plot.update_yaxes(axis)
+    # Every power of ten, and nothing in between.
+    plot.update_xaxes(dtick=1, exponentformat="power", selector={"type": "log"})
+    return plot.update_layout(
+        template="none",
+        title=None,
+        width=None,
+        font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
+        hoverlabel={"bgcolor": "white", "font": {"color": INK}},
+    )

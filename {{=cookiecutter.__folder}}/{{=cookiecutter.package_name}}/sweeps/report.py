@@ -1,0 +1,223 @@
+"""The report of a sweep: one page that opens anywhere, without a network."""
+
+import html
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .figures import Figure, draw_figures
+from .records import Objective, State, TrialRecord, trial_folder
+from .results import best_trials, leaderboard, seconds
+from .space import Space, text
+
+# More rows are for a spreadsheet.
+MOST_ROWS = 200
+WORDS = {"min": "lowest", "max": "highest"}
+
+STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f4f5f7; color: #1d2939; font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 1160px; margin: auto; padding: 2rem 1rem 4rem; }
+h1, h2, td, section { overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; margin: 0; }
+h2 { font-size: 1.1rem; margin: 0 0 .3rem; }
+p { margin: 0 0 .7rem; color: #667085; }
+section { background: white; border: 1px solid #e4e7ec; border-radius: 10px;
+  padding: 1.1rem 1.3rem; margin: 0 0 1rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 1rem; }
+.tiles section { color: #667085; font-size: .85rem; }
+.tiles b { display: block; color: #1d2939; font-size: 1.6rem; line-height: 1.3; }
+.tiles .best b { color: #2f5bea; }
+.scroll { overflow: auto; max-height: 36rem; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; vertical-align: top; padding: .35rem 1.2rem .35rem 0;
+  border-bottom: 1px solid #eaecf0; }
+th { color: #667085; font-weight: 500; }
+thead th { position: sticky; top: 0; background: white; white-space: nowrap; }
+.scroll td { min-width: 4rem; }
+.number { white-space: nowrap; }
+code { font: .85rem/1.5 ui-monospace, monospace; }
+"""
+
+# A finger on a figure scrolls the page; only a mouse zooms.
+DRAW = """
+const finger = matchMedia("(pointer: coarse)").matches;
+function draw(place, plot) {
+  if (finger) plot.layout.dragmode = false;
+  const buttons = [["toImage", "resetScale2d"]];
+  const config = {responsive: true, displaylogo: false, modeBarButtons: buttons};
+  Plotly.newPlot(place, plot.data, plot.layout, config);
+}
+"""
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>{style}</style>
+<main>
+{body}
+</main>
+{scripts}
+</html>
+"""
+
+
+def write_report(
+    path: Path,
+    title: str,
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    space: Space,
+    facts: Mapping[str, str],
+) -> None:
+    """Write the report.
+
+    Args:
+        path: the HTML file.
+        title: the name of the sweep.
+        records: all trials.
+        objectives: what was optimised.
+        space: what varied.
+        facts: what else is good to know, such as commands, by name.
+    """
+    figures = list(draw_figures(records, objectives, space))
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        *_summary(records, objectives),
+        *_winner(records, objectives),
+        _section("Good to know", "", _facts(facts)),
+        *(_figure(index, figure) for index, figure in enumerate(figures)),
+        *_tables(records, objectives),
+    ]
+    page = PAGE.format(
+        title=html.escape(title), style=STYLE, body="\n".join(body), scripts=_scripts(figures)
+    )
+    partial = path.with_suffix(".partial")
+    partial.write_text(page, "utf-8")
+    partial.replace(path)
+
+
+def _summary(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
+    """What was searched for and found, and the largest numbers."""
+    best = best_trials(records, objectives)
+    goals = " and ".join(f"the {WORDS[o.mode]} {o.metric}" for o in objectives)
+    found = "" if best else " No trial finished within its limits."
+    if len(best) > 1:
+        found = f" {len(best)} trials form the front: none of them beats another in every respect."
+    yield f'<p>In search of {html.escape(goals)}.{found}</p><div class="tiles">'
+    for index, objective in enumerate(objectives if best else []):
+        values = [trial.values[index] for trial in best]
+        value = min(values) if objective.mode == "min" else max(values)
+        name = f"{objective.metric}, trial {best[values.index(value)].number}"
+        yield _tile(_short(value), name, "best")
+    counts = Counter(str(record.state) for record in records if not record.superseded)
+    yield _tile(str(counts.total()), ", ".join(f"{n} {state}" for state, n in counts.items()))
+    times = [time for r in records for time in (r.started, r.ended) if time is not None]
+    if times:
+        yield _tile(_duration((max(times) - min(times)).total_seconds()), "from start to end")
+    worked = sum(float(seconds(record) or 0) for record in records)
+    yield _tile(_duration(worked), "of all trials together") + "</div>"
+
+
+def _winner(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
+    """The parameters of the best trial, where there is one best."""
+    for trial in best_trials(records, objectives) if len(objectives) == 1 else []:
+        values = {key: text(value) for key, value in trial.params.items()}
+        yield _section(
+            f"The best: trial {trial.number}", trial_folder(trial.number), _facts(values)
+        )
+
+
+def _tables(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
+    """The leaderboard, the trials that were pruned, and those that failed."""
+    rows = list(leaderboard(records, objectives))
+    finished = [row for row in rows if row["state"] == State.FINISHED]
+    pruned = [row for row in rows if row["state"] == State.PRUNED]
+    failed = [row for row in rows if row["state"] == State.FAILED]
+    columns = [key for key in rows[0] if key not in ("state", "error", "folder")] if rows else []
+    over = any(row["rank"] == "" for row in finished)
+    note = "Those without a rank exceed a limit." if over else ""
+    yield _section("Leaderboard", note, _table(finished, columns))
+    if pruned:
+        yield _section("Pruned", "The most promising first.", _table(pruned, columns[1:]))
+    if failed:
+        columns = ["number", "error", "seconds", "worker", "folder"]
+        yield _section("Failed", "Each folder has a log.", _table(failed, columns))
+
+
+def _figure(index: int, figure: Figure) -> str:
+    if figure.plot is None:
+        return _section(figure.title, figure.caption, "")
+    height = figure.plot.layout.height or 380
+    size = f"height: {height}px; min-width: {figure.width}px"
+    place = f'<div class="scroll"><div id="figure-{index}" style="{size}"></div></div>'
+    return _section(figure.title, figure.caption, place)
+
+
+def _scripts(figures: Sequence[Figure]) -> str:
+    """Plotly itself, and the figures; at the end of the page, so that its text shows at once."""
+    drawn = {f"figure-{i}": figure.plot for i, figure in enumerate(figures) if figure.plot}
+    if not drawn:
+        return ""
+    from plotly.offline import get_plotlyjs
+
+    # Plotly writes < and > of texts as escapes: no text can end the script.
+    plots = "".join(f'draw("{name}", {plot.to_json()});\n' for name, plot in drawn.items())
+    return f"<script>{get_plotlyjs()}</script>\n<script>{DRAW}{plots}</script>"
+
+
+def _section(title: str, caption: str, content: str) -> str:
+    note = f"<p>{html.escape(caption)}</p>" if caption else ""
+    return f"<section><h2>{html.escape(title)}</h2>{note}{content}</section>"
+
+
+def _tile(number: str, name: str, style: str = "") -> str:
+    return f'<section class="{style}"><b>{html.escape(number)}</b>{html.escape(name)}</section>'
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    lines = (
+        f"<tr><th>{html.escape(name)}</th><td><code>{html.escape(value)}</code></td></tr>"
+        for name, value in facts.items()
+    )
+    return f'<table class="facts">{"".join(lines)}</table>'
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """A table of rows, or as many of them as a page bears."""
+    if not rows:
+        return "<p>None.</p>"
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    lines = "".join(
+        f"<tr>{''.join(_cell(row[column]) for column in columns)}</tr>" for row in rows[:MOST_ROWS]
+    )
+    more = len(rows) - MOST_ROWS
+    rest = f"<p>leaderboard.csv has {more} more.</p>" if more > 0 else ""
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>{rest}"
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, int | float):
+        return f'<td class="number">{_short(value)}</td>'
+    return f"<td>{html.escape(value)}</td>"
+
+
+def _short(number: float) -> str:
+    """A number as people read it."""
+    return str(number) if isinstance(number, int) else f"{number:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02.0f} s" if minutes else f"{rest:.1f} s"
