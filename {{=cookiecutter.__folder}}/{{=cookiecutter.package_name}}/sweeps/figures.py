@@ -1,19 +1,19 @@
 """The figures of a sweep's report: Optuna's own, drawn from the records, and two more."""
 
-import html
 import logging
+import statistics
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .records import Objective, State, TrialRecord, Value
+from .memory_study import label, make_study
+from .records import Objective, State, TrialRecord
 from .results import best_trials, finished, ranked
-from .space import Parameter, Space, text
+from .space import Space
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.distributions import BaseDistribution
     from plotly.graph_objects import Figure as Plot
 
 log = logging.getLogger(__name__)
@@ -63,11 +63,9 @@ def draw_figures(
     if len(objectives) > 1:
         yield _drawn(
             "Pareto front",
-            "No trial beats one of the front in every respect.",
-            "a finished trial, and two or three objectives",
-            lambda: visualization.plot_pareto_front(
-                make_study(done, objectives, space), target_names=names
-            ),
+            "No trial beats one of the front, in blue, in every respect.",
+            "two finished trials, and not more than three objectives",
+            lambda: _front(make_study(done, objectives, space), names),
         )
     for index, objective in enumerate(objectives):
         yield from _draw_objective(done, objective, index, space)
@@ -86,6 +84,7 @@ def draw_figures(
         lambda: visualization.plot_parallel_coordinate(
             make_study(best, objectives, space), target_name=names[0]
         ),
+        enough=len(best) > 1,
         width=_width(done) + 200,
     )
     yield _drawn(
@@ -96,77 +95,10 @@ def draw_figures(
     )
 
 
-def label(name: str) -> str:
-    """A text as it shall stand in a figure, where plotly would read tags."""
-    return html.escape(name, quote=False)
-
-
-def make_study(
-    records: Sequence[TrialRecord],
-    objectives: Sequence[Objective],
-    space: Space,
-) -> "Study":
-    """An Optuna study in memory, of finished trials."""
-    import optuna
-    from optuna.trial import TrialState, create_trial
-
-    study = optuna.create_study(
-        directions=["minimize" if o.mode == "min" else "maximize" for o in objectives]
-    )
-    study.set_metric_names([label(objective.metric) for objective in objectives])
-    known = {parameter.key: parameter for parameter in space.parameters}
-    values: dict[str, list[Value]] = {}
-    for record in records:
-        for key, value in record.params.items():
-            values.setdefault(key, []).append(value)
-    ranges = {key: _range(known.get(key), found) for key, found in values.items()}
-    by_number = {record.number: record for record in records}
-    for number in range(max(by_number, default=-1) + 1):
-        if number in by_number:
-            record = by_number[number]
-            trial = create_trial(
-                values=record.values,
-                params={label(k): _choice(ranges[k], v) for k, v in record.params.items()},
-                distributions={label(key): ranges[key] for key in record.params},
-                constraints=record.constraints,
-            )
-        else:
-            # Optuna numbers trials by itself: one that is not drawn still takes its place.
-            trial = create_trial(state=TrialState.FAIL)
-        study.add_trial(trial)
-    return study
-
-
-def _range(parameter: Parameter | None, values: Sequence[Value]) -> "BaseDistribution":
-    """What a parameter varied over; trials from elsewhere may lie outside of the space."""
-    from optuna import distributions
-
-    if (parameter and parameter.choices) or any(isinstance(value, str) for value in values):
-        known = [*(parameter.choices or () if parameter else ()), *values]
-        if any(isinstance(value, str) for value in known):
-            known = [label(text(value)) for value in known]
-        return distributions.CategoricalDistribution(tuple(dict.fromkeys(known)))
-    numbers = [value for value in values if not isinstance(value, str)]
-    ends = [*numbers, *((parameter.low, parameter.high) if parameter else ())]
-    low, high = min(ends), max(ends)
-    is_log = parameter is not None and parameter.log and low > 0
-    if all(isinstance(number, int) for number in numbers):
-        return distributions.IntDistribution(int(low), int(high), log=is_log)
-    return distributions.FloatDistribution(low, high, log=is_log)
-
-
-def _choice(distribution: "BaseDistribution", value: Value) -> Value:
-    """A value as its distribution has it."""
-    choices = getattr(distribution, "choices", (0,))
-    return label(text(value)) if isinstance(choices[0], str) else value
-
-
 def _draw_objective(
     done: Sequence[TrialRecord], objective: Objective, index: int, space: Space
 ) -> Iterator[Figure]:
     """What concerns one objective, as if there were no other."""
-    from optuna import visualization
-
     alone = [replace(record, values=record.values[index : index + 1]) for record in done]
     name = label(objective.metric)
 
@@ -176,22 +108,35 @@ def _draw_objective(
     yield _drawn(
         f"History of {objective.metric}",
         "Every finished trial, and the best so far.",
-        "a finished trial",
+        "two finished trials",
         lambda: _history(study(), name),
+        enough=len(done) > 1,
     )
     yield _drawn(
         f"What matters for {objective.metric}",
         "How much each parameter decides whether a trial is among the best (PED-ANOVA).",
-        "two finished trials with different values and parameters",
+        "two finished trials with different values",
         lambda: _importances(study(), name),
+        enough=len({record.values for record in alone}) > 1,
     )
     yield _drawn(
-        f"Each parameter and {objective.metric}",
+        f"{objective.metric} by parameter",
         "One point for each finished trial, darker the later it began.",
-        "a finished trial and a parameter",
-        lambda: visualization.plot_slice(study(), target_name=name),
+        "two finished trials and a parameter",
+        lambda: _slices(study(), name),
+        enough=len(done) > 1,
         width=_width(done),
     )
+
+
+def _front(study: "Study", names: list[str]) -> "Plot":
+    from optuna import visualization
+
+    plot = visualization.plot_pareto_front(study, target_names=names)
+    for trace in plot.data:
+        is_best = trace is plot.data[-1]
+        trace.marker = {"color": ACCENT if is_best else FAINT, "size": 9 if is_best else 6}
+    return plot
 
 
 def _history(study: "Study", name: str) -> "Plot":
@@ -200,12 +145,13 @@ def _history(study: "Study", name: str) -> "Plot":
     plot = visualization.plot_optimization_history(study, target_name=name)
     for trace in plot.data:
         if trace.mode == "lines":
-            trace.update(name="best so far", line={"color": ACCENT, "width": 2.5})
+            line = {"color": ACCENT, "width": 2.5, "shape": "hv"}
+            trace.update(name="best so far", line=line)
         elif trace.name == "Infeasible Trial":
             trace.update(name="over a limit", marker={"color": FAINT, "symbol": "circle-open"})
         else:
             trace.update(marker={"color": COLOURS[State.FINISHED], "size": 7})
-    return plot
+    return _readable(plot, study)
 
 
 def _importances(study: "Study", name: str) -> "Plot":
@@ -214,6 +160,20 @@ def _importances(study: "Study", name: str) -> "Plot":
     plot = visualization.plot_param_importances(study, target_name=name)
     plot.update_traces(marker_color=ACCENT)
     return plot.update_layout(xaxis_title="share", yaxis_title=None)
+
+
+def _slices(study: "Study", name: str) -> "Plot":
+    from optuna import visualization
+
+    return _readable(visualization.plot_slice(study, target_name=name), study)
+
+
+def _readable(plot: "Plot", study: "Study") -> "Plot":
+    """Keep a trial that went astray from pressing all others into a line."""
+    values = [trial.values[0] for trial in study.trials if trial.values]
+    if min(values) > 0 and max(values) > 100 * statistics.median(values):
+        plot.update_yaxes(type="log")
+    return plot
 
 
 def _curves(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> "Plot | None":
@@ -265,7 +225,8 @@ def _timeline(records: Sequence[TrialRecord]) -> "Plot | None":
     if not times:
         return None
     begin, end = min(times), max(times)
-    unit, name = (60, "minutes") if (end - begin).total_seconds() < 3 * 3600 else (3600, "hours")
+    total = (end - begin).total_seconds()
+    unit, name = (1, "seconds") if total < 180 else (60, "minutes")
     plot = Plot()
     for state, colour in COLOURS.items():
         bars = [
@@ -297,9 +258,14 @@ def _width(records: Sequence[TrialRecord]) -> int:
 
 
 def _drawn(
-    title: str, caption: str, needs: str, draw: Callable[[], "Plot | None"], width: int = 0
+    title: str,
+    caption: str,
+    needs: str,
+    draw: Callable[[], "Plot | None"],
+    enough: bool = True,
+    width: int = 0,
 ) -> Figure:
-    """Draw and style a figure, or say what it would take."""
+    """Draw and style a figure if there is enough for it, or say what it would take."""
     import optuna
 
     verbosity = optuna.logging.get_verbosity()
@@ -307,7 +273,7 @@ def _drawn(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            plot = draw()
+            plot = draw() if enough else None
     except Exception:
         # A figure is never worth the end of a sweep: the table is there in any case.
         log.debug("no figure %r", title, exc_info=True)
@@ -315,7 +281,7 @@ def _drawn(
     finally:
         optuna.logging.set_verbosity(verbosity)
     if plot is None or not plot.data:
-        return Figure(title, f"Left out: this takes {needs}.", None)
+        return Figure(title, f"takes {needs}", None)
     return Figure(title, caption, _styled(plot), width)
 
 

@@ -37,8 +37,17 @@ th, td { text-align: left; vertical-align: top; padding: .35rem 1.2rem .35rem 0;
 th { color: #667085; font-weight: 500; }
 thead th { position: sticky; top: 0; background: white; white-space: nowrap; }
 .scroll td { min-width: 4rem; }
-.number { white-space: nowrap; }
+th, .number { white-space: nowrap; }
 code { font: .85rem/1.5 ui-monospace, monospace; }
+@media (max-width: 600px) {
+  main { padding: 1rem .6rem 3rem; }
+  section { padding: .9rem; }
+  .tiles { grid-template-columns: 1fr 1fr; gap: .6rem; }
+  .tiles section { margin: 0; }
+  .tiles b { font-size: 1.15rem; }
+  .tiles + section { margin-top: .6rem; }
+  tbody th { white-space: normal; overflow-wrap: normal; }
+}
 """
 
 # A finger on a figure scrolls the page; only a mouse zooms.
@@ -91,7 +100,8 @@ def write_report(
         *_summary(records, objectives),
         *_winner(records, objectives),
         _section("Good to know", "", _facts(facts)),
-        *(_figure(index, figure) for index, figure in enumerate(figures)),
+        *(_figure(index, figure) for index, figure in enumerate(figures) if figure.plot),
+        *_left_out(figures),
         *_tables(records, objectives),
     ]
     page = PAGE.format(
@@ -116,12 +126,14 @@ def _summary(records: Sequence[TrialRecord], objectives: Sequence[Objective]) ->
         name = f"{objective.metric}, trial {best[values.index(value)].number}"
         yield _tile(_short(value), name, "best")
     counts = Counter(str(record.state) for record in records if not record.superseded)
-    yield _tile(str(counts.total()), ", ".join(f"{n} {state}" for state, n in counts.items()))
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    yield _tile(str(counts.total()), states or "trials")
     times = [time for r in records for time in (r.started, r.ended) if time is not None]
     if times:
+        worked = sum(float(seconds(record) or 0) for record in records)
         yield _tile(_duration((max(times) - min(times)).total_seconds()), "from start to end")
-    worked = sum(float(seconds(record) or 0) for record in records)
-    yield _tile(_duration(worked), "of all trials together") + "</div>"
+        yield _tile(_duration(worked), "of all trials together")
+    yield "</div>"
 
 
 def _winner(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
@@ -151,12 +163,17 @@ def _tables(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
 
 
 def _figure(index: int, figure: Figure) -> str:
-    if figure.plot is None:
-        return _section(figure.title, figure.caption, "")
-    height = figure.plot.layout.height or 380
+    height = figure.plot.layout.height or 380 if figure.plot else 0
     size = f"height: {height}px; min-width: {figure.width}px"
     place = f'<div class="scroll"><div id="figure-{index}" style="{size}"></div></div>'
     return _section(figure.title, figure.caption, place)
+
+
+def _left_out(figures: Sequence[Figure]) -> Iterator[str]:
+    """What could not be drawn, and what it takes."""
+    missing = {figure.title: figure.caption for figure in figures if figure.plot is None}
+    if missing:
+        yield _section("Not drawn", "", _facts(missing, "span"))
 
 
 def _scripts(figures: Sequence[Figure]) -> str:
@@ -180,12 +197,12 @@ def _tile(number: str, name: str, style: str = "") -> str:
     return f'<section class="{style}"><b>{html.escape(number)}</b>{html.escape(name)}</section>'
 
 
-def _facts(facts: Mapping[str, str]) -> str:
+def _facts(facts: Mapping[str, str], tag: str = "code") -> str:
     lines = (
-        f"<tr><th>{html.escape(name)}</th><td><code>{html.escape(value)}</code></td></tr>"
+        f"<tr><th>{html.escape(name)}</th><td><{tag}>{html.escape(value)}</{tag}></td></tr>"
         for name, value in facts.items()
     )
-    return f'<table class="facts">{"".join(lines)}</table>'
+    return f"<table>{''.join(lines)}</table>"
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
