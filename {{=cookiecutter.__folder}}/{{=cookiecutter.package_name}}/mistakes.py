@@ -63,13 +63,21 @@ def _missing_choice(error: MissingConfigException) -> str:
 def _wrong_key(error: ConfigCompositionException) -> str:
     message = _first_line(error)
     key = message.split("'")[1] if message.count("'") >= 2 else ""
+    if "--multirun" in str(error):
+        return f"{key} has several values: add -m to try them all."
     if not key:
         return message
     known = _known_keys(key)
     if not difflib.get_close_matches(key, known):
         # All of them would fill a screen.
-        known = {name.partition(".")[0] for name in known}
+        known = _beside(key, known) or {name.partition(".")[0] for name in known}
     return f"There is no option {key!r}; {nearest(key, known)}"
+
+
+def _beside(key: str, known: set[str]) -> set[str]:
+    """The options in the place where the wrong one was looked for."""
+    place = key.rpartition(".")[0]
+    return {name for name in known if place and name.rpartition(".")[0] == place}
 
 
 def _known_keys(wrong: str) -> set[str]:
@@ -81,7 +89,8 @@ def _known_keys(wrong: str) -> set[str]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            config = compose(Path(sys.argv[0]).stem, overrides)
+            of_hydra = wrong.startswith("hydra.")
+            config = compose(Path(sys.argv[0]).stem, overrides, return_hydra_config=of_hydra)
     except HydraException:
         return set()  # a second mistake: the first is told without a suggestion
     return set(_keys(OmegaConf.to_container(config), ""))

@@ -134,7 +134,7 @@ def start_run(cfg: DictConfig) -> Manifest:
 
 def write_config(cfg: DictConfig, directory: Path, note: str = "") -> None:
     """Write the run's config, with all references resolved."""
-    text = OmegaConf.to_yaml(OmegaConf.create(plain(cfg)))
+    text = OmegaConf.to_yaml(cfg, resolve=True)
     (directory / CONFIG).write_text(note + text, "utf-8")
 
 

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -28,14 +29,20 @@ def check_top_level(cfg: DictConfig) -> None:
     Raises:
         UserError: an unknown key.
     """
-    base = plain(OmegaConf.load(PROJECT_ROOT / "configs" / f"{cfg.task_name}.yaml"), resolve=False)
-    groups = [next(iter(entry)) for entry in base.pop("defaults") if not isinstance(entry, str)]
-    known = [*base, *groups]
+    known = known_keys(cfg.task_name)
     for key in map(str, cfg):
         if key not in known:
             raise UserError(
                 f"The config has a key {key!r} that nothing reads; {nearest(key, known)}"
             )
+
+
+@cache
+def known_keys(task: str) -> list[str]:
+    """The keys and the groups of `configs/<task>.yaml`."""
+    base = plain(OmegaConf.load(PROJECT_ROOT / "configs" / f"{task}.yaml"), resolve=False)
+    groups = [next(iter(entry)) for entry in base.pop("defaults") if not isinstance(entry, str)]
+    return [*base, *groups]
 
 
 def check_complete(cfg: DictConfig) -> None:

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,16 @@ def describe_environment(root: Path) -> dict[str, Any]:
     return {
         "git": describe_git(root),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": dict(versions()),
         "hardware": describe_hardware(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
+
+
+@cache
+def versions() -> dict[str, str | None]:
+    """Versions of the packages that can change a result; None where one is missing."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def describe_git(root: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 
 def finish(sweep: "Sweep", search: Search) -> None:
     """Write `leaderboard.csv`, `best.yaml` and `report.html`; once all is done, test the winner."""
-    shutil.rmtree(sweep.folder / "check", ignore_errors=True)
     records = search.records()
     write_leaderboard(sweep.folder / "leaderboard.csv", records, sweep.objectives)
     best = best_trials(records, sweep.objectives)
@@ -40,7 +38,6 @@ def finish(sweep: "Sweep", search: Search) -> None:
         if search.is_finished():
             for metric, value in sorted(test_winner(sweep, search, winner).items()):
                 facts[metric] = f"{value:.4g}"
-                log.info("%s %.4g", metric, value)
     if sweep.settings.storage is None:
         facts["look at the study"] = f"optuna-dashboard {_short(sweep.folder / 'journal.log')}"
     write_page(sweep, records, facts)

@@ -88,24 +88,31 @@ class Journal(JournalFileBackend):
                 file.truncate(end)
 
 
-def open_storage(url: str | None, folder: Path, lock: FileLock) -> BaseStorage:
-    """The journal in the sweep's folder, or the database that the URL names.
+def open_journal(folder: Path, lock: FileLock) -> BaseStorage:
+    """The journal in the sweep's folder."""
+    return JournalStorage(Journal(folder / "journal.log", lock))
+
+
+def open_database(url: str) -> BaseStorage:
+    """The database that the URL names.
 
     Raises:
-        UserError: the database cannot be reached, or its driver is not installed.
+        UserError: it cannot be reached, or its driver is not installed.
     """
-    if url is None:
-        return JournalStorage(Journal(folder / "journal.log", lock))
     place = _without_password(url)
     try:
         return get_storage(url)
     except ImportError as error:
+        driver = urlsplit(url).scheme
         raise UserError(
-            f"hydra.sweeper.storage={place} needs a package that is not installed: {error}."
+            f"hydra.sweeper.storage={place} needs a driver that is not installed: for "
+            f"{driver} install one that SQLAlchemy knows, as `pip install psycopg2-binary`."
         ) from error
     except Exception as error:
-        reason = str(error).strip().splitlines()[0].replace(url, place)
-        raise UserError(f"hydra.sweeper.storage={place} cannot be opened: {reason}") from error
+        reason = str(error.__cause__ or error).strip().splitlines()[0].replace(url, place)
+        raise UserError(
+            f"hydra.sweeper.storage={place} cannot be opened: {reason.rstrip('.')}."
+        ) from error
 
 
 def _without_password(url: str) -> str:

@@ -6,7 +6,6 @@ trials that count never exceeds `n_trials`, in whatever order the commands get t
 """
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -116,23 +115,20 @@ class OptunaSearch:
         trial = self._running.pop(number)
         trial.set_user_attr("metrics", outcome.metrics)
         values = [outcome.metrics.get(objective.metric, math.nan) for objective in self.objectives]
-        state, error = outcome.state, outcome.error
-        if state == State.FINISHED and not all(math.isfinite(value) for value in values):
-            state, error = State.FAILED, f"{self.objectives[0].metric} was never a number"
         for metric, limit in self.limits.items():
             if math.isfinite(excess := outcome.metrics.get(metric, math.nan) - limit):
                 trial.set_constraint(metric, excess)
-        if error:
-            trial.set_user_attr("error", error)
-        if state == State.WAITING:
+        if outcome.error:
+            trial.set_user_attr("error", outcome.error)
+        if outcome.state == State.WAITING:
             self._try_again(number)
             return "goes on when the command is given again"
         crashes = 1 + trial.user_attrs.get("crashes", 0)
-        if state == State.FAILED and outcome.retry and crashes <= self.max_retries:
+        if outcome.retry and crashes <= self.max_retries:
             trial.set_user_attr("crashes", crashes)
             self._try_again(number)
             return "will be tried again"
-        self._finish(number, state, values)
+        self._finish(number, outcome.state, values)
         return ""
 
     def tick(self) -> None:
@@ -218,7 +214,6 @@ def open_study(
         UserError: the study of this name is about something else.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     directions = ["maximize" if o.mode == "max" else "minimize" for o in objectives]
     study = optuna.create_study(
         study_name=name, storage=storage, directions=directions, load_if_exists=True

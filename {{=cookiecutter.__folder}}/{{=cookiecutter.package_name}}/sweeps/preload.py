@@ -1,10 +1,32 @@
-"""What the fork server imports once, so that no trial has to.
+"""What the fork server does once, so that no trial has to: imports, and reading what never changes.
 
 No trainer and no CUDA tensor is made here: each trial starts CUDA itself, on its own GPUs.
 """
 
-import tensorboard.summary  # noqa: F401
+import gc
+
+import tensorboard.plugins.hparams.api_pb2
+import tensorboard.plugins.hparams.plugin_data_pb2
+import tensorboard.summary
+import torch.utils.serialization
 import torch.utils.tensorboard  # noqa: F401
+from hydra import compose, initialize_config_dir
 
 from .. import analysis, callbacks, comparison, data, finders, models, training  # noqa: F401
+from ..runs.config_checks import check_arguments, check_top_level
+from ..runs.directory import PROJECT_ROOT, register_resolvers
+from ..runs.environment import versions
+from ..runs.loading import plain
 from . import reporting, trial  # noqa: F401
+
+register_resolvers()
+# The first parse of an option or a reference takes most of the time of all of them.
+with initialize_config_dir(str(PROJECT_ROOT / "configs"), version_base="1.3"):
+    config = compose("train", ["paths.output_dir=."])
+plain(config)
+check_top_level(config)
+check_arguments(config)
+versions()
+# A collection in a trial would otherwise look at all that was imported, and so copy its memory.
+gc.collect()
+gc.freeze()

@@ -1,5 +1,6 @@
 """Samplers, which propose, and pruners, which judge: Optuna's, by their short names."""
 
+import warnings
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def build_sampler(config: dict[str, Any], seed: int | None) -> "BaseSampler":
     """
     from optuna import samplers
 
-    return _build("sampler", samplers, SAMPLERS, {"seed": seed} | config)
+    return _build("sampler", samplers, SAMPLERS, config | {"seed": seed})
 
 
 def build_pruner(config: dict[str, Any]) -> "BasePruner":
@@ -60,6 +61,8 @@ def build_pruner(config: dict[str, Any]) -> "BasePruner":
 
 
 def _build(kind: str, module: Any, known: dict[str, str], config: dict[str, Any]) -> Any:
+    from optuna.exceptions import ExperimentalWarning
+
     options = {key: value for key, value in config.items() if key != "name"}
     name = str(config.get("name"))
     if name not in known:
@@ -71,6 +74,9 @@ def _build(kind: str, module: Any, known: dict[str, str], config: dict[str, Any]
             f"`uv sync --extra {package}` or `pip install {package}`."
         )
     try:
-        return getattr(module, known[name])(**options)
+        with warnings.catch_warnings():
+            # Optuna calls most of its options experimental, for years.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return getattr(module, known[name])(**options)
     except (TypeError, ValueError) as error:
         raise UserError(f"hydra.sweeper.{kind} ({name}) has a wrong option: {error}.") from error

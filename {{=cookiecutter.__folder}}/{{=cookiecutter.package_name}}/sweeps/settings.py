@@ -45,6 +45,8 @@ def read_settings(config: DictConfig) -> Settings:
     """
     values = plain(config)
     values.pop("_target_")
+    for name in ("more_objectives", "limits"):
+        values[name] = values[name] or {}
     for kind in ("sampler", "pruner"):
         if not isinstance(values[kind], Mapping):
             values[kind] = {"name": str(values[kind])}

@@ -7,9 +7,12 @@ worker never waits for the others.
 import hashlib
 import json
 import logging
+import math
 import pickle
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,9 +66,29 @@ def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str])
             "options with several values as model.net.width=32,64."
         )
     base = make_base(config_loader, master, fixed, settings)
+    # A mistake in an option that varies shows here, before anything is imported.
+    first = space.sample(lambda parameter: parameter.first())
+    config_loader.load_sweep_config(master, [*base.fixed, *space.overrides(first)])
     objectives = objectives_of(pickle.loads(base.composed), settings)
+    check_settings(settings, space)
     name = settings.study_name or study_name(master, base, space, objectives, settings)
     Sweep(Path(master.hydra.sweep.dir) / name, name, settings, space, base, objectives, fixed).run()
+
+
+def check_settings(settings: Settings, space: Space) -> None:
+    """Find what cannot work before the imports of the trials take their time.
+
+    Raises:
+        UserError: no such sampler, pruner or database, or a first point outside the space.
+    """
+    from .journal import open_database
+    from .samplers import build_pruner, build_sampler
+
+    build_sampler(settings.sampler, 0)
+    build_pruner(settings.pruner)
+    read_points(settings.enqueue, space)
+    if settings.storage is not None:
+        open_database(settings.storage)
 
 
 def make_base(
@@ -79,6 +102,8 @@ def make_base(
         *fixed,
         "test=false",
         "trainer.profiler=null",
+        # The check before the first trial has looked at the validation.
+        "trainer.num_sanity_val_steps=0",
         *(f"++callbacks.{name}=null" for name in LEFT_OUT),
         f"+callbacks.report={{_target_:{reporter},metric:{objective.metric}}}",
     ]
@@ -145,9 +170,11 @@ class Sweep:
 
         points = self.laid_out_points()
         total = self.settings.n_trials or (DEFAULT_TRIALS if points is None else len(points))
+        logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
+        capture_everything()
         start_server()
-        self.write_log()
         workers = self.check(total)
+        self.write_log()
         search = self.open_search(total, points)
         self.display = Display(self.name, self.objectives[0].metric, total)
         for record in search.records():
@@ -188,12 +215,11 @@ class Sweep:
         return self.space.grid() if is_grid or small else None
 
     def write_log(self) -> None:
-        """Write the sweep's lines to the console and to `sweep.log`."""
+        """Write the sweep's lines to `sweep.log` too."""
         self.folder.mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(self.folder / "sweep.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("[%(asctime)s] %(message)s"))
-        logging.basicConfig(level=logging.INFO, handlers=[console_handler(), file], force=True)
-        capture_everything()
+        logging.getLogger().addHandler(file)
 
     def check(self, total: int) -> Workers:
         """Build everything for one point, in a process of its own, and see what GPUs there are.
@@ -201,22 +227,21 @@ class Sweep:
         Raises:
             UserError: something cannot work, or a metric is asked for that no trial has.
         """
-        params = self.space.sample(lambda parameter: parameter.first())
         log.info("starting: imports and data")
-        workers = Workers(1)
-        folder = self.folder / "check"
-        has_groups = bool(self.groups & params.keys())
-        options = self.space.overrides(params)
-        result = run_alone(
-            workers, folder / "run.log", trials.check_trial, self.base, options, has_groups, folder
-        )
+        params = self.space.sample(lambda parameter: parameter.first())
+        options, has_groups = self.space.overrides(params), bool(self.groups & params.keys())
+        folder = Path(tempfile.mkdtemp(prefix="check-"))
+        task = (trials.check_trial, self.base, options, has_groups, folder)
+        result = run_alone(Workers(1), folder / "run.log", *task)
         if isinstance(result, Outcome):
-            hint = "" if not result.retry else f" (see {folder / 'run.log'})"
+            hint = f" (see {folder / 'run.log'})" if result.retry else ""
             raise UserError(f"{result.error}{hint}")
+        shutil.rmtree(folder)
         names, gpu_count = result
-        wanted = [*(o.metric for o in self.objectives[1:]), *self.settings.limits]
-        for metric in wanted:
-            if metric not in (known := [*names, *MEASURED]):
+        # The test set is for the winner alone.
+        known = [*MEASURED, *(name for name in names if not name.startswith("test/"))]
+        for metric in [*(o.metric for o in self.objectives), *self.settings.limits]:
+            if metric not in known:
                 raise UserError(f"No trial measures {metric!r}; {nearest(metric, known)}")
         return self.make_workers(total, gpu_count)
 
@@ -238,11 +263,12 @@ class Sweep:
 
     def open_search(self, total: int, points: list[dict[str, object]] | None) -> Search:
         """The study, joined and with its first points laid out."""
-        from .journal import FileLock, open_storage
+        from .journal import FileLock, open_database, open_journal
         from .optuna_search import OptunaSearch, open_study
 
         lock = FileLock(self.folder / "study.lock")
-        storage = open_storage(self.settings.storage, self.folder, lock)
+        url = self.settings.storage
+        storage = open_journal(self.folder, lock) if url is None else open_database(url)
         searched = {
             "search_space": {p.key: repr(p) for p in self.space.parameters},
             "objectives": [[o.metric, o.mode] for o in self.objectives],
@@ -317,7 +343,7 @@ class Sweep:
             word = "save" if self.interrupts else "prune" if prune else "go"
             workers.answer(event.number, word)
             return
-        trial, outcome = self.trials.pop(event.number), event.result
+        trial, outcome = self.trials.pop(event.number), self.judged(event.result)
         words = search.tell(event.number, outcome)
         if outcome.state == State.FAILED:
             same = not self._errors or self._errors[-1] == outcome.error
@@ -330,6 +356,14 @@ class Sweep:
             # Only what broke off is gone on with.
             last = self.folder / trial_folder(trial.number) / "checkpoints" / "last.ckpt"
             last.unlink(missing_ok=True)
+
+    def judged(self, outcome: Outcome) -> Outcome:
+        """The outcome, failed if an objective never was a number."""
+        for objective in self.objectives if outcome.state == State.FINISHED else []:
+            if not math.isfinite(outcome.metrics.get(objective.metric, math.nan)):
+                error = f"{objective.metric} was never a number"
+                return Outcome(State.FAILED, outcome.metrics, error)
+        return outcome
 
     def note_best(self, search: Search, trial: Trial, outcome: Outcome) -> None:
         """Show the best trial so far."""

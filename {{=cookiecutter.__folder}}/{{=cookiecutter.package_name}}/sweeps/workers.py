@@ -95,7 +95,13 @@ class Workers:
         process = context.Process(
             target=work, args=(there, surroundings, log, function, args), name=f"trial-{number}"
         )
-        process.start()
+        try:
+            process.start()
+        except (EOFError, OSError) as error:
+            raise UserError(
+                "The workers cannot start: the project's modules cannot be imported, for the "
+                "reason above."
+            ) from error
         # Only the child's end may be open, or its death would not be noticed.
         there.close()
         self.running[number] = Running(number, worker, gpus, process, here)
