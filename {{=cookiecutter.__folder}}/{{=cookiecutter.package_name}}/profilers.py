@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections import Counter, defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from types import CodeType
 
@@ -31,6 +32,20 @@ def log_top_costs(profiler: Profiler, costs: list[Cost]) -> None:
     report = Path(str(profiler.dirpath)) / profiler._prepare_filename()
     table = "\n".join([f"{'seconds':>10}  {'calls':>7}  what", *rows])
     log.info("top costs; all of them in %s\n%s", report, table)
+
+
+class NoProfiler(profilers.PassThroughProfiler):
+    """Measures nothing, at less cost than Lightning's that measures nothing.
+
+    Lightning asks for a context around every hook of every callback, and its own makes a generator
+    for each: a twentieth of the time of a small network's steps.
+    """
+
+    _nothing: nullcontext[None] = nullcontext()
+
+    def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]
+        """The same empty context for every action."""
+        return self._nothing
 
 
 class SimpleProfiler(profilers.SimpleProfiler):

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ..pictures import save_picture
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +132,7 @@ class ActivationStats(Callback):
         if not self.rows or trainer.fast_dev_run:
             return
         kinds = {name: type(module).__name__ for name, module in pl_module.named_modules()}
-        figure = draw_activations(self.rows, kinds)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(self.path, dpi=150)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("activations", figure, global_step=trainer.global_step)
+        save_picture(draw_activations(self.rows, kinds), self.path, trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything seen, for the checkpoint."""

@@ -5,16 +5,17 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from ..pictures import save_picture
 from .metric_history import MetricHistory
 
 
 def draw_loss_curves(rows: list[dict[str, float]]) -> Figure:
     """Draw `train/loss` and `val/loss` of every epoch, the lowest validation loss marked."""
-    # Figure and not pyplot: pyplot keeps every figure of the process alive.
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    # Figure and not pyplot: pyplot keeps every figure of the process alive. The standard margins
+    # fit one pair of axes; a computed layout would draw everything twice.
+    figure = Figure(figsize=(7, 4.5))
     axes = figure.subplots()
     for name, label in (("train/loss", "training"), ("val/loss", "validation")):
         points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
@@ -63,9 +64,4 @@ class LossCurves(Callback):
         ]
         if not rows or trainer.fast_dev_run:
             return
-        figure = draw_loss_curves(rows)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(self.path, dpi=150)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("loss", figure, global_step=trainer.global_step)
+        save_picture(draw_loss_curves(rows), self.path, trainer)

@@ -1,6 +1,7 @@
 """Stop at the first loss that is not a number."""
 
 import inspect
+import math
 from typing import Any
 
 import torch
@@ -43,13 +44,13 @@ class NaNGuard(Callback):
         Raises:
             UserError: the loss is NaN or infinite.
         """
-        is_bad = ~torch.isfinite(loss.detach()).all()
         # With debug=nan the backward pass is about to tell more of this batch.
         is_traced = torch.is_anomaly_enabled()
-        if is_bad.device.type == "cpu" and not is_traced:
-            if is_bad:
+        if loss.device.type == "cpu" and not is_traced:
+            if not math.isfinite(loss.item()):
                 raise self._error(trainer, pl_module, self._batch_idx)
             return
+        is_bad = ~torch.isfinite(loss.detach()).all()
         if self._first_bad is None:
             self._first_bad = torch.full((), NONE, device=is_bad.device)
         is_first = is_bad & (self._first_bad == NONE)

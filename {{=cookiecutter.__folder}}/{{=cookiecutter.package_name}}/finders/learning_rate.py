@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import UserError
+from ..pictures import save_picture
 from .base import Finder, Trial
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,8 @@ class LearningRateFinder(Finder):
         rate = steepest(rates, test.losses)
         if trainer.is_global_zero and rates:
             configured = model.hparams["optimizer"].get("lr")
-            self._draw(trainer, draw_range_test(rates, test.losses, rate, configured))
+            figure = draw_range_test(rates, test.losses, rate, configured)
+            save_picture(figure, self.path, trainer)
         if rate is None:
             raise UserError(
                 f"The learning-rate finder saw the loss fall at no rate from {self.min_lr:.3g} to "
@@ -161,13 +162,6 @@ class LearningRateFinder(Finder):
     def use(self, value: float, model: LightningModule, datamodule: LightningDataModule) -> None:
         """Let the run's optimizer have the rate."""
         model.hparams["optimizer"]["lr"] = value
-
-    def _draw(self, trainer: Trainer, figure: Figure) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(self.path, dpi=150)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("lr_finder", figure)
 
 
 def smooth(rates: list[float], losses: list[float]) -> list[float]:
