@@ -22,7 +22,7 @@ DEPENDENCIES := $(shell cat pyproject.toml *cookiecutter*/pyproject.toml cookiec
 READY := $(ENV)/.ready-$(DEPENDENCIES)
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; print(v if v in ("3.11", "3.12", "3.13") else "3.12")')
 
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test test-all lint bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,10 +40,13 @@ test: $(READY) ## run the tests that take seconds
 test-all: $(READY) ## run all tests
 	$(ENV)/bin/python -m pytest
 
-lint: $(READY) ## check the code of the template, the hooks and the tests
+lint: $(READY) ## check the code of the template, the hooks, the tests and the benchmarks
 	$(ENV)/bin/ruff check --config pyproject.toml .
 	$(ENV)/bin/ruff format --config pyproject.toml --check .
 	$(ENV)/bin/mypy
+
+bench: $(READY) ## measure what the aids cost; SUBJECTS=aids for one subject alone
+	$(ENV)/bin/python -m benchmarks $(SUBJECTS)
 
 clean: ## remove everything that was made here
 	rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,23 @@
+"""Runs the subjects that are named, or all: `python -m benchmarks aids`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SHARED = ("__init__", "__main__", "common")
+
+
+def main(names: list[str]) -> None:
+    """Run each subject in a process of its own: none warms up another."""
+    folder = Path(__file__).resolve().parent
+    subjects = sorted(path.stem for path in folder.glob("*.py") if path.stem not in SHARED)
+    unknown = sorted(set(names) - set(subjects))
+    if unknown:
+        sys.exit(f"error: no benchmark {', '.join(unknown)}; there are {', '.join(subjects)}.")
+    for subject in names or subjects:
+        command = (sys.executable, "-m", f"benchmarks.{subject}")
+        subprocess.run(command, cwd=folder.parent, check=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

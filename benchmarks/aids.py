@@ -1,0 +1,243 @@
+"""What the training aids cost: CPU seconds of a fit with them over those of a fit without.
+
+The loader, the network and the number of epochs are the same. Fits with and without take turns,
+and each pair gives a ratio: what else the machine does then changes both. On a busy machine the
+ratio of the fastest fit with to the fastest without is the steadier number. User and system time of
+all threads are counted, from the first line of `trainer.fit` to the last, imports left out.
+"""
+
+import os
+import statistics
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .common import Project, baked_project, environment, print_table, spread
+
+OFF = ("callbacks=none", "logger=none", "+trainer.enable_progress_bar=false")
+ALWAYS = ("finders=none", "test=false")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training to measure, as options, and how much longer the aids may make it."""
+
+    name: str
+    options: tuple[str, ...]
+    goal: float
+    pairs: int
+
+
+TRAININGS = (
+    Training("digits, 1,168 x 8 x 8, CNN, 20 epochs", ("experiment=digits",), 1.15, pairs=11),
+    Training(
+        "60,000 x 28 x 28, CNN of width 8, 1 epoch",
+        ("experiment=mnist", "model.net.width=8", "trainer.max_epochs=1"),
+        1.05,
+        pairs=5,
+    ),
+)
+# Aids that are off by default; two averages cannot stand together.
+MORE_AIDS = ("callbacks=[default,histograms,activations,swa]", "callbacks=[default,ema]")
+PROFILERS = ("simple", "advanced", "pytorch")
+SHORT = ("trainer.max_epochs=5",)
+FEW = 3  # pairs or fits, where no goal is to be met
+# What happens once in a process is no cost of a fit.
+WARM_UP = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=2")
+
+
+# Hooks that run once in a fit, however long it is.
+ONCE = ("setup", "teardown", "on_fit_start", "on_fit_end", "on_train_start", "on_train_end")
+
+
+class Stopwatch:
+    """CPU seconds of each fit, and of the parts of it that are spent in an aid.
+
+    Attributes:
+        fit: the whole fit.
+        parts: for each aid the seconds in its hooks of steps and epochs, and in those of the fit.
+    """
+
+    def __init__(self) -> None:
+        self.fit = 0.0
+        self.parts: dict[str, list[float]] = {}
+        self._is_inside = False
+
+    @contextmanager
+    def on_every_fit(self, looks_inside: bool = False) -> Iterator[None]:
+        """Measure the fits within."""
+        from pytorch_lightning import Trainer
+
+        plain = Trainer.fit
+
+        def fit(trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+            self.parts = {}
+            if looks_inside:
+                self._watch(trainer)
+            start = time.process_time()
+            plain(trainer, *args, **kwargs)
+            self.fit = time.process_time() - start
+
+        Trainer.fit = fit  # type: ignore[assignment,method-assign]
+        try:
+            yield
+        finally:
+            Trainer.fit = plain  # type: ignore[method-assign]
+
+    def _watch(self, trainer: Any) -> None:
+        """Measure every hook of every callback, and what Lightning itself gives the loggers."""
+        from pytorch_lightning import Callback
+
+        for callback in trainer.callbacks:
+            kind = type(callback)
+            for name in vars(Callback):
+                if not name.startswith("_") and getattr(kind, name) is not getattr(Callback, name):
+                    self._replace(callback, name, kind.__name__)
+        for logger in trainer.loggers:
+            for name in ("log_metrics", "log_hyperparams", "save", "finalize"):
+                self._replace(logger, name, type(logger).__name__)
+
+    def _replace(self, owner: Any, name: str, part: str) -> None:
+        plain = getattr(owner, name)
+        if not callable(plain):
+            return
+
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            # What an aid gives a logger is the aid's.
+            if self._is_inside:
+                return plain(*args, **kwargs)
+            self._is_inside = True
+            start = time.process_time()
+            try:
+                return plain(*args, **kwargs)
+            finally:
+                seconds = self.parts.setdefault(part, [0.0, 0.0])
+                seconds[name in ONCE] += time.process_time() - start
+                self._is_inside = False
+
+        setattr(owner, name, measured)
+
+
+def main() -> None:
+    """Measure and print."""
+    with baked_project() as project:
+        write_images(project.root / "data" / "MNIST" / "raw")
+        print(environment(), flush=True)
+        watch = Stopwatch()
+        with watch.on_every_fit():
+            print_ratios(lambda *options: seconds(project, watch, *options))
+            print_profilers(lambda *options: seconds(project, watch, *options))
+        with watch.on_every_fit(looks_inside=True):
+            print_shares(project, watch)
+
+
+def seconds(project: Project, watch: Stopwatch, *options: str) -> float:
+    """CPU seconds of one fit."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        project.train(*ALWAYS, *options)
+    return watch.fit
+
+
+def ratios(
+    measure: Callable[..., float], one: tuple[str, ...], other: tuple[str, ...], count: int
+) -> tuple[list[float], list[float], float]:
+    """Ratios of `one` to `other` of so many pairs, the seconds of `other`, the fastest's ratio."""
+    measure(*one, *WARM_UP)
+    measure(*other, *WARM_UP)
+    pairs = []
+    for turn in range(count):
+        # Neither is always the first.
+        found = {name: measure(*name) for name in ((one, other) if turn % 2 else (other, one))}
+        pairs.append((found[one], found[other]))
+    ones, others = zip(*pairs, strict=True)
+    fastest = min(ones) / min(others)
+    return [a / b for a, b in pairs], list(others), fastest
+
+
+def print_ratios(measure: Callable[..., float]) -> None:
+    """All standard aids on against all off."""
+    rows = []
+    for training in TRAININGS:
+        options = training.options
+        found, without, fastest = ratios(measure, options, (*options, *OFF), training.pairs)
+        verdict = "yes" if statistics.median(found) <= training.goal else "NO"
+        rows.append(
+            [
+                training.name,
+                str(training.pairs),
+                spread(without, 2),
+                spread(found),
+                f"{fastest:.3f}",
+                f"{training.goal}",
+                verdict,
+            ]
+        )
+    header = [
+        "fit",
+        "pairs",
+        "CPU s without aids",
+        "ratio with aids",
+        "of the fastest",
+        "at most",
+        "met",
+    ]
+    print_table("All standard aids on against all off", header, rows)
+
+
+def print_profilers(measure: Callable[..., float]) -> None:
+    """Profilers, over a run with the standard aids."""
+    plain = (*TRAININGS[0].options, *SHORT)
+    rows = []
+    for name in PROFILERS:
+        found, _, _ = ratios(measure, (*plain, f"profiler={name}"), plain, FEW)
+        rows.append([name, spread(found, 2)])
+    print_table("Profilers, 5 epochs of digits, against none", ["profiler", "ratio"], rows)
+
+
+def print_shares(project: Project, watch: Stopwatch) -> None:
+    """How much of a fit is spent in each aid."""
+    shares: dict[str, list[float]] = {}
+    once: dict[str, list[float]] = {}
+    for callbacks in MORE_AIDS:
+        options = (*TRAININGS[0].options, callbacks)
+        seconds(project, watch, *options, *WARM_UP)
+        for _ in range(FEW):
+            seconds(project, watch, *options)
+            rest = watch.fit - sum(map(sum, watch.parts.values()))
+            for part, (repeated, single) in watch.parts.items():
+                shares.setdefault(part, []).append(100 * repeated / rest)
+                once.setdefault(part, []).append(1000 * single)
+    order = sorted(shares, key=lambda part: -statistics.median(shares[part]))
+    rows = [[part, spread(shares[part], 2), spread(once[part], 0)] for part in order]
+    header = ["aid", "% of the fit without aids", "and once in a fit, ms"]
+    print_table("CPU time spent in each aid, digits", header, rows)
+
+
+def write_images(folder: Path, count: int = 60_000, test_count: int = 10_000) -> None:
+    """Write images like MNIST's, in its format: a blurred pattern a class, moved, under noise."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 200, (10, 7, 7), dtype=np.uint8)
+    patterns = coarse.repeat(4, axis=1).repeat(4, axis=2)
+    folder.mkdir(parents=True)
+    for part, size in (("train", count), ("t10k", test_count)):
+        labels = random.integers(0, 10, size, dtype=np.uint8)
+        noise = random.integers(0, 55, (size, 28, 28), dtype=np.uint8)
+        write_idx(folder / f"{part}-images-idx3-ubyte", patterns[labels] + noise)
+        write_idx(folder / f"{part}-labels-idx1-ubyte", labels)
+
+
+def write_idx(path: Path, array: Any) -> None:
+    """Write bytes in the IDX format: its magic number, the sizes, the values."""
+    unsigned_byte = 8
+    header = struct.pack(f">HBB{array.ndim}I", 0, unsigned_byte, array.ndim, *array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+if __name__ == "__main__":
+    main()
