@@ -37,7 +37,8 @@ def register_experiments(arguments: Iterable[str]) -> None:
 
 def is_experiment_file(name: str) -> bool:
     """Whether an experiment's name is a path; what lies in `configs/experiment/` is a name."""
-    return name.endswith((".yaml", ".yml")) and not (CONFIGS / "experiment" / name).is_file()
+    named = CONFIGS / "experiment" / name.lstrip("/")
+    return name.endswith((".yaml", ".yml")) and not named.is_file()
 
 
 def read_experiment(path: str) -> DictConfig:
@@ -56,7 +57,7 @@ def read_experiment(path: str) -> DictConfig:
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         place = "" if line is None else f" (line {line + 1})"
-        raise UserError(f"{path} cannot be read as an experiment{place}: it is no YAML.") from error
+        raise UserError(f"{path} cannot be read as options in YAML{place}.") from error
     if not isinstance(config, DictConfig):
         raise UserError(f"{path} is no experiment: it holds no options.")
     if not isinstance(config.get("defaults", []), list | ListConfig):
