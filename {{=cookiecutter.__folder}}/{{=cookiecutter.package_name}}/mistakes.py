@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +86,15 @@ def _known_keys(wrong: str) -> set[str]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    overrides = [a for a in sys.argv[1:] if not a.startswith("-") and wrong not in a]
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    given = [word for word in sys.argv[1:] if not word.startswith("-") and wrong not in word]
+    # Values that vary, and second mistakes, are no config: then the command without them.
+    for overrides in (given, []):
+        GlobalHydra.instance().clear()
+        with suppress(HydraException), initialize_config_dir(str(CONFIGS), version_base="1.3"):
             of_hydra = wrong.startswith("hydra.")
             config = compose(Path(sys.argv[0]).stem, overrides, return_hydra_config=of_hydra)
-    except HydraException:
-        return set()  # a second mistake: the first is told without a suggestion
-    return set(_keys(OmegaConf.to_container(config), ""))
+            return set(_keys(OmegaConf.to_container(config), ""))
+    return set()
 
 
 def _keys(node: Any, prefix: str) -> Iterator[str]:

@@ -33,7 +33,7 @@ def finish(sweep: "Sweep", search: Search) -> None:
         log.info("best: trial %d, %s", winner.number, values)
         path = sweep.folder / "best.yaml"
         note = f"Trial {winner.number} of {sweep.name}: {values}."
-        write_best(path, winner, sweep.fixed, sweep.groups, note)
+        write_best(path, winner, sweep.fixed, sweep.groups | sweep.fixed_groups, note)
         facts["retrain the winner"] = f"python train.py experiment={_short(path)}"
         if search.is_finished():
             for metric, value in sorted(test_winner(sweep, search, winner).items()):

@@ -159,6 +159,7 @@ class Sweep:
         self.objectives = objectives
         self.fixed = fixed
         self.groups = {p.key for p in space.parameters if p.is_group}
+        self.fixed_groups = {word.partition("=")[0] for word in fixed} & set(_groups(base))
         self.trials: dict[int, Trial] = {}
         self.interrupts = 0
         self._errors: list[str] = []
@@ -410,6 +411,12 @@ class Sweep:
                 f"The last {len(self._errors)} trials ended with the same error: "
                 f"{self._errors[-1]}. Their logs are in {self.folder / 'trials'}."
             )
+
+
+def _groups(base: Base) -> list[str]:
+    """All config groups."""
+    found = base.config_loader.list_groups("")
+    return [*found, *(f"hydra/{name}" for name in base.config_loader.list_groups("hydra"))]
 
 
 def run_alone(workers: Workers, log_file: Path, function: object, *args: object) -> object:
