@@ -162,19 +162,26 @@ def test_leaderboard_holds_every_trial(
     times = {"started": begin, "ended": begin + timedelta(seconds=90)}
     records = [
         make(0, 0.1 + 0.2, params={"model": "mlp", "optimizer.lr": 1e-5}, steps={1: 0.1}, **times),
-        make(1, 0.9, params={"model": "cnn", "note": "'a, b'"}, metrics={"val/loss": 0.25}),
+        make(
+            1,
+            0.9,
+            params={"model": "cnn", "note": "'a, b'"},
+            metrics={"val/loss": 0.25, "seconds": 9.5},
+        ),
         make(2, state="failed", error='ValueError: "x",\ny', worker="node:1"),
     ]
     path = tmp_path / "leaderboard.csv"
     package("sweeps.results").write_leaderboard(path, records, goals("max"))
     rows = read_table(path)
     assert list(rows[0])[:7] == "rank number state val/acc model optimizer.lr note".split()
-    assert list(rows[0])[7:] == "val/loss epochs seconds worker error folder".split()
+    assert list(rows[0])[7:] == "val/loss seconds epochs duration worker error folder".split()
     assert [row["rank"] for row in rows] == ["1", "2", ""]
     assert [row["number"] for row in rows] == ["1", "0", "2"]
     assert float(rows[1]["val/acc"]) == 0.1 + 0.2
     assert float(rows[1]["optimizer.lr"]) == 1e-5
-    assert rows[1]["seconds"] == "90.0"
+    assert rows[1]["duration"] == "90.0"
+    # Of the training alone: a metric like others, which may even be an objective.
+    assert rows[0]["seconds"] == "9.5"
     assert rows[0]["note"] == "'a, b'"
     assert rows[0]["val/loss"] == "0.25"
     assert rows[2]["error"] == 'ValueError: "x",\ny'

@@ -181,7 +181,8 @@ def _curves(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
     from plotly.graph_objects import Figure as Plot
 
     rows = [record for record in ranked(records, objectives) if record.steps]
-    if all(len(record.steps) < 2 for record in rows):
+    longest = max((len(record.steps) for record in rows), default=0)
+    if longest < 2:
         return None
     best = [record for record in best_trials(records, objectives) if record.steps]
     # Some of all kinds, from the best to the worst.
@@ -200,8 +201,9 @@ def _curves(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
         showlegend=False,
         hoverinfo="skip",
     )
-    plot.update_layout(xaxis_title="epoch", yaxis_title=label(objectives[0].metric))
-    return plot
+    # There is no half an epoch.
+    plot.update_xaxes(title="epoch", dtick=max(1, longest // 10))
+    return plot.update_yaxes(title=label(objectives[0].metric))
 
 
 def _add_curves(plot: "Plot", records: Sequence[TrialRecord], **style: Any) -> None:

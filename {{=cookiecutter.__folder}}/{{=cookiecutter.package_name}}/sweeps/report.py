@@ -8,11 +8,13 @@ from typing import Any
 
 from .figures import Figure, draw_figures
 from .records import Objective, State, TrialRecord, trial_folder
-from .results import best_trials, leaderboard, seconds
+from .results import best_trials, duration, leaderboard
 from .space import Space, text
 
 # More rows are for a spreadsheet.
 MOST_ROWS = 200
+# Columns that would only make the tables wide.
+FOR_SPREADSHEETS = ("state", "error", "folder", "train/", "step")
 WORDS = {"min": "lowest", "max": "highest"}
 
 STYLE = """
@@ -130,9 +132,9 @@ def _summary(records: Sequence[TrialRecord], objectives: Sequence[Objective]) ->
     yield _tile(str(counts.total()), states or "trials")
     times = [time for r in records for time in (r.started, r.ended) if time is not None]
     if times:
-        worked = sum(float(seconds(record) or 0) for record in records)
-        yield _tile(_duration((max(times) - min(times)).total_seconds()), "from start to end")
-        yield _tile(_duration(worked), "of all trials together")
+        worked = sum(float(duration(record) or 0) for record in records)
+        yield _tile(_clock((max(times) - min(times)).total_seconds()), "from start to end")
+        yield _tile(_clock(worked), "of all trials together")
     yield "</div>"
 
 
@@ -151,14 +153,14 @@ def _tables(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
     finished = [row for row in rows if row["state"] == State.FINISHED]
     pruned = [row for row in rows if row["state"] == State.PRUNED]
     failed = [row for row in rows if row["state"] == State.FAILED]
-    columns = [key for key in rows[0] if key not in ("state", "error", "folder")] if rows else []
+    columns = [key for key in (rows[0] if rows else ()) if not key.startswith(FOR_SPREADSHEETS)]
     over = any(row["rank"] == "" for row in finished)
     note = "Those without a rank exceed a limit." if over else ""
     yield _section("Leaderboard", note, _table(finished, columns))
     if pruned:
         yield _section("Pruned", "The most promising first.", _table(pruned, columns[1:]))
     if failed:
-        columns = ["number", "error", "seconds", "worker", "folder"]
+        columns = ["number", "error", "duration", "worker", "folder"]
         yield _section("Failed", "Each folder has a log.", _table(failed, columns))
 
 
@@ -229,10 +231,11 @@ def _cell(value: Any) -> str:
 
 def _short(number: float) -> str:
     """A number as people read it."""
-    return str(number) if isinstance(number, int) else f"{number:.4g}"
+    is_whole = float(number).is_integer() and abs(number) < 1e9
+    return str(int(number)) if is_whole else f"{number:.4g}"
 
 
-def _duration(seconds: float) -> str:
+def _clock(seconds: float) -> str:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(int(minutes), 60)
     if hours:

@@ -97,12 +97,12 @@ def leaderboard(
         row |= {name: values.get(name, "") for name in names}
         row |= {key: record.params.get(key, "") for key in parameters}
         row |= {name: values.get(name, "") for name in others}
-        row |= {"epochs": len(record.steps), "seconds": seconds(record), "worker": record.worker}
+        row |= {"epochs": len(record.steps), "duration": duration(record), "worker": record.worker}
         yield row | {"error": record.error, "folder": trial_folder(record.number)}
 
 
-def seconds(record: TrialRecord) -> float | str:
-    """How long a trial took; empty where it has not ended."""
+def duration(record: TrialRecord) -> float | str:
+    """The seconds from start to end; empty where a trial has not ended."""
     if record.started is None or record.ended is None:
         return ""
     return round((record.ended - record.started).total_seconds(), 1)
