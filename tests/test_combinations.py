@@ -1,15 +1,16 @@
 """Training aids together: the damage of two aids that do not agree is silent."""
 
 import itertools
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .test_steering import Project
+from .in_process import Project, Run
 from .training_runs import is_same
 
 # Each choice of an aid, as options. Every two choices of different aids meet in some run below.
@@ -41,6 +42,8 @@ AIDS: dict[str, dict[str, tuple[str, ...]]] = {
         "clipped": ("trainer.gradient_clip_val=0.5", "trainer.accumulate_grad_batches=2"),
     },
     "net": {"mlp": ("model=mlp", "model.net.width=16"), "cnn": ("model=cnn", "model.net.width=8")},
+    "processes": {"one_process": (), "two_processes": ("trainer=ddp_cpu",)},
+    "compile": {"eager": (), "compiled": ("compile=true",)},
     "stopping": {
         "patient": (),
         # The loss falls, and that is called worse: the run stops after its third epoch.
@@ -62,25 +65,39 @@ class Stop(Callback):
 """
 
 
+# They take minutes: `make test` leaves them out.
+SLOW = {"processes": "two_processes", "compile": "compiled"}
+HAS_COMPILER = sys.platform == "linux" and shutil.which("g++") is not None
+
 Choice = tuple[str, str]  # an aid, and how it is used
 Pairs = set[tuple[Choice, Choice]]
 
 
-def pairwise() -> list[dict[str, str]]:
-    """Few runs in which every two choices meet, found greedily."""
-    open_pairs: Pairs = {
-        ((a, x), (b, y))
-        for a, b in itertools.combinations(AIDS, 2)
-        for x in AIDS[a]
-        for y in AIDS[b]
+def fast_choices() -> dict[str, list[str]]:
+    """The choices that take seconds."""
+    return {
+        aid: [choice for choice in choices if choice != SLOW.get(aid)]
+        for aid, choices in AIDS.items()
     }
+
+
+def pairwise() -> list[dict[str, str]]:
+    """Few runs in which every two choices meet, found greedily; those with slow choices last."""
     runs: list[dict[str, str]] = []
-    while open_pairs:
-        run: dict[str, str] = {}
-        for aid, choices in AIDS.items():
-            run[aid] = max(choices, key=partial(count_new, open_pairs, run, aid))
-        open_pairs -= set(itertools.combinations(run.items(), 2))
-        runs.append(run)
+    for choices in (fast_choices(), {aid: list(choices) for aid, choices in AIDS.items()}):
+        open_pairs: Pairs = {
+            ((a, x), (b, y))
+            for a, b in itertools.combinations(AIDS, 2)
+            for x in choices[a]
+            for y in choices[b]
+        }
+        open_pairs -= {pair for run in runs for pair in itertools.combinations(run.items(), 2)}
+        while open_pairs:
+            run: dict[str, str] = {}
+            for aid in AIDS:
+                run[aid] = max(choices[aid], key=partial(count_new, open_pairs, run, aid))
+            open_pairs -= set(itertools.combinations(run.items(), 2))
+            runs.append(run)
     return runs
 
 
@@ -91,7 +108,21 @@ def count_new(open_pairs: Pairs, run: dict[str, str], aid: str, choice: str) -> 
     return now, later
 
 
+def each_once() -> list[dict[str, str]]:
+    """Few runs in which every choice occurs, the slow ones in one of their own."""
+    fast = fast_choices()
+    longest = max(map(len, fast.values()))
+    runs = [{aid: own[i % len(own)] for aid, own in fast.items()} for i in range(longest)]
+    return [*runs, runs[0] | SLOW]
+
+
+def is_slow(run: dict[str, str]) -> bool:
+    """Whether a run takes minutes."""
+    return any(run[aid] == choice for aid, choice in SLOW.items())
+
+
 RUNS = pairwise()
+ONE_BATCH = each_once()
 # In `make test`: enough that every choice occurs.
 FEW = 5
 
@@ -121,9 +152,9 @@ def test_every_two_choices_meet() -> None:
     for a, b in itertools.combinations(AIDS, 2):
         for x, y in itertools.product(AIDS[a], AIDS[b]):
             assert ((a, x), (b, y)) in met
-    assert {choice for run in RUNS[:FEW] for choice in run.items()} == {
-        (aid, choice) for aid, choices in AIDS.items() for choice in choices
-    }
+    chosen = {choice for run in RUNS[:FEW] for choice in run.items()}
+    everything = {(aid, choice) for aid, choices in AIDS.items() for choice in choices}
+    assert everything - chosen == set(SLOW.items())
 
 
 @pytest.mark.parametrize(
@@ -135,32 +166,56 @@ def test_every_two_choices_meet() -> None:
 )
 def test_aids_agree(project: Project, run: dict[str, str]) -> None:
     """Together they must neither change what is tested nor what a resumed run becomes."""
+    train = trains(project, run)
     options = [f"trainer.max_epochs={EPOCHS}", "data.batch_size=32", *options_of(run)]
-    whole = project.train(*options)
+    whole = train(*options)
     assert whole.manifest["status"] == "finished"
-    # evaluate.py computes in 32 bits, whatever the training did.
-    exactness = 1e-5 if run["precision"] == "32" else 0.02
+    assert {"best", "last"} <= set(whole.manifest["checkpoints"])
     for name, file in whole.manifest["checkpoints"].items():
         part = "test" if name == "best" else f"test {name}"
         if part in whole.metrics:
             measured = project.evaluate(Path(file), "test")
-            assert measured == pytest.approx(whole.metrics[part], rel=exactness)
+            assert is_close(measured, whole.metrics[part], run)
 
     stopped = project.folder / str(project.count + 1)
     with pytest.raises(RuntimeError, match="the power went off"):
-        project.train(*options, "+callbacks.stop._target_=power_cut.Stop")
+        train(*options, "+callbacks.stop._target_=power_cut.Stop")
     found = [f"{option}={value}" for option, value in whole.manifest.get("found", {}).items()]
-    resumed = project.train(*options, *found, f"ckpt_path={stopped / 'checkpoints' / 'last.ckpt'}")
+    resumed = train(*options, *found, f"ckpt_path={stopped / 'checkpoints' / 'last.ckpt'}")
     for name in whole.manifest["checkpoints"]:
         file = "last" if name == "last" else Path(whole.manifest["checkpoints"][name]).stem
         assert is_same(resumed.weights(file), whole.weights(file)), name
 
 
-@pytest.mark.parametrize("profiler", list(AIDS["profiler"]))
-def test_one_batch_of_everything(project: Project, profiler: str) -> None:
+def trains(project: Project, run: dict[str, str]) -> Callable[..., Run]:
+    """What trains such a run; without a compiler the test is left out."""
+    if run["compile"] == "compiled" and not HAS_COMPILER:
+        pytest.skip("torch.compile needs g++, and is tried on Linux only")
+    return project.launch if run["processes"] == "two_processes" else project.train
+
+
+def is_close(measured: dict[str, float], expected: dict[str, float], run: dict[str, str]) -> bool:
+    """Whether evaluate.py, in one process, in 32 bits, without compiling, finds the same."""
+    if run["processes"] == "two_processes":
+        # A sample may count twice, so that both processes have as many.
+        return measured == pytest.approx(expected, abs=0.02)
+    is_exact = (run["precision"], run["compile"]) == ("32", "eager")
+    return measured == pytest.approx(expected, rel=1e-5 if is_exact else 0.02)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(run, id="-".join(run.values()), marks=pytest.mark.slow if is_slow(run) else ())
+        for run in ONE_BATCH
+    ],
+)
+def test_one_batch_of_everything(project: Project, run: dict[str, str]) -> None:
     """debug=fast is what one turns to when something is wrong: it must never be the problem."""
-    options = ["callbacks=[default,ema]", *AIDS["profiler"][profiler], "finders=lr", "debug=fast"]
-    assert project.train(*options).manifest["status"] == "finished"
+    train = trains(project, run)
+    ended = train(*options_of(run), "debug=fast")
+    assert ended.manifest["status"] == "finished"
+    assert not any(file.endswith(".ckpt") for file in ended.files())
 
 
 def test_kitchen_sink(project: Project) -> None:
