@@ -289,11 +289,15 @@ def test_tensorboard_has_everything(train_here: Train, digits: TrainedRun) -> No
 
 
 def test_long_texts_are_in_the_file_and_not_on_the_console(digits: TrainedRun) -> None:
-    """The log alone tells what ran; the console stays readable."""
+    """The log, or run.json, tells alone what ran; the console stays readable."""
     line = "| net.features.0.0 | Conv2d(1, 32"
     assert line in digits.log
     assert "weight_decay: 0.01" in digits.log
     assert line not in digits.printed.stdout
+    model = digits.manifest["model"]
+    assert model["parameters"] == sum(layer["parameters"] for layer in model["layers"]) > 10_000
+    first, *_ = model["layers"]
+    assert (first["name"], first["parameters"]) == ("net.features.0.0", 288)
 
 
 # Time

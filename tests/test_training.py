@@ -80,7 +80,9 @@ def test_manifest_tells_times(digits: TrainedRun) -> None:
     """The table of runs shows when a run started and how long it took."""
     manifest = digits.manifest
     assert manifest["started"] < manifest["ended"]
-    assert set(manifest["timings"]) == {"setup", "fit", "test"}
+    timings = manifest["timings"]
+    assert set(timings) == {"setup", "fit", "test", "total"}
+    assert timings["total"] >= timings["setup"] + timings["fit"] + timings["test"]
     assert all(seconds > 0 for seconds in manifest["timings"].values())
 
 

@@ -29,6 +29,7 @@ from .runs.config_checks import (
 )
 from .runs.directory import PROJECT_ROOT, claim_directory
 from .runs.environment import describe_environment
+from .runs.layers import describe_model
 from .runs.loading import CONFIG, plain
 from .runs.logs import capture_everything, mute_other_processes, without_lightnings_lines
 from .runs.manifest import Manifest
@@ -56,6 +57,7 @@ def train(cfg: DictConfig) -> Metrics:
         with manifest.stage("setup"):
             datamodule = build_datamodule(cfg)
             model = build_model(cfg, datamodule)
+            manifest.update(model=describe_model(model))
             trainer = build_trainer(cfg, model)
             manifest.update(parameters=sum(p.numel() for p in model.parameters()))
             if cfg.ckpt_path is not None:

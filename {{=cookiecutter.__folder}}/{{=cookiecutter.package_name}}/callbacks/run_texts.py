@@ -7,8 +7,8 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
-from torchmetrics import Metric
 
+from ..runs.layers import describe_model
 from ..runs.loading import CONFIG
 from ..runs.logs import FILE_ONLY
 from ..runs.manifest import read_manifest
@@ -43,15 +43,10 @@ class RunTexts(Callback):
 
 def describe_layers(pl_module: LightningModule) -> str:
     """A Markdown table of the layers and their parameters."""
+    model = describe_model(pl_module)
     rows = ["| layer | what | parameters |", "| --- | --- | ---: |"]
-    for name, module in pl_module.named_modules():
-        count = sum(parameter.numel() for parameter in module.parameters(recurse=False))
-        is_layer = next(module.children(), None) is None and not isinstance(module, Metric)
-        if is_layer or count:
-            rows.append(f"| {name} | {module} | {count:,} |")
-    total = sum(parameter.numel() for parameter in pl_module.parameters())
-    trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
-    rows.append(f"| **all** | {trained:,} of them trained | **{total:,}** |")
+    rows += ["| {name} | {what} | {parameters:,} |".format(**layer) for layer in model["layers"]]
+    rows.append(f"| **all** | {model['trained']:,} of them trained | **{model['parameters']:,}** |")
     return "\n".join(rows)
 
 

@@ -37,6 +37,7 @@ class Manifest:
     def __init__(self, directory: Path, content: dict[str, Any], enabled: bool = True) -> None:
         self.path = directory / MANIFEST
         self.enabled = enabled
+        self._start = time.perf_counter()
         self.content = content | {"status": "running", "started": now(), "timings": {}}
         self._write()
 
@@ -57,16 +58,20 @@ class Manifest:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Write down how the run ended: finished, interrupted or failed."""
+        """Write down how the run ended: finished, interrupted or failed; and its seconds in all."""
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
-            self.update(status="interrupted", ended=now())
+            self._end(status="interrupted")
             raise
         except BaseException as error:
-            self.update(status="failed", ended=now(), error=f"{type(error).__name__}: {error}")
+            self._end(status="failed", error=f"{type(error).__name__}: {error}")
             raise
-        self.update(status="finished", ended=now())
+        self._end(status="finished")
+
+    def _end(self, **values: Any) -> None:
+        self.content["timings"]["total"] = round(time.perf_counter() - self._start, 3)
+        self.update(ended=now(), **values)
 
     def _write(self) -> None:
         if not self.enabled:
