@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import trial as trials
-from .records import Outcome, State, TrialRecord, trial_folder
+from .records import Outcome, TrialRecord, trial_folder
 from .results import best_trials, write_leaderboard
 from .search import Search
 from .winner import write_best

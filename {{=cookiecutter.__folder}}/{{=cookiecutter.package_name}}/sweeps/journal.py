@@ -103,10 +103,9 @@ def open_database(url: str) -> BaseStorage:
     try:
         return get_storage(url)
     except ImportError as error:
-        driver = urlsplit(url).scheme
         raise UserError(
-            f"hydra.sweeper.storage={place} needs a driver that is not installed: for "
-            f"{driver} install one that SQLAlchemy knows, as `pip install psycopg2-binary`."
+            f"hydra.sweeper.storage={place} needs a driver that is not installed: for PostgreSQL "
+            "use `uv sync --extra postgres` or `pip install psycopg2-binary`."
         ) from error
     except Exception as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0].replace(url, place)

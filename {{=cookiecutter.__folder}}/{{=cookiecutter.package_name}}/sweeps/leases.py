@@ -4,6 +4,7 @@ import os
 import socket
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -84,7 +85,7 @@ class Parents:
 def host() -> str:
     """The machine and, in containers, the space in which process numbers mean something."""
     try:
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return socket.gethostname()
 

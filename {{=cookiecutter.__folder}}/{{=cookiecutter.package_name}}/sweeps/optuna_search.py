@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import UserError
@@ -214,7 +215,8 @@ def open_study(
         UserError: the study of this name is about something else.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    directions = ["maximize" if o.mode == "max" else "minimize" for o in objectives]
+    ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+    directions = [ways[objective.mode] for objective in objectives]
     study = optuna.create_study(
         study_name=name, storage=storage, directions=directions, load_if_exists=True
     )
@@ -244,12 +246,12 @@ def _counting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
     key = parameter.key
     if parameter.choices is not None:
-        return trial.suggest_categorical(key, parameter.choices)
+        choice: Any = trial.suggest_categorical(key, parameter.choices)
+        return choice
+    low, high, step, log = parameter.low, parameter.high, parameter.step, parameter.log
     if parameter.is_integer:
-        low, high, step = round(parameter.low), round(parameter.high), round(parameter.step or 1)
-        return trial.suggest_int(key, low, high, step=step, log=parameter.log)
-    low, high = parameter.low, parameter.high
-    return trial.suggest_float(key, low, high, step=parameter.step, log=parameter.log)
+        return trial.suggest_int(key, round(low), round(high), step=round(step or 1), log=log)
+    return trial.suggest_float(key, low, high, step=step, log=log)
 
 
 def _record(trial: FrozenTrial, superseded: bool) -> TrialRecord:

@@ -6,8 +6,7 @@ No trainer and no CUDA tensor is made here: each trial starts CUDA itself, on it
 import gc
 
 import tensorboard.plugins.hparams.api_pb2
-import tensorboard.plugins.hparams.plugin_data_pb2
-import tensorboard.summary
+import tensorboard.plugins.hparams.plugin_data_pb2  # noqa: F401
 import torch.utils.serialization
 import torch.utils.tensorboard  # noqa: F401
 from hydra import compose, initialize_config_dir

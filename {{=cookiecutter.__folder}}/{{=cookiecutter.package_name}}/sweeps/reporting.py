@@ -23,8 +23,8 @@ class TrialReporter(EpochEndCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the epochs before a resume again: they belong to this trial too."""
         history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), None)
-        for row in history.rows if link.current and history else []:
-            if self.metric in row:
+        for row in history.rows if history else []:
+            if link.current is not None and self.metric in row:
                 link.current.report(int(row["epoch"]) + 1, row[self.metric])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

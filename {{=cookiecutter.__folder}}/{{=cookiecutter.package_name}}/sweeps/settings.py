@@ -56,18 +56,14 @@ def read_settings(config: DictConfig) -> Settings:
         if value is None and name in ("n_trials", "workers"):
             continue
         if type(value) is not int or value < least:
-            raise UserError(
-                f"hydra.sweeper.{name} is a whole number from {least}, not {value!r}."
-            )
+            raise UserError(f"hydra.sweeper.{name} is a whole number from {least}, not {value!r}.")
     for name in ("timeout", "trial_timeout"):
         value = getattr(settings, name)
         if value is not None and not (_is_number(value) and value > 0):
             raise UserError(f"hydra.sweeper.{name} is a number of seconds, not {value!r}.")
     for metric, mode in settings.more_objectives.items():
         if mode not in ("min", "max"):
-            raise UserError(
-                f"hydra.sweeper.more_objectives: {metric} is min or max, not {mode!r}."
-            )
+            raise UserError(f"hydra.sweeper.more_objectives: {metric} is min or max, not {mode!r}.")
     for metric, limit in settings.limits.items():
         if not _is_number(limit):
             raise UserError(f"hydra.sweeper.limits: {metric} has a number, not {limit!r}.")

@@ -177,9 +177,13 @@ def _parameter(override: Override, line: str, config_loader: ConfigLoader) -> Pa
     if isinstance(value, RangeSweep) and not value.shuffle:
         return _range(key, value, line)
     texts = override.sweep_string_iterator()
-    elements = override.sweep_iterator(transformer=Transformer.identity)
+    elements: Iterator[Any] = override.sweep_iterator(transformer=Transformer.identity)
     choices = tuple(
-        element if type(element) in (int, float) else word.lower() if element in (True, False) else word
+        element
+        if type(element) in (int, float)
+        else word.lower()
+        if element in (True, False)
+        else word
         for element, word in zip(elements, texts, strict=True)
     )
     if not choices:

@@ -14,10 +14,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
@@ -27,7 +28,7 @@ from ..runs.logs import capture_everything, console_handler
 from . import trial as trials
 from .display import Display
 from .enqueue import read_points
-from .records import Objective, Outcome, State, Trial, trial_folder
+from .records import Objective, Outcome, State, Trial, Value, trial_folder
 from .results import best_trials
 from .search import Search
 from .settings import LARGEST_GRID, Settings, objectives_of, read_settings
@@ -201,7 +202,7 @@ class Sweep:
             log.info("interrupted; the same command goes on")
             sys.exit(130)
 
-    def laid_out_points(self) -> list[dict[str, object]] | None:
+    def laid_out_points(self) -> list[dict[str, Value]] | None:
         """All points, if the space is small or a grid was asked for; None to let the sampler."""
         finite = [p for p in self.space.parameters if p.choices or p.step]
         size = 1
@@ -262,7 +263,7 @@ class Sweep:
         )
         return Workers(min(count, total), gpus or None, per_trial)
 
-    def open_search(self, total: int, points: list[dict[str, object]] | None) -> Search:
+    def open_search(self, total: int, points: list[dict[str, Value]] | None) -> Search:
         """The study, joined and with its first points laid out."""
         from .journal import FileLock, open_database, open_journal
         from .optuna_search import OptunaSearch, open_study
@@ -419,9 +420,9 @@ def _groups(base: Base) -> list[str]:
     return [*found, *(f"hydra/{name}" for name in base.config_loader.list_groups("hydra"))]
 
 
-def run_alone(workers: Workers, log_file: Path, function: object, *args: object) -> object:
+def run_alone(workers: Workers, log_file: Path, function: Callable[..., Any], *args: Any) -> Any:
     """Run a function in a worker and wait for its result."""
-    workers.start(-1, log_file, function, *args)  # type: ignore[arg-type]
+    workers.start(-1, log_file, function, *args)
     while True:
         for event in workers.wait(timeout=1):
             if isinstance(event, Ended):

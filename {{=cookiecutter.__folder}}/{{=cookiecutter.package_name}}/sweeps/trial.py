@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 
 from ..errors import UserError
 from ..mistakes import explain
@@ -59,7 +59,7 @@ class Base:
             parser = _parser(self.config_loader)
             for override in parser.parse_overrides(overrides):
                 key = override.get_key_element()
-                with open_dict(config) if key.startswith("+") else suppress():
+                with flag_override(config, "struct", not key.startswith("+")):
                     OmegaConf.update(config, key.lstrip("+"), override.value(), merge=True)
         with read_write(config), open_dict(config):
             config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
@@ -96,9 +96,9 @@ def run_trial(base: Base, overrides: list[str], has_groups: bool, folders: list[
             break
         link.current.end_seed(result.get(base.objective.metric, math.nan), max_epochs)
     metrics = _mean(results)
-    if spread := [row[base.objective.metric] for row in results if base.objective.metric in row]:
-        if base.seeds > 1:
-            metrics[f"{base.objective.metric}/std"] = statistics.pstdev(spread)
+    if base.seeds > 1 and base.objective.metric in metrics:
+        spread = statistics.pstdev(row[base.objective.metric] for row in results)
+        metrics[f"{base.objective.metric}/std"] = spread
     states = {"go": State.FINISHED, "prune": State.PRUNED, "save": State.WAITING}
     return Outcome(states[link.current.answer], metrics)
 
@@ -149,7 +149,7 @@ def _run(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
     configure_log(config.hydra.job_logging, config.hydra.verbose)
     try:
         # References are looked up once here, and not each time that a value is read.
-        task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         task = OmegaConf.create(plain(task), flags={"struct": True})
         return function(task)
     except Exception as error:

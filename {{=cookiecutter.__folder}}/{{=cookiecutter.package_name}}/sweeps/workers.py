@@ -157,12 +157,13 @@ class Workers:
         return Outcome(State.FAILED, error=f"ended with exit code {code}", retry=True)
 
     def _take_gpus(self) -> list[int]:
-        if not self._free or not self.gpus_per_trial:
+        free = self._free
+        if not free or not self.gpus_per_trial:
             return []
-        emptiest = sorted(self._free, key=lambda gpu: -self._free[gpu])
+        emptiest = sorted(free, key=lambda gpu: -free[gpu])
         taken = emptiest[: max(1, round(self.gpus_per_trial))]
         for gpu in taken:
-            self._free[gpu] -= self._unit
+            free[gpu] -= self._unit
         return sorted(taken)
 
     def _give_back(self, gpus: list[int]) -> None:

@@ -1,0 +1,268 @@
+"""A sweep outlives kills, interrupts and torn files, and several commands share one study."""
+
+import importlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import optuna
+import pytest
+
+from .conftest import BakedProject
+from .sweeps import LR, Swept, processes_of, start_sweep, sweep
+
+SLEEPY = '''
+"""Epochs that last long enough to be interrupted."""
+
+import time
+
+from pytorch_lightning import Callback
+
+
+class Sleepy(Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        time.sleep(0.7)
+'''
+SLOW = ("+callbacks.sleepy._target_=sleepy.Sleepy", "trainer.max_epochs=4")
+
+
+@pytest.fixture(scope="module")
+def project(demo: BakedProject) -> BakedProject:
+    """The project, with a callback that takes its time."""
+    (demo.root / "sleepy.py").write_text(SLEEPY)
+    return demo
+
+
+@pytest.fixture(scope="module")
+def package(demo: BakedProject) -> Iterator[Any]:
+    """Imports modules of the project's `sweeps`."""
+    sys.path.insert(0, str(demo.root))
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(f"demo.sweeps.{name}")
+
+    yield load
+    sys.path.remove(str(demo.root))
+
+
+def finished(swept: Swept) -> dict[int, tuple[Any, Any]]:
+    """Parameters and values of the trials that have finished."""
+    return {
+        trial.number: (trial.params, trial.values)
+        for trial in swept.study.trials
+        if trial.state == optuna.trial.TrialState.COMPLETE
+    }
+
+
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    """Wait for something that another process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail("it did not happen")
+        time.sleep(0.05)
+
+
+def has_grown(folder: Path, known: int, process: "subprocess.Popen[str]") -> bool:
+    """Whether there is more in a folder than before, or a process has ended."""
+    return count(folder) > known or process.poll() is not None
+
+
+def count(folder: Path) -> int:
+    """How many things a folder holds."""
+    return len(list(folder.iterdir()))
+
+
+def kill_and_continue(project: BakedProject, folder: Path, total: int, kills: int) -> None:
+    """Kill a sweep at random moments, continue it each time, and compare."""
+    swept = Swept(folder)
+    options = (LR, f"hydra.sweeper.n_trials={total}")
+    before: dict[int, tuple[Any, Any]] = {}
+    moments = random.Random(0)
+    for _ in range(kills):
+        process = start_sweep(project, folder, *options)
+        wait_until((folder / "trials").exists)
+        known = count(folder / "trials")
+        wait_until(partial(has_grown, folder / "trials", known, process))
+        time.sleep(moments.uniform(0, 2))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        wait_until(lambda: not processes_of(folder), 10)
+        after = finished(swept)
+        assert before.items() <= after.items(), "a finished trial was lost or run again"
+        before = after
+    done = sweep(project, folder, *options)
+    after = finished(done)
+    assert before.items() <= after.items()
+    assert done.states() == {"COMPLETE": total}
+    folders = sorted(path.name for path in (folder / "trials").iterdir())
+    # A trial may have been killed before it had a folder.
+    assert set(folders) <= {f"{t.number:04d}" for t in done.study.trials}
+    points = [tuple(t.params.items()) for t in done.counting]
+    assert len(set(points)) == total, "a point was tried twice"
+
+
+def test_killed_sweep_goes_on(project: BakedProject, tmp_path: Path) -> None:
+    """A cluster kills without asking."""
+    kill_and_continue(project, tmp_path / "killed", total=10, kills=2)
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing(project: BakedProject, tmp_path: Path) -> None:
+    """The rare moments are found by trying many."""
+    kill_and_continue(project, tmp_path / "killed", total=60, kills=20)
+
+
+def share(project: BakedProject, folder: Path, total: int) -> None:
+    """Two commands on one study."""
+    options = (LR, f"hydra.sweeper.n_trials={total}", "hydra.sweeper.workers=1")
+    parents = [start_sweep(project, folder, *options) for _ in range(2)]
+    printed = [parent.communicate()[0] for parent in parents]
+    assert [parent.returncode for parent in parents] == [0, 0], printed
+    swept = Swept(folder)
+    assert swept.states() == {"COMPLETE": total}
+    assert len(swept.study.trials) == total
+    assert sorted(t.number for t in swept.study.trials) == list(range(total))
+    shares = [t.user_attrs["parent"] for t in swept.study.trials]
+    assert len(set(shares)) == 2, "one of the two did nothing"
+    assert len({t.params["optimizer.lr"] for t in swept.study.trials}) == total
+    assert len(list(folder.glob("trials/*/test.log"))) == 1
+
+
+def test_two_commands_share_a_study(project: BakedProject, tmp_path: Path) -> None:
+    """Two terminals, or the jobs of an array, must not do the work of one twice."""
+    share(project, tmp_path / "shared", 12)
+
+
+@pytest.mark.slow
+def test_two_commands_share_sixty_trials(project: BakedProject, tmp_path: Path) -> None:
+    """What happens rarely happens among many."""
+    share(project, tmp_path / "shared", 60)
+
+
+def test_interrupt_ends_the_epoch_and_the_next_command_goes_on(
+    project: BakedProject, tmp_path: Path
+) -> None:
+    """Ctrl-C at noon, the same command at night, and nothing is trained twice."""
+    folder = tmp_path / "interrupted"
+    options = (LR, "hydra.sweeper.n_trials=2", *SLOW)
+    process = start_sweep(project, folder, *options)
+    wait_until(lambda: list(folder.glob("trials/*/checkpoints/last.ckpt")))
+    os.kill(process.pid, signal.SIGINT)
+    printed, _ = process.communicate()
+    assert process.returncode == 130, printed
+    assert "goes on" in printed
+    assert "Traceback" not in printed
+    assert not processes_of(folder)
+    swept = sweep(project, folder, *options)
+    assert swept.states() == {"COMPLETE": 2}
+    for trial in swept.counting:
+        log = (folder / f"trials/{trial.number:04d}/run.log").read_text("utf-8")
+        if trial.user_attrs.get("earlier"):
+            assert "epoch 1/4" not in log
+        assert "epoch 4/4" in log
+        # The epochs before the interrupt belong to the trial too.
+        assert sorted(trial.intermediate_values) == [1, 2, 3, 4]
+    assert any(trial.user_attrs.get("earlier") for trial in swept.counting)
+
+
+def test_second_interrupt_ends_at_once(project: BakedProject, tmp_path: Path) -> None:
+    """Who presses twice means now."""
+    folder = tmp_path / "twice"
+    options = (LR, "hydra.sweeper.n_trials=2", SLOW[0], "trainer.max_epochs=500")
+    process = start_sweep(project, folder, *options)
+    wait_until(lambda: list(folder.glob("trials/*/run.json")))
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, printed
+    wait_until(lambda: not processes_of(folder), 10)
+    assert {t.state.name for t in Swept(folder).counting} == {"WAITING"}
+
+
+def make_study(package: Any, folder: Path, trials: int) -> optuna.Study:
+    """A study on a journal of ours."""
+    journal = package("journal")
+    storage = journal.open_journal(folder, journal.FileLock(folder / "study.lock"))
+    study = optuna.create_study(storage=storage, study_name="torn", load_if_exists=True)
+    for _ in range(trials):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        study.tell(trial, 0.5)
+    return study
+
+
+def test_journal_cut_anywhere_opens_again(package: Any, tmp_path: Path) -> None:
+    """A full disk or a power cut tears the last line, and Optuna never opens such a file again."""
+    make_study(package, tmp_path, 20)
+    path = tmp_path / "journal.log"
+    whole = path.read_bytes()
+    for size in range(len(whole) - 1024, len(whole)):
+        path.write_bytes(whole[:size])
+        study = make_study(package, tmp_path, 0)
+        assert path.read_bytes().startswith(whole[: whole.rfind(b"\n", 0, size) + 1])
+        for line in path.read_text("utf-8").splitlines():
+            json.loads(line)
+        assert len(study.trials) >= 17
+    # And it can be written to again.
+    assert len(make_study(package, tmp_path, 1).trials) >= 20
+
+
+def test_torn_line_of_another_command_does_not_stop_this_one(package: Any, tmp_path: Path) -> None:
+    """One of two commands dies in mid-write while the other goes on."""
+    study = make_study(package, tmp_path, 2)
+    with (tmp_path / "journal.log").open("ab") as file:
+        file.write(b'{"op_code":5,"worker_id":"gone"')
+    study.set_user_attr("still", "here")
+    assert make_study(package, tmp_path, 1).user_attrs["still"] == "here"
+    for line in (tmp_path / "journal.log").read_text().splitlines():
+        json.loads(line)
+
+
+def test_lease_of_another_machine_runs_out(
+    package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials of a machine that went away must not stay in progress for ever, nor a living one's."""
+    leases = package("leases")
+    study = make_study(package, tmp_path, 0)
+    monkeypatch.setattr(leases, "RENEW", 0.0)
+    monkeypatch.setattr(leases, "LEASE", 0.3)
+    there, here = leases.Parents(study), leases.Parents(study)
+    monkeypatch.setattr(leases, "host", lambda: "another")
+    there.join()
+    monkeypatch.undo()
+    monkeypatch.setattr(leases, "RENEW", 0.0)
+    monkeypatch.setattr(leases, "LEASE", 0.3)
+    here.join()
+    for _ in range(4):
+        assert here.is_alive(there.id)
+        time.sleep(0.2)
+        there.renew()
+    assert here.is_alive(there.id)
+    time.sleep(0.4)
+    assert not here.is_alive(there.id)
+    here.leave()
+    assert not there.is_alive(here.id)
+
+
+def test_process_number_of_another_program_is_no_life(package: Any, tmp_path: Path) -> None:
+    """After a restart of the machine the number of the dead command may be somebody else's."""
+    leases = package("leases")
+    study = make_study(package, tmp_path, 0)
+    dead, here = leases.Parents(study), leases.Parents(study)
+    dead.join()
+    here.join()
+    assert here.is_alive(dead.id)
+    lease = study.user_attrs[f"parent:{dead.id}"]
+    study.set_user_attr(f"parent:{dead.id}", lease | {"created": lease["created"] - 100})
+    assert not here.is_alive(dead.id)
