@@ -4,9 +4,12 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -266,3 +269,65 @@ def test_process_number_of_another_program_is_no_life(package: Any, tmp_path: Pa
     lease = study.user_attrs[f"parent:{dead.id}"]
     study.set_user_attr(f"parent:{dead.id}", lease | {"created": lease["created"] - 100})
     assert not here.is_alive(dead.id)
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The URL of a real PostgreSQL server of our own."""
+    pytest.importorskip("psycopg")
+    for program in ("initdb", "postgres"):
+        if shutil.which(program) is None:
+            pytest.skip(f"there is no {program} on this machine")
+    # The server refuses to run as root.
+    user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        if user:
+            shutil.chown(name, user["user"])
+        data = f"{name}/data"
+        make = ["initdb", "-D", data, "-U", "me", "-A", "trust", "-N"]
+        subprocess.run(make, check=True, capture_output=True, cwd=name, **user)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        serve = ["postgres", "-D", data, "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+        with subprocess.Popen(
+            [*serve, "-k", name],
+            cwd=name,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **user,
+        ) as server:
+            wait_until(lambda: _answers(port), 30)
+            yield f"postgresql://me:hush@127.0.0.1:{port}/postgres"
+            server.send_signal(signal.SIGINT)
+
+
+def _answers(port: int) -> bool:
+    import psycopg
+
+    try:
+        psycopg.connect(f"postgresql://me@127.0.0.1:{port}/postgres").close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_machines_without_a_shared_disk_share_a_database(
+    project: BakedProject, tmp_path: Path, postgres: str
+) -> None:
+    """A study of many machines whose only meeting place is a server."""
+    options = (LR, "hydra.sweeper.n_trials=10", "hydra.sweeper.workers=1")
+    options = (*options, f"hydra.sweeper.storage={postgres}")
+    # Two folders, as on two machines.
+    parents = [start_sweep(project, tmp_path / place / "study", *options) for place in "ab"]
+    printed = [parent.communicate()[0] for parent in parents]
+    assert [parent.returncode for parent in parents] == [0, 0], printed
+    study = optuna.load_study(study_name="study", storage=postgres)
+    swept = Swept(tmp_path / "a" / "study")
+    trials = [t for t in study.trials if not t.user_attrs.get("withdrawn")]
+    assert [t.state.name for t in trials] == ["COMPLETE"] * 10
+    assert len({t.user_attrs["parent"] for t in trials}) == 2
+    assert len(swept.rows) == 10
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"hush" not in path.read_bytes(), path
+    assert "hush" not in "".join(printed)

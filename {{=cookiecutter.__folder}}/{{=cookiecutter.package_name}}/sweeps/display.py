@@ -125,8 +125,11 @@ class Display:
 
 
 def words_of(params: Mapping[str, Value]) -> str:
-    """A point of the search space in one line."""
+    """A point of the search space in one line, by the last part of each name if that will do."""
+    names = {key: key.rpartition(".")[2] for key in params}
+    if len(set(names.values())) < len(names):
+        names = {key: key for key in params}
     return " ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        f"{names[key]}={value:.4g}" if isinstance(value, float) else f"{names[key]}={value}"
         for key, value in params.items()
     )

@@ -105,7 +105,7 @@ def open_database(url: str) -> BaseStorage:
     except ImportError as error:
         raise UserError(
             f"hydra.sweeper.storage={place} needs a driver that is not installed: for PostgreSQL "
-            "use `uv sync --extra postgres` or `pip install psycopg2-binary`."
+            "use `uv sync --extra postgres` or `pip install 'psycopg[binary]'`."
         ) from error
     except Exception as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0].replace(url, place)

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +26,7 @@ from omegaconf import DictConfig
 
 from ..errors import UserError, nearest
 from ..runs.logs import capture_everything, console_handler
+from . import loggers
 from . import trial as trials
 from .display import Display
 from .enqueue import read_points
@@ -73,6 +75,7 @@ def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str])
     objectives = objectives_of(pickle.loads(base.composed), settings)
     check_settings(settings, space)
     name = settings.study_name or study_name(master, base, space, objectives, settings)
+    base = replace(base, study=name)
     Sweep(Path(master.hydra.sweep.dir) / name, name, settings, space, base, objectives, fixed).run()
 
 
@@ -174,10 +177,11 @@ class Sweep:
         total = self.settings.n_trials or (DEFAULT_TRIALS if points is None else len(points))
         logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
         capture_everything()
-        start_server()
+        start_server(loggers.packages(pickle.loads(self.base.composed)))
         workers = self.check(total)
         self.write_log()
         search = self.open_search(total, points)
+        self.base = replace(self.base, parent_run=loggers.begin_parent(self, search))
         self.display = Display(self.name, self.objectives[0].metric, total)
         for record in search.records():
             if not record.superseded and record.state in self.display.counts:
@@ -197,6 +201,7 @@ class Sweep:
                 workers.kill(number, Outcome(State.WAITING))
             search.close()
         finish(self, search)
+        loggers.end_parent(self, search)
         self.raise_if_hopeless()
         if self.interrupts:
             log.info("interrupted; the same command goes on")

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..mistakes import explain
 from ..runs.directory import register_resolvers
 from ..runs.loading import plain
-from . import link
+from . import link, loggers
 from .records import Objective, Outcome, State
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ class Base:
         script: the script of the command, which DDP starts again.
         objective: what is reported after every epoch.
         seeds: how often a point is trained, with one seed after the other.
+        study: the sweep's name.
+        parent_run: the sweep's run in MLflow.
     """
 
     config_loader: ConfigLoader
@@ -47,6 +49,8 @@ class Base:
     script: str
     objective: Objective
     seeds: int
+    study: str = ""
+    parent_run: str | None = None
 
     def compose(self, overrides: list[str], has_groups: bool, folder: Path) -> DictConfig:
         """The config of a trial, which runs in `folder`."""
@@ -87,8 +91,11 @@ def run_trial(base: Base, overrides: list[str], has_groups: bool, folders: list[
         if base.seeds > 1:
             config.seed = int(config.seed or 0) + index
         config.ckpt_path = _checkpoint(places[1:], max_epochs)
+        name = "/".join(places[0].parts[-1 if base.seeds == 1 else -2 :])
+        loggers.mark_runs(config, base.study, base.parent_run, name)
         sys.argv = [base.script, *config.hydra.overrides.task, f"seed={config.seed}"]
         result = _run(config, _train)
+        loggers.close_runs(failed=isinstance(result, Outcome))
         if isinstance(result, Outcome):
             return result
         results.append(result)

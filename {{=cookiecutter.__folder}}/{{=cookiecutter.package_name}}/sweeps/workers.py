@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
@@ -172,11 +172,15 @@ class Workers:
             self._free[gpu] += self._unit
 
 
-def start_server() -> None:
-    """Let the fork server begin with its imports; the first process waits for them."""
+def start_server(packages: Sequence[str] = ()) -> None:
+    """Let the fork server begin with its imports; the first process waits for them.
+
+    Args:
+        packages: what it imports besides.
+    """
     package = __name__.rpartition(".")[0]
     # Not `__main__`: it would be imported before the server knows where the project lies.
-    context.set_forkserver_preload([f"{package}.preload"])
+    context.set_forkserver_preload([f"{package}.preload", *packages])
     with _project_on_path():
         forkserver.ensure_running()
 
@@ -212,10 +216,13 @@ def work(
     # The fork server's own method would have every DataLoader worker import torch again.
     multiprocessing.set_start_method("fork", force=True)
 
+    import rich
     import torch
 
     from . import link
 
+    # What is printed goes to a file now, not to the terminal that the server saw.
+    rich.reconfigure()
     torch.set_num_threads(int(surroundings["OMP_NUM_THREADS"]))
     link.current = link.Link(line)
     try:
