@@ -44,6 +44,8 @@ class CSVLogger(loggers.CSVLogger):
     The arguments are those of Lightning's `CSVLogger`.
     """
 
+    _experiment: ContinuedWriter | None
+
     @property
     @rank_zero_experiment
     def experiment(self) -> ContinuedWriter:

@@ -5,6 +5,7 @@ The whole report and the traces lie in the run's folder; `configs/profiler/` cho
 
 import logging
 import math
+import re
 import time
 from collections import Counter, defaultdict
 from contextlib import nullcontext
@@ -28,10 +29,15 @@ def log_top_costs(profiler: Profiler, costs: list[Cost]) -> None:
     if not costs:
         return
     top = sorted(costs, key=lambda cost: cost[1], reverse=True)[:SHOWN]
-    rows = [f"{seconds:10.3f}  {calls:7d}  {what[:LONGEST_NAME]}" for what, seconds, calls in top]
+    rows = [f"{seconds:10.3f}  {calls:7d}  {shorten(what)}" for what, seconds, calls in top]
     report = Path(str(profiler.dirpath)) / profiler._prepare_filename()
     table = "\n".join([f"{'seconds':>10}  {'calls':>7}  what", *rows])
     log.info("top costs; all of them in %s\n%s", report, table)
+
+
+def shorten(name: str) -> str:
+    """A name without the settings that Lightning writes into those of its callbacks."""
+    return re.sub(r"\{.*\}", "", name)[:LONGEST_NAME]
 
 
 class NoProfiler(profilers.PassThroughProfiler):
@@ -43,7 +49,7 @@ class NoProfiler(profilers.PassThroughProfiler):
 
     _nothing: nullcontext[None] = nullcontext()
 
-    def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]
+    def profile(self, action_name: str) -> nullcontext[None]:
         """The same empty context for every action."""
         return self._nothing
 

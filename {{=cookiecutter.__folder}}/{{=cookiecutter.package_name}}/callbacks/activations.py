@@ -115,13 +115,11 @@ class ActivationStats(Callback):
         self.rows.append({"epoch": trainer.current_epoch, "layers": layers})
         deadest = max(layers, key=lambda name: layers[name][2])
         fastest = max(layers, key=lambda name: layers[name][4])
+        dead, fast = layers[deadest][2], layers[fastest][4]
         log.info(
-            "activations: dead units up to %.0f %% (%s), drift since the previous epoch up to %.2f "
-            "(%s)",
-            100 * layers[deadest][2],
-            deadest,
-            layers[fastest][4],
-            fastest,
+            "activations: %s%s",
+            f"up to {100 * dead:.0f} % dead units ({deadest})" if dead else "no dead units",
+            f", drift since the previous epoch up to {fast:.2f} ({fastest})" if fast else "",
         )
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
