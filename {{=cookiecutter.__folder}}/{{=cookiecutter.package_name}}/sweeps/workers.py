@@ -180,7 +180,7 @@ def start_server(packages: Sequence[str] = ()) -> None:
     """
     package = __name__.rpartition(".")[0]
     # Not `__main__`: it would be imported before the server knows where the project lies.
-    context.set_forkserver_preload([f"{package}.preload", *packages])
+    context.set_forkserver_preload([*packages, f"{package}.preload"])
     with _project_on_path():
         forkserver.ensure_running()
 
@@ -208,6 +208,10 @@ def work(
     # A group of its own: Ctrl-C on the terminal is for the sweep, and all that the trial starts
     # can be killed with it.
     os.setsid()
+    # The end of a cluster job is told to all its processes; the sweep then lets the epochs end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # A trial starts the processes it needs itself, and does not count the job's.
+    os.environ.pop("SLURM_NTASKS", None)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
