@@ -1,29 +1,20 @@
 """What a running TensorBoard answers to the browser: the tables and texts that a user will see."""
 
 import json
-import re
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
-from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
 from .conftest import BakedProject
 from .one_process import run_all
+from .tensorboard_server import Ask, rows, serve, wait_for
 
 # Three runs that differ in what they reach: the first learns next to nothing.
 RATES = {"slow": 1e-5, "fast": 3e-3, "middle": 3e-4}
 BEST = "hp/best_val_acc"
-Ask = Callable[..., Any]
-ANSWER_SECONDS = 60
 EPOCHS, BATCHES = 2, 19
-# Past a proxy that the environment may name: the server is on this machine.
-DIRECTLY = build_opener(ProxyHandler({}))
 
 
 @pytest.fixture(scope="module")
@@ -50,56 +41,11 @@ def runs(demo: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ask(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Ask a server: `ask("text/tags")`, or with a body as the table of hyperparameters wants it."""
-    output = tmp_path_factory.mktemp("server") / "output.txt"
-    # Port 0: one that is free, which the server names.
-    options = ("--logdir", str(runs), "--host", "127.0.0.1", "--port", "0")
-    with (
-        output.open("w") as file,
-        subprocess.Popen(
-            (sys.executable, "-m", "tensorboard.main", *options), stdout=file, stderr=file
-        ) as server,
-    ):
-        try:
-            address = wait_for(lambda: re.search(r"http://127\.0\.0\.1:\d+/", output.read_text()))
-
-            def ask_server(plugin: str, body: dict[str, Any] | None = None, **query: str) -> Any:
-                return answer(f"{address[0]}data/{plugin}?{urlencode(query)}", body)
-
-            wait_for(lambda: is_read(rows(ask_server, "ORDER_ASC")))
-            yield ask_server
-        finally:
-            server.kill()
-
-
-def wait_for(look: Callable[[], Any]) -> Any:
-    """What `look` finds, once it finds something."""
-    for _ in range(10 * ANSWER_SECONDS):
-        if found := look():
-            return found
-        time.sleep(0.1)
-    raise TimeoutError(f"nothing after {ANSWER_SECONDS} seconds")
-
-
-def answer(address: str, body: dict[str, Any] | None) -> Any:
-    """Ask as the browser does, and read the JSON."""
-    data = None if body is None else json.dumps(body).encode()
-    request = Request(address, data, {"Content-Type": "application/json"})
-    with DIRECTLY.open(request, timeout=ANSWER_SECONDS) as response:
-        return json.load(response)
-
-
-def rows(ask: Ask, order: str) -> list[dict[str, Any]]:
-    """The rows of the HPARAMS table, sorted by the best validation accuracy."""
-    asked = {
-        "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
-        "colParams": [{"metric": {"tag": BEST, "group": ""}, "order": order}],
-        "startIndex": 0,
-        "sliceSize": 100,
-    }
-    found: list[dict[str, Any]] = ask("plugin/hparams/session_groups", asked)["sessionGroups"]
-    return found
+def ask(runs: Path) -> Iterator[Ask]:
+    """Ask a server that has read all runs."""
+    with serve(runs) as ask_server:
+        wait_for(lambda: is_read(rows(ask_server, BEST, "ORDER_ASC")))
+        yield ask_server
 
 
 def is_read(found: list[dict[str, Any]]) -> bool:
@@ -125,7 +71,7 @@ def test_table_compares_runs_by_their_best(runs: Path, ask: Ask) -> None:
     for order in ("ORDER_ASC", "ORDER_DESC"):
         table = {
             row["hparams"]["name"]: (row["metricValues"][0]["value"], row["hparams"])
-            for row in rows(ask, order)
+            for row in rows(ask, BEST, order)
         }
         names = sorted(RATES, key=lambda name: best[name], reverse=order == "ORDER_DESC")
         assert list(table) == names

@@ -3,9 +3,11 @@
 wandb and mlflow are imported only where one of their loggers is configured.
 """
 
+import logging
 import pickle
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, open_dict
@@ -19,6 +21,9 @@ from .workers import Workers
 
 if TYPE_CHECKING:
     from .sweeper import Sweep
+    from .trial import Base
+
+log = logging.getLogger(__name__)
 
 PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 PARENT_RUN = "mlflow.parentRunId"
@@ -65,12 +70,11 @@ def begin_parent(sweep: "Sweep", search: Search) -> str | None:
     """
     from .journal import FileLock
 
-    options = _mlflow_options(sweep)
-    if options is None:
+    if not _has_mlflow(sweep):
         return None
     with FileLock(sweep.folder / "mlflow.lock").held():
         known = search.recall("mlflow").get("run_id")
-        run_id = _in_a_process(sweep, _open_parent, options, sweep.name, known)
+        run_id = _in_a_process(sweep, _open_parent, sweep.name, known)
         if isinstance(run_id, Outcome):
             raise UserError(f"MLflow has no run for the sweep: {run_id.error}")
         search.remember("mlflow", {"run_id": run_id})
@@ -79,8 +83,7 @@ def begin_parent(sweep: "Sweep", search: Search) -> str | None:
 
 def end_parent(sweep: "Sweep", search: Search) -> None:
     """Write the best value into the sweep's run in MLflow, and how the sweep ended."""
-    options = _mlflow_options(sweep)
-    if options is None:
+    if not _has_mlflow(sweep):
         return
     best = best_trials(search.records(), sweep.objectives)[:1]
     metrics = {
@@ -88,9 +91,11 @@ def end_parent(sweep: "Sweep", search: Search) -> None:
         for record in best
         for objective, value in zip(sweep.objectives, record.values, strict=True)
     }
-    facts = {"best_trial": str(record.number) for record in best}
+    facts = {"best_trial": str(best[0].number)} if best else {}
     run_id, is_whole = sweep.base.parent_run, search.is_finished()
-    _in_a_process(sweep, _close_parent, options, run_id, metrics, facts, is_whole)
+    result = _in_a_process(sweep, _close_parent, run_id, metrics, facts, is_whole)
+    if isinstance(result, Outcome):
+        log.warning("MLflow does not know that the sweep has ended: %s", result.error)
 
 
 def _entries(config: DictConfig) -> list[tuple[str, DictConfig]]:
@@ -99,28 +104,26 @@ def _entries(config: DictConfig) -> list[tuple[str, DictConfig]]:
     return [(PACKAGES[name], entry) for name, entry in named if name in PACKAGES]
 
 
-def _mlflow_options(sweep: "Sweep") -> dict[str, Any] | None:
-    config = pickle.loads(sweep.base.composed)
-    # Read as a whole: an entry by itself cannot look up the references in it.
-    values = plain(config.logger) if packages(config) else {}
-    found = [entry for entry in values.values() if entry]
-    return next((entry for entry in found if entry["_target_"].endswith(".MLFlowLogger")), None)
+def _has_mlflow(sweep: "Sweep") -> bool:
+    return "mlflow" in packages(pickle.loads(sweep.base.composed))
 
 
 def _in_a_process(sweep: "Sweep", function: Callable[..., Any], *args: Any) -> Any:
-    """Run a function where mlflow is imported already, which this process does without."""
+    """Run a function of the logger's options where mlflow is imported: not in this process."""
     from .sweeper import run_alone
 
-    return run_alone(Workers(1), sweep.folder / "mlflow.log", _guarded, function, *args)
+    folder = sweep.folder / "mlflow"
+    return run_alone(Workers(1), folder / "run.log", _run, sweep.base, folder, function, args)
 
 
-def _guarded(function: Callable[..., Any], *args: Any) -> Any:
-    from .trial import failed
+def _run(base: "Base", folder: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    from .trial import run_job
 
-    try:
-        return function(*args)
-    except Exception as error:
-        return failed(error)
+    def with_options(config: DictConfig) -> Any:
+        (entry, *_) = [entry for package, entry in _entries(config) if package == "mlflow"]
+        return function(plain(entry), *args)
+
+    return run_job(base.compose([], False, folder), with_options)
 
 
 def _connect(options: dict[str, Any], run_id: str | None) -> Any:

@@ -94,7 +94,7 @@ def run_trial(base: Base, overrides: list[str], has_groups: bool, folders: list[
         name = "/".join(places[0].parts[-1 if base.seeds == 1 else -2 :])
         loggers.mark_runs(config, base.study, base.parent_run, name)
         sys.argv = [base.script, *config.hydra.overrides.task, f"seed={config.seed}"]
-        result = _run(config, _train)
+        result = run_job(config, _train)
         loggers.close_runs(failed=isinstance(result, Outcome))
         if isinstance(result, Outcome):
             return result
@@ -120,7 +120,7 @@ def check_trial(base: Base, overrides: list[str], has_groups: bool, folder: Path
 
     from ..training import check
 
-    names = _run(base.compose(overrides, has_groups, folder), check)
+    names = run_job(base.compose(overrides, has_groups, folder), check)
     return names if isinstance(names, Outcome) else (names, torch.cuda.device_count())
 
 
@@ -132,7 +132,7 @@ def test_trial(base: Base, overrides: list[str], has_groups: bool, folder: Path)
         folder = folder / "seed_0"
     config = base.compose(overrides, has_groups, folder)
     path = folder / "checkpoints" / "best.ckpt"
-    return _run(config, lambda cfg: test_checkpoint(cfg, path))
+    return run_job(config, lambda cfg: test_checkpoint(cfg, path))
 
 
 def _train(cfg: DictConfig) -> dict[str, float]:
@@ -148,7 +148,7 @@ def _train(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def _run(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
+def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
     """Run a function as Hydra runs a job; a failed Outcome if it raises."""
     setup_globals()
     register_resolvers()

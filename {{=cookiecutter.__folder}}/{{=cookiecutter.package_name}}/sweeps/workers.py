@@ -208,8 +208,6 @@ def work(
     # A group of its own: Ctrl-C on the terminal is for the sweep, and all that the trial starts
     # can be killed with it.
     os.setsid()
-    # The end of a cluster job is told to all its processes; the sweep then lets the epochs end.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # A trial starts the processes it needs itself, and does not count the job's.
     os.environ.pop("SLURM_NTASKS", None)
     parent = multiprocessing.parent_process()
