@@ -152,15 +152,19 @@ def test_two_commands_share_sixty_trials(project: BakedProject, tmp_path: Path) 
     share(project, tmp_path / "shared", 60)
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_the_epoch_and_the_next_command_goes_on(
-    project: BakedProject, tmp_path: Path
+    signum: signal.Signals, project: BakedProject, tmp_path: Path
 ) -> None:
-    """Ctrl-C at noon, the same command at night, and nothing is trained twice."""
+    """Ctrl-C at noon or the end of a cluster job, the same command at night, nothing twice."""
     folder = tmp_path / "interrupted"
     options = (LR, "hydra.sweeper.n_trials=2", *SLOW)
     process = start_sweep(project, folder, *options)
     wait_until(lambda: list(folder.glob("trials/*/checkpoints/last.ckpt")))
-    os.kill(process.pid, signal.SIGINT)
+    # A cluster sends its signal to all processes of a job, a terminal to those of its group.
+    for trial in processes_of(folder) if signum == signal.SIGTERM else []:
+        trial.send_signal(signum)
+    os.kill(process.pid, signum)
     printed, _ = process.communicate()
     assert process.returncode == 130, printed
     assert "goes on" in printed

@@ -3,7 +3,10 @@
 No trainer and no CUDA tensor is made here: each trial starts CUDA itself, on its own GPUs.
 """
 
+import atexit
 import gc
+import os
+import signal
 
 import tensorboard.plugins.hparams.api_pb2
 import tensorboard.plugins.hparams.plugin_data_pb2  # noqa: F401
@@ -18,6 +21,10 @@ from ..runs.environment import versions
 from ..runs.loading import plain
 from . import reporting, trial  # noqa: F401
 
+# The end of a cluster job is told to all its processes, the server and the trials among them. Only
+# the sweep is to listen, and lets the epochs end; Lightning would end them at once.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
 register_resolvers()
 # The first parse of an option or a reference takes most of the time of all of them.
 with initialize_config_dir(str(PROJECT_ROOT / "configs"), version_base="1.3"):
@@ -29,3 +36,5 @@ versions()
 # A collection in a trial would otherwise look at all that was imported, and so copy its memory.
 gc.collect()
 gc.freeze()
+# The server ends with the sweep: some of the imports would clean up in public.
+atexit.register(os._exit, 0)
