@@ -200,7 +200,9 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> BaseModule:
     )
     if cfg.compile:
         # In place: wrapping the net would put `_orig_mod.` into the names in checkpoints.
-        model.net.compile()
+        # One kernel for each batch size: those that torch would make for all sizes once it has met
+        # two round otherwise, and a resumed run meets the sizes in another order.
+        model.net.compile(dynamic=False)
     return model
 
 

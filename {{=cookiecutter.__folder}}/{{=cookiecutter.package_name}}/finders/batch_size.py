@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 
@@ -79,7 +80,9 @@ class BatchSizeFinder(Finder):
 def _fits(size: int, model: LightningModule, datamodule: LightningDataModule, trial: Trial) -> bool:
     datamodule.hparams["batch_size"] = size
     try:
-        trial(max_epochs=-1, max_steps=STEPS, limit_val_batches=0).fit(model, datamodule)
+        # Compiled code would be made anew for every size, and torch gives up after a few.
+        with torch.compiler.set_stance("force_eager"):
+            trial(max_epochs=-1, max_steps=STEPS, limit_val_batches=0).fit(model, datamodule)
     except RuntimeError as error:
         if not is_oom_error(error):
             raise
