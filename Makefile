@@ -35,10 +35,10 @@ demo: $(UV) ## make a project in build/demo, install it and train it on digits
 	@find $(DEMO)/my-project/logs -name '*.png' | sort
 
 test: $(READY) ## run the tests that take seconds
-	$(ENV)/bin/python -m pytest -m 'not slow'
+	$(ENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 test-all: $(READY) ## run all tests
-	$(ENV)/bin/python -m pytest
+	$(ENV)/bin/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY) ## check the code of the template, the hooks, the tests and the benchmarks
 	$(ENV)/bin/ruff check --config pyproject.toml .

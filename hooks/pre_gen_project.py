@@ -28,23 +28,23 @@ TEMPLATE_MARKS = ["{" + mark for mark in ("{=", "%=", "#=")]
 # A project with the name of something it depends on would depend on itself.
 DISTRIBUTIONS = frozenset(
     """
-    ax-platform hatchling hydra-core lightning matplotlib mlflow mypy numpy omegaconf onnx
-    onnxruntime onnxscript optuna pandas pillow pip pre-commit psutil pytest pytorch-lightning ray
-    rich ruff scikit-learn scipy setuptools tensorboard torch torchmetrics torchvision uv wandb
-    wheel
+    ax-platform cmaes hatchling hydra-core lightning matplotlib mlflow mypy numpy omegaconf onnx
+    onnxruntime onnxscript optuna pandas pillow pip plotly pre-commit psutil psycopg pytest
+    pytorch-lightning ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard torch
+    torchmetrics torchvision uv wandb wheel
     """.split()
 )
 
 # A package with one of these names would be imported in place of the installed one.
 INSTALLED = frozenset(
     """
-    absl aiohttp alembic antlr4 attr attrs ax cfgv click cloudpickle colorlog contourpy cuda cycler
+    absl aiohttp alembic antlr4 attr attrs ax cfgv click cloudpickle cmaes colorlog contourpy cuda cycler
     dateutil distlib docker fastapi filelock flask fsspec functorch git google graphene greenlet
     grpc gunicorn hatchling huey hydra identify iniconfig isympy jinja2 joblib kiwisolver librt
     lightning lightning_fabric lightning_utilities mako markdown markdown_it markupsafe matplotlib
     mdurl mlflow mpl_toolkits mpmath mypy mypy_extensions mypyc narwhals networkx nodeenv numpy
     nvidia omegaconf onnx onnxruntime onnxscript opentelemetry optuna packaging pandas pathspec pil
-    pip pkg_resources platformdirs pluggy pre_commit psutil py pyarrow pydantic pygments pylab
+    pip pkg_resources platformdirs plotly pluggy pre_commit psutil psycopg psycopg_binary py pyarrow pydantic pygments pylab
     pyparsing pytest pytorch_lightning ray requests rich ruff scipy sentry_sdk setuptools six
     sklearn skops sqlalchemy sqlparse sympy tensorboard tensorboard_data_server threadpoolctl torch
     torchgen torchmetrics torchvision tqdm triton typing_extensions typing_inspection tzdata
@@ -56,7 +56,7 @@ INSTALLED = frozenset(
 BESIDE = frozenset(
     """
     build configs conftest data dist docs evaluate hydra_plugins logs multirun notebooks outputs
-    predict runs setup src test tests train
+    predict runs scripts setup src test tests train
     """.split()
 )
 

@@ -213,7 +213,9 @@ def test_editor_schema_knows_every_key(bake: Bake) -> None:
     schema = json.loads(project.read("configs/.schema.json"))
     train = yaml.safe_load(project.read("configs/train.yaml"))
     groups = {key for entry in train["defaults"] if isinstance(entry, dict) for key in entry}
-    assert schema["properties"].keys() == (train.keys() | groups) - {"experiment", "debug"}
+    # These are chosen in a command, or in `defaults`.
+    chosen = {"experiment", "debug", "search_space"}
+    assert schema["properties"].keys() == (train.keys() | groups) - chosen
     assert schema["properties"]["objective"]["properties"].keys() == train["objective"].keys()
 
 

@@ -42,7 +42,8 @@ def known_keys(task: str) -> list[str]:
     """The keys and the groups of `configs/<task>.yaml`."""
     base = plain(OmegaConf.load(PROJECT_ROOT / "configs" / f"{task}.yaml"), resolve=False)
     groups = [next(iter(entry)) for entry in base.pop("defaults") if not isinstance(entry, str)]
-    return [*base, *groups]
+    # A search space is the sweeper's: its files write below hydra.sweeper.
+    return [key for key in (*base, *groups) if key != "search_space"]
 
 
 def check_complete(cfg: DictConfig) -> None:
