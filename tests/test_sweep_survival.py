@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -162,8 +163,9 @@ def test_interrupt_ends_the_epoch_and_the_next_command_goes_on(
     process = start_sweep(project, folder, *options)
     wait_until(lambda: list(folder.glob("trials/*/checkpoints/last.ckpt")))
     # A cluster sends its signal to all processes of a job, a terminal to those of its group.
-    for trial in processes_of(folder) if signum == signal.SIGTERM else []:
-        trial.send_signal(signum)
+    for other in processes_of(folder) if signum == signal.SIGTERM else []:
+        if other.pid != process.pid:
+            other.send_signal(signum)
     os.kill(process.pid, signum)
     printed, _ = process.communicate()
     assert process.returncode == 130, printed
@@ -314,6 +316,13 @@ def _answers(port: int) -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+def test_many_open_an_empty_database_at_once(package: Any, postgres: str) -> None:
+    """The jobs of an array start in the same second, and each finds no tables."""
+    open_database = package("journal").open_database
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(open_database, [postgres] * 8))) == 8
 
 
 def test_machines_without_a_shared_disk_share_a_database(

@@ -1,8 +1,10 @@
 """The study on disk: Optuna's journal file, safe against kills, torn lines and several writers."""
 
 import os
+import random
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -11,6 +13,9 @@ from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from ..errors import UserError
+
+# So often a database is opened before it counts as out of reach.
+OPENINGS = 5
 
 
 class FileLock:
@@ -101,7 +106,7 @@ def open_database(url: str) -> BaseStorage:
     """
     place = _without_password(url)
     try:
-        return get_storage(url)
+        return _make_tables(url)
     except ImportError as error:
         raise UserError(
             f"hydra.sweeper.storage={place} needs a driver that is not installed: for PostgreSQL "
@@ -112,6 +117,17 @@ def open_database(url: str) -> BaseStorage:
         raise UserError(
             f"hydra.sweeper.storage={place} cannot be opened: {reason.rstrip('.')}."
         ) from error
+
+
+def _make_tables(url: str) -> BaseStorage:
+    """Open the database, again where several commands found it empty at the same moment."""
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    for _ in range(OPENINGS - 1):
+        with suppress(IntegrityError, OperationalError, ProgrammingError):
+            return get_storage(url)
+        time.sleep(random.uniform(0.1, 0.3))
+    return get_storage(url)
 
 
 def _without_password(url: str) -> str:
