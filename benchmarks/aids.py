@@ -3,7 +3,8 @@
 The loader, the network and the number of epochs are the same. Fits with and without take turns,
 and each pair gives a ratio: what else the machine does then changes both. On a busy machine the
 ratio of the fastest fit with to the fastest without is the steadier number. User and system time of
-all threads are counted, from the first line of `trainer.fit` to the last, imports left out.
+all threads are counted, from the first line of `trainer.fit` to the last, imports left out. All run
+on one core: moving between cores, and threads that wait for each other, would count too.
 """
 
 import os
@@ -124,6 +125,7 @@ class Stopwatch:
 
 def main() -> None:
     """Measure and print."""
+    use_one_core()
     with baked_project() as project:
         write_images(project.root / "data" / "MNIST" / "raw")
         print(environment(), flush=True)
@@ -133,6 +135,15 @@ def main() -> None:
             print_profilers(lambda *options: seconds(project, watch, *options))
         with watch.on_every_fit(looks_inside=True):
             print_shares(project, watch)
+
+
+def use_one_core() -> None:
+    """Keep this process on one core, as far as the system can."""
+    import torch
+
+    torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def seconds(project: Project, watch: Stopwatch, *options: str) -> float:

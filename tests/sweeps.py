@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages.journal import JournalFileBackend
 
 from .conftest import OUTER, SLOW, BakedProject
 from .training_runs import ON_CPU, script
@@ -40,7 +41,7 @@ class Swept:
     @property
     def study(self) -> optuna.Study:
         """The study, as Optuna itself reads it."""
-        backend = optuna.storages.journal.JournalFileBackend(str(self.folder / "journal.log"))
+        backend = JournalFileBackend(str(self.folder / "journal.log"))
         return optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend))
 
     @property

@@ -285,7 +285,7 @@ def postgres() -> Iterator[str]:
         if shutil.which(program) is None:
             pytest.skip(f"there is no {program} on this machine")
     # The server refuses to run as root.
-    user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+    user: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         if user:
             shutil.chown(name, user["user"])
@@ -329,8 +329,8 @@ def test_machines_without_a_shared_disk_share_a_database(
     project: BakedProject, tmp_path: Path, postgres: str
 ) -> None:
     """A study of many machines whose only meeting place is a server."""
-    options = (LR, "hydra.sweeper.n_trials=10", "hydra.sweeper.workers=1")
-    options = (*options, f"hydra.sweeper.storage={postgres}")
+    place = f"hydra.sweeper.storage={postgres}"
+    options = (LR, "hydra.sweeper.n_trials=10", "hydra.sweeper.workers=1", place)
     # Two folders, as on two machines.
     parents = [start_sweep(project, tmp_path / place / "study", *options) for place in "ab"]
     printed = [parent.communicate()[0] for parent in parents]

@@ -17,6 +17,7 @@ from .model_summary import NetSummary
 from .nan_guard import NaNGuard
 from .progress import progress_bar
 from .run_texts import RunTexts
+from .steady_key import EarlyStopping, LastCheckpoint
 from .step_log import StepLog
 from .swa import SWA
 from .time_limit import TimeLimit
@@ -29,12 +30,14 @@ __all__ = [
     "BestCheckpoint",
     "ContinuedLogs",
     "DeviceStats",
+    "EarlyStopping",
     "EpochLog",
     "EpochSeed",
     "EpochTimer",
     "GradientNorms",
     "Histograms",
     "HyperparameterLogger",
+    "LastCheckpoint",
     "LossCurves",
     "MetricHistory",
     "NaNGuard",

@@ -8,9 +8,10 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from .ema import validated_weights
+from .steady_key import SteadyKey
 
 
-class BestCheckpoint(ModelCheckpoint):
+class BestCheckpoint(SteadyKey, ModelCheckpoint):
     """Lightning's ModelCheckpoint, which takes the best along when a run goes on elsewhere.
 
     Lightning forgets the best score when the folder is another one, so that the first epoch after

@@ -30,4 +30,8 @@ class EpochSeed(Callback):
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         random.seed(seed)
         np.random.seed(seed % LARGEST_SEED)
-        torch.manual_seed(seed)
+        if pl_module.device.type == "cpu":
+            # `torch.manual_seed` notes where it was called, for devices that may yet be started.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)

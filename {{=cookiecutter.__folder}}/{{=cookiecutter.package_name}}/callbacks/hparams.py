@@ -4,12 +4,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from ..runs.loading import plain
+from ..runs.manifest import read_manifest
 
 # A table of runs is for what they differ in; folders and switches would fill a hundred columns.
 NOT_COMPARED = ("paths", "callbacks", "logger")
@@ -23,13 +22,13 @@ class HyperparameterLogger(Callback):
     all runs because TensorBoard blanks columns that only some runs under a folder have.
 
     Args:
-        config: the run's config file.
+        directory: the run's folder.
         metric: the metric to optimise, for example `val/acc`.
         mode: "max" or "min".
     """
 
-    def __init__(self, config: str, metric: str, mode: str) -> None:
-        self.config = Path(config)
+    def __init__(self, directory: str, metric: str, mode: str) -> None:
+        self.directory = Path(directory)
         self.metric = metric
         self.mode = mode
         self.best = math.nan
@@ -44,7 +43,8 @@ class HyperparameterLogger(Callback):
         """Log the config to every logger."""
         if not trainer.loggers:
             return
-        config = plain(OmegaConf.load(self.config))
+        # From where the values that were found before the training have been written.
+        config = read_manifest(self.directory).get("config", {})
         config = {name: part for name, part in config.items() if name not in NOT_COMPARED}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

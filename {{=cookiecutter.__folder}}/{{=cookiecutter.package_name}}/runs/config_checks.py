@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -72,7 +72,7 @@ def check_arguments(cfg: DictConfig) -> None:
             called = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(f"{name}._target_={target} cannot be imported: {error}.") from error
-        parameters = inspect.signature(called).parameters
+        parameters = _parameters(called)
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             continue
         for key in map(str, node):
@@ -82,6 +82,11 @@ def check_arguments(cfg: DictConfig) -> None:
                     f"{nearest(key, parameters)}"
                 )
         _check_numbers(called, name, node)
+
+
+@cache
+def _parameters(called: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(called).parameters
 
 
 def check_objective(

@@ -33,7 +33,7 @@ def finish(sweep: "Sweep", search: Search) -> None:
         log.info("best: trial %d, %s", winner.number, values)
         path = sweep.folder / "best.yaml"
         note = f"Trial {winner.number} of {sweep.name}: {values}."
-        write_best(path, winner, sweep.fixed, sweep.groups | sweep.fixed_groups, note)
+        write_best(path, winner, sweep.fixed, sweep.base.groups | sweep.fixed_groups, note)
         facts["retrain the winner"] = f"python train.py experiment={_short(path)}"
         if search.is_finished():
             for metric, value in sorted(test_winner(sweep, search, winner).items()):
@@ -53,10 +53,8 @@ def test_winner(sweep: "Sweep", search: Search, winner: TrialRecord) -> dict[str
     from .sweeper import run_alone
 
     folder = sweep.folder / trial_folder(winner.number)
-    options = sweep.space.overrides(winner.params)
-    has_groups = bool(sweep.groups & winner.params.keys())
     result = run_alone(
-        Workers(1), folder / "test.log", trials.test_trial, sweep.base, options, has_groups, folder
+        Workers(1), folder / "test.log", trials.test_trial, sweep.base, winner.params, folder
     )
     if isinstance(result, Outcome):
         log.warning("the winner could not be tested: %s", result.error)

@@ -123,7 +123,7 @@ def _run(base: "Base", folder: Path, function: Callable[..., Any], args: tuple[A
         (entry, *_) = [entry for package, entry in _entries(config) if package == "mlflow"]
         return function(plain(entry), *args)
 
-    return run_job(base.compose([], False, folder), with_options)
+    return run_job(base.compose({}, folder), with_options)
 
 
 def _connect(options: dict[str, Any], run_id: str | None) -> Any:

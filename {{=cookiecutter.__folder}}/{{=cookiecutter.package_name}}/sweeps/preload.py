@@ -9,10 +9,12 @@ import os
 import signal
 
 import tensorboard.plugins.hparams.api_pb2
+import tensorboard.plugins.hparams.metadata
 import tensorboard.plugins.hparams.plugin_data_pb2  # noqa: F401
 import torch.utils.serialization
 import torch.utils.tensorboard  # noqa: F401
 from hydra import compose, initialize_config_dir
+from sklearn.model_selection import train_test_split
 
 from .. import analysis, callbacks, comparison, data, finders, models, training  # noqa: F401
 from ..runs.config_checks import check_arguments, check_top_level
@@ -33,6 +35,8 @@ plain(config)
 check_top_level(config)
 check_arguments(config)
 versions()
+# At its first call scikit-learn looks for the table packages that it may be given.
+train_test_split([0, 1])
 # A collection in a trial would otherwise look at all that was imported, and so copy its memory.
 gc.collect()
 gc.freeze()

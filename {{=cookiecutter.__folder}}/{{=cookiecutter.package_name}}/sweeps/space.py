@@ -98,9 +98,10 @@ class Space:
             points.setdefault(tuple(point.items()), point)
         return list(points.values())
 
-    def overrides(self, params: Mapping[str, Value]) -> list[str]:
-        """The options of a point, as on a command line."""
-        return [f"{key}={text(value)}" for key, value in params.items()]
+
+def options_of(params: Mapping[str, Value]) -> list[str]:
+    """The options of a point, as on a command line."""
+    return [f"{key}={text(value)}" for key, value in params.items()]
 
 
 def text(value: Value) -> str:

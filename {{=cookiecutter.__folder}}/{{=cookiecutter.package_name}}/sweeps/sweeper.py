@@ -34,7 +34,7 @@ from .records import Objective, Outcome, State, Trial, Value, trial_folder
 from .results import best_trials
 from .search import Search
 from .settings import LARGEST_GRID, Settings, objectives_of, read_settings
-from .space import Space, parse_space
+from .space import Space, options_of, parse_space
 from .trial import Base
 from .workers import Ended, Report, Workers, check_gpus_per_trial, start_server, usable_cores
 
@@ -68,10 +68,10 @@ def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str])
             "There is nothing to vary: give search_space=<one of configs/search_space/>, or "
             "options with several values as model.net.width=32,64."
         )
-    base = make_base(config_loader, master, fixed, settings)
+    base = make_base(config_loader, master, fixed, space, settings)
     # A mistake in an option that varies shows here, before anything is imported.
     first = space.sample(lambda parameter: parameter.first())
-    config_loader.load_sweep_config(master, [*base.fixed, *space.overrides(first)])
+    config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
     objectives = objectives_of(pickle.loads(base.composed), settings)
     check_settings(settings, space)
     name = settings.study_name or study_name(master, base, space, objectives, settings)
@@ -96,7 +96,11 @@ def check_settings(settings: Settings, space: Space) -> None:
 
 
 def make_base(
-    config_loader: ConfigLoader, master: DictConfig, fixed: list[str], settings: Settings
+    config_loader: ConfigLoader,
+    master: DictConfig,
+    fixed: list[str],
+    space: Space,
+    settings: Settings,
 ) -> Base:
     """Compose what all trials have in common; a mistake in the command shows here."""
     plain = config_loader.load_sweep_config(master, fixed)
@@ -116,6 +120,7 @@ def make_base(
         config_loader=config_loader,
         master=master,
         fixed=options,
+        groups=frozenset(p.key for p in space.parameters if p.is_group),
         composed=pickle.dumps(composed),
         script=str(Path(sys.argv[0]).absolute()),
         objective=objective,
@@ -162,7 +167,6 @@ class Sweep:
         self.base = base
         self.objectives = objectives
         self.fixed = fixed
-        self.groups = {p.key for p in space.parameters if p.is_group}
         self.fixed_groups = {word.partition("=")[0] for word in fixed} & set(_groups(base))
         self.trials: dict[int, Trial] = {}
         self.interrupts = 0
@@ -236,9 +240,8 @@ class Sweep:
         """
         log.info("starting: imports and data")
         params = self.space.sample(lambda parameter: parameter.first())
-        options, has_groups = self.space.overrides(params), bool(self.groups & params.keys())
         folder = Path(tempfile.mkdtemp(prefix="check-"))
-        task = (trials.check_trial, self.base, options, has_groups, folder)
+        task = (trials.check_trial, self.base, params, folder)
         result = run_alone(Workers(1), folder / "run.log", *task)
         if isinstance(result, Outcome):
             hint = f" (see {folder / 'run.log'})" if result.retry else ""
@@ -337,8 +340,7 @@ class Sweep:
                 folders[0] / "run.log",
                 trials.run_trial,
                 self.base,
-                self.space.overrides(trial.params),
-                bool(self.groups & trial.params.keys()),
+                trial.params,
                 folders,
             )
 

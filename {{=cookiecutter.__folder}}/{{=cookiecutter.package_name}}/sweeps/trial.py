@@ -5,7 +5,7 @@ import math
 import pickle
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_writ
 from ..errors import UserError
 from ..mistakes import explain
 from ..runs.directory import register_resolvers
-from ..runs.loading import plain
 from . import link, loggers
-from .records import Objective, Outcome, State
+from .records import Objective, Outcome, State, Value
+from .space import options_of
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Base:
         config_loader: composes configs, from the folders that the command named.
         master: the config of the sweep itself.
         fixed: the command's options that do not vary, and those of every trial.
+        groups: which parameters choose a config file.
         composed: the config with only these, pickled.
         script: the script of the command, which DDP starts again.
         objective: what is reported after every epoch.
@@ -45,6 +46,7 @@ class Base:
     config_loader: ConfigLoader
     master: DictConfig
     fixed: list[str]
+    groups: frozenset[str]
     composed: bytes
     script: str
     objective: Objective
@@ -52,19 +54,19 @@ class Base:
     study: str = ""
     parent_run: str | None = None
 
-    def compose(self, overrides: list[str], has_groups: bool, folder: Path) -> DictConfig:
+    def compose(self, params: Mapping[str, Value], folder: Path) -> DictConfig:
         """The config of a trial, which runs in `folder`."""
-        options = [*self.fixed, *overrides]
-        if has_groups:
+        options = [*self.fixed, *options_of(params)]
+        if self.groups & params.keys():
             config = self.config_loader.load_sweep_config(self.master, options)
         else:
             # Ten times as fast, and the same: values come after all files in any case.
             config = pickle.loads(self.composed)
-            parser = _parser(self.config_loader)
-            for override in parser.parse_overrides(overrides):
-                key = override.get_key_element()
+            for key, value in params.items():
+                if isinstance(value, str):
+                    value = _parsed(f"{key}={value}")
                 with flag_override(config, "struct", not key.startswith("+")):
-                    OmegaConf.update(config, key.lstrip("+"), override.value(), merge=True)
+                    OmegaConf.update(config, key.lstrip("+"), value, merge=True)
         with read_write(config), open_dict(config):
             config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
             # The trial's file takes all that is printed, and the console is the sweep's.
@@ -73,20 +75,19 @@ class Base:
         return config
 
 
-def run_trial(base: Base, overrides: list[str], has_groups: bool, folders: list[Path]) -> Outcome:
+def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> Outcome:
     """Train one point, with every seed, and say how it ended.
 
     Args:
         base: what all trials have in common.
-        overrides: the options of this point.
-        has_groups: whether config groups are among them.
+        params: the point.
         folders: the trial's folder, and those of earlier tries to go on from.
     """
     assert link.current is not None
     results: list[dict[str, float]] = []
     for index in range(base.seeds):
         places = folders if base.seeds == 1 else [f / f"seed_{index}" for f in folders]
-        config = base.compose(overrides, has_groups, places[0])
+        config = base.compose(params, places[0])
         max_epochs = int(config.trainer.max_epochs)
         if base.seeds > 1:
             config.seed = int(config.seed or 0) + index
@@ -110,7 +111,7 @@ def run_trial(base: Base, overrides: list[str], has_groups: bool, folders: list[
     return Outcome(states[link.current.answer], metrics)
 
 
-def check_trial(base: Base, overrides: list[str], has_groups: bool, folder: Path) -> Any:
+def check_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
     """Build all that a trial needs, data included.
 
     Returns:
@@ -120,17 +121,17 @@ def check_trial(base: Base, overrides: list[str], has_groups: bool, folder: Path
 
     from ..training import check
 
-    names = run_job(base.compose(overrides, has_groups, folder), check)
+    names = run_job(base.compose(params, folder), check)
     return names if isinstance(names, Outcome) else (names, torch.cuda.device_count())
 
 
-def test_trial(base: Base, overrides: list[str], has_groups: bool, folder: Path) -> Any:
+def test_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
     """Test the best checkpoint of a finished trial; its metrics, or an Outcome with the error."""
     from ..training import test_checkpoint
 
     if base.seeds > 1:
         folder = folder / "seed_0"
-    config = base.compose(overrides, has_groups, folder)
+    config = base.compose(params, folder)
     path = folder / "checkpoints" / "best.ckpt"
     return run_job(config, lambda cfg: test_checkpoint(cfg, path))
 
@@ -152,13 +153,17 @@ def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
     """Run a function as Hydra runs a job; a failed Outcome if it raises."""
     setup_globals()
     register_resolvers()
-    HydraConfig.instance().set_config(config)
+    # Its method `set_config` would copy the config first.
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
     configure_log(config.hydra.job_logging, config.hydra.verbose)
     try:
         # References are looked up once here, and not each time that a value is read.
-        task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        task = OmegaConf.create(plain(task), flags={"struct": True})
-        return function(task)
+        task = {
+            key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+            for key, node in config.items()
+            if key != "hydra"
+        }
+        return function(OmegaConf.create(task, flags={"struct": True}))
     except Exception as error:
         return failed(error)
 
@@ -191,7 +196,8 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.fmean(row[name] for row in rows) for name in sorted(names)}
 
 
-def _parser(config_loader: ConfigLoader) -> Any:
+def _parsed(option: str) -> Any:
+    """The value of an option, as Hydra reads it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    return OverridesParser.create(config_loader=config_loader)
+    return OverridesParser.create().parse_override(option).value()

@@ -1,0 +1,25 @@
+"""Lightning's callbacks with settings in their keys, at less cost."""
+
+from functools import cached_property
+
+from pytorch_lightning import Callback, callbacks
+
+
+class SteadyKey(Callback):
+    """Remembers the key under which the callback's state lies in a checkpoint.
+
+    Lightning asks for it before every hook of every step, and would put it together each time.
+    """
+
+    @cached_property
+    def state_key(self) -> str:
+        """The key, with what the callback monitors."""
+        return super().state_key
+
+
+class EarlyStopping(SteadyKey, callbacks.EarlyStopping):
+    """Lightning's EarlyStopping."""
+
+
+class LastCheckpoint(SteadyKey, callbacks.ModelCheckpoint):
+    """Lightning's ModelCheckpoint, for one that monitors nothing."""
