@@ -1,4 +1,4 @@
-"""Runs the subjects that are named, or all: `python -m benchmarks aids`."""
+"""Runs the subjects that are named, or all: `python -m benchmarks aids sweeps:pruning`."""
 
 import subprocess
 import sys
@@ -11,11 +11,13 @@ def main(names: list[str]) -> None:
     """Run each subject in a process of its own: none warms up another."""
     folder = Path(__file__).resolve().parent
     subjects = sorted(path.stem for path in folder.glob("*.py") if path.stem not in SHARED)
-    unknown = sorted(set(names) - set(subjects))
+    unknown = sorted({name.partition(":")[0] for name in names} - set(subjects))
     if unknown:
         sys.exit(f"error: no benchmark {', '.join(unknown)}; there are {', '.join(subjects)}.")
     for subject in names or subjects:
-        command = (sys.executable, "-m", f"benchmarks.{subject}")
+        # What follows a colon is for the subject: one of its parts.
+        module, *part = subject.split(":")
+        command = (sys.executable, "-m", f"benchmarks.{module}", *part)
         subprocess.run(command, cwd=folder.parent, check=True)
 
 

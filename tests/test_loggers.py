@@ -118,6 +118,7 @@ def test_wandb_writes_a_run_to_be_sent_later(runs: Runs) -> None:
     run = runs["wandb"].result()
     (file,) = run.folder.glob("wandb/offline-run-*/run-*.wandb")
     assert b"val/acc" in file.read_bytes()
+    assert list(file.parent.glob("files/media/images/loss_*.png"))
     assert run.manifest["status"] == "finished"
 
 
@@ -134,3 +135,6 @@ def test_mlflow_writes_into_one_file(runs: Runs) -> None:
     assert logged.data.metrics["val/acc"] == pytest.approx(final, abs=1e-5)
     assert len(client.get_metric_history(logged.info.run_id, "val/acc")) == 3
     assert not Path(run.folder / "mlruns").exists()
+    assert [file.path for file in client.list_artifacts(logged.info.run_id, "figures")] == [
+        "figures/loss.png"
+    ]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from .conftest import BakedProject
-from .sweeps import LR, Swept, sweep, sweep_command
+from .sweeps import LR, Swept, processes_of, sweep, sweep_command
 from .training_runs import script, train
 
 FAULTS = '''
@@ -181,26 +181,31 @@ def test_conditions_hold(project: BakedProject, tmp_path: Path) -> None:
         assert ("+optimizer.momentum" in trial.params) == (trial.params["optimizer.name"] == "SGD")
 
 
-def test_faults_cost_one_trial_each(project: BakedProject, tmp_path: Path) -> None:
+ERRORS = (
+    "RuntimeError: broken on purpose",
+    "took longer than trial_timeout=8 seconds",
+    "killed by SIGKILL (by hand, or out of memory)",
+    "val/acc was never a number",
+)
+
+
+@pytest.mark.parametrize("total", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_faults_cost_one_trial_each(total: int, project: BakedProject, tmp_path: Path) -> None:
     """One trial that crashes, hangs, returns NaN or is killed must not end the others."""
     swept = sweep(
         project,
         tmp_path / "faults",
         LR,
         "+callbacks.faults._target_=faults.Faults",
-        "hydra.sweeper.n_trials=20",
+        f"hydra.sweeper.n_trials={total}",
         "hydra.sweeper.trial_timeout=8",
         "hydra.sweeper.max_retries=0",
         "hydra.sweeper.pruner=none",
     )
-    assert swept.states() == {"COMPLETE": 16, "FAIL": 4}
-    errors = {row["number"]: row["error"] for row in swept.rows if row["state"] == "failed"}
-    assert errors == {
-        "0": "RuntimeError: broken on purpose",
-        "5": "took longer than trial_timeout=8 seconds",
-        "10": "killed by SIGKILL (by hand, or out of memory)",
-        "15": "val/acc was never a number",
-    }
+    assert swept.states() == {"COMPLETE": total * 4 // 5, "FAIL": total // 5}
+    errors = {int(row["number"]): row["error"] for row in swept.rows if row["state"] == "failed"}
+    assert errors == {number: ERRORS[number // 5 % 4] for number in range(0, total, 5)}
+    assert not processes_of(swept.folder)
     assert "Traceback" in (swept.folder / "trials/0000/run.log").read_text("utf-8")
     assert "Traceback" not in swept.printed
     report = (swept.folder / "report.html").read_text("utf-8")

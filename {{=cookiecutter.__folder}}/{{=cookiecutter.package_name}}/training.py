@@ -263,9 +263,9 @@ def build_loggers(group: DictConfig | None) -> list[Logger]:
 
 def build_all(group: DictConfig | None) -> list[Any]:
     """Build every entry of a group that is not switched off with null."""
-    return [
-        instantiate(entry, _convert_="all") for entry in (group or {}).values() if entry is not None
-    ]
+    # All at once: for each call Hydra copies what it is given several times.
+    built = instantiate(group, _convert_="all") if group else {}
+    return [entry for entry in built.values() if entry is not None]
 
 
 def collect_metrics(cfg: DictConfig, trainer: Trainer) -> dict[str, Metrics]:

@@ -4,6 +4,7 @@ import logging
 import statistics
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,14 @@ class Figure:
     caption: str
     plot: "Plot | None"
     width: int = 0
+
+
+def warm_up() -> None:
+    """Import what the figures are drawn with: two seconds, which a sweep has while it waits."""
+    with suppress(ImportError):
+        # The second for Optuna's importances.
+        import optuna.visualization  # noqa: F401
+        import sklearn.ensemble  # noqa: F401
 
 
 def draw_figures(

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from . import loggers
 from . import trial as trials
 from .display import Display
 from .enqueue import read_points
+from .figures import warm_up
 from .records import Objective, Outcome, State, Trial, Value, trial_folder
 from .results import best_trials
 from .search import Search
@@ -182,6 +184,7 @@ class Sweep:
         logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
         capture_everything()
         start_server(loggers.packages(pickle.loads(self.base.composed)))
+        threading.Thread(target=warm_up, daemon=True).start()
         workers = self.check(total)
         self.write_log()
         search = self.open_search(total, points)
