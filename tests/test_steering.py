@@ -468,6 +468,7 @@ REFUSED = {
         "fall at no rate",
     ),
     "rates in the wrong order": (("finders=lr", "finders.lr.min_lr=2"), "between 0 and"),
+    "one batch of a run that goes on": (("debug=fast", "ckpt_path=last.ckpt"), "past that"),
     "share above one": ((*EMA, "callbacks.ema.start=1.5"), "share of the training"),
 }
 

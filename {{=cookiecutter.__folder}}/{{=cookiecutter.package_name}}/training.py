@@ -61,9 +61,7 @@ def train(cfg: DictConfig) -> Metrics:
             trainer = build_trainer(cfg, model)
             manifest.update(parameters=sum(p.numel() for p in model.parameters()))
             if cfg.ckpt_path is not None:
-                # One batch (debug=fast) may be tried from any epoch.
-                max_epochs = -1 if trainer.fast_dev_run else trainer.max_epochs or -1
-                check_resumable(cfg.ckpt_path, model, max_epochs)
+                check_resumable(cfg.ckpt_path, model, trainer.max_epochs or -1)
         if cfg.finders:
             with manifest.stage("find"):
                 use_finders(cfg, manifest, trainer, model, datamodule)

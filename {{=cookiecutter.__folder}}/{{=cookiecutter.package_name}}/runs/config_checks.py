@@ -117,11 +117,17 @@ def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
     """Refuse options that cannot mean anything together.
 
     Raises:
-        UserError: two averages of the weights, an average from a share of an endless training, or
-            something that goes by a validation that does not take place.
+        UserError: one batch of a training that goes on, two averages of the weights, an average
+            from a share of an endless training, or something that goes by a validation that does
+            not take place.
     """
     from ..callbacks import WeightAverage
 
+    if trainer.fast_dev_run and cfg.ckpt_path is not None:
+        raise UserError(
+            "fast_dev_run tries one batch of a new training, and a checkpoint is past that: leave "
+            "ckpt_path out, or set trainer.fast_dev_run=false."
+        )
     averages = [c for c in trainer.callbacks if isinstance(c, WeightAverage)]
     if len(averages) > 1:
         raise UserError(
