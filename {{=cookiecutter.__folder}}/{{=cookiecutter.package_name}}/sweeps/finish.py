@@ -3,58 +3,53 @@
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import trial as trials
+from .plan import Plan
 from .records import Outcome, TrialRecord, trial_folder
 from .results import best_trials, write_leaderboard
 from .search import Search
 from .winner import write_best
-from .workers import Workers
-
-if TYPE_CHECKING:
-    from .sweeper import Sweep
+from .workers import Workers, run_alone
 
 log = logging.getLogger(__name__)
 
 
-def finish(sweep: "Sweep", search: Search) -> None:
+def finish(plan: Plan, search: Search) -> None:
     """Write `leaderboard.csv`, `best.yaml` and `report.html`; once all is done, test the winner."""
     records = search.records()
-    write_leaderboard(sweep.folder / "leaderboard.csv", records, sweep.objectives)
-    best = best_trials(records, sweep.objectives)
+    write_leaderboard(plan.folder / "leaderboard.csv", records, plan.objectives)
+    best = best_trials(records, plan.objectives)
     facts = {}
     if best:
         winner = best[0]
         values = ", ".join(
             f"{objective.metric} {value:.4g}"
-            for objective, value in zip(sweep.objectives, winner.values, strict=True)
+            for objective, value in zip(plan.objectives, winner.values, strict=True)
         )
         log.info("best: trial %d, %s", winner.number, values)
-        path = sweep.folder / "best.yaml"
-        note = f"Trial {winner.number} of {sweep.name}: {values}."
-        write_best(path, winner, sweep.fixed, sweep.base.groups | sweep.fixed_groups, note)
+        path = plan.folder / "best.yaml"
+        note = f"Trial {winner.number} of {plan.name}: {values}."
+        write_best(path, winner, plan.fixed, plan.groups, note)
         facts["retrain the winner"] = f"python train.py experiment={_short(path)}"
         if search.is_finished():
-            for metric, value in sorted(test_winner(sweep, search, winner).items()):
+            for metric, value in sorted(test_winner(plan, search, winner).items()):
                 facts[metric] = f"{value:.4g}"
-    if sweep.settings.storage is None:
-        facts["look at the study"] = f"optuna-dashboard {_short(sweep.folder / 'journal.log')}"
-    write_page(sweep, records, facts)
+    if plan.settings.storage is None:
+        facts["look at the study"] = f"optuna-dashboard {_short(plan.folder / 'journal.log')}"
+    write_page(plan, records, facts)
     for name, fact in facts.items():
         log.info("%s: %s", name, fact)
 
 
-def test_winner(sweep: "Sweep", search: Search, winner: TrialRecord) -> dict[str, float]:
+def test_winner(plan: Plan, search: Search, winner: TrialRecord) -> dict[str, float]:
     """The winner's metrics on the test set, measured once and then remembered."""
     known = search.recall("tested")
     if known.get("number") == winner.number:
         return known["metrics"]
-    from .sweeper import run_alone
-
-    folder = sweep.folder / trial_folder(winner.number)
+    folder = plan.folder / trial_folder(winner.number)
     result = run_alone(
-        Workers(1), folder / "test.log", trials.test_trial, sweep.base, winner.params, folder
+        Workers(1), folder / "test.log", trials.test_trial, plan.base, winner.params, folder
     )
     if isinstance(result, Outcome):
         log.warning("the winner could not be tested: %s", result.error)
@@ -63,13 +58,13 @@ def test_winner(sweep: "Sweep", search: Search, winner: TrialRecord) -> dict[str
     return result
 
 
-def write_page(sweep: "Sweep", records: list[TrialRecord], facts: dict[str, str]) -> None:
+def write_page(plan: Plan, records: list[TrialRecord], facts: dict[str, str]) -> None:
     """Write `report.html`."""
     from .report import write_report
 
-    path = sweep.folder / "report.html"
+    path = plan.folder / "report.html"
     try:
-        write_report(path, sweep.name, records, sweep.objectives, sweep.space, facts)
+        write_report(path, plan.name, records, plan.objectives, plan.space, facts)
     except Exception:
         # The trials are worth more than a page about them.
         log.exception("the report could not be written")

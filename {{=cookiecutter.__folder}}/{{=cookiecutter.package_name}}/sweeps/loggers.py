@@ -17,10 +17,10 @@ from ..runs.loading import plain
 from .records import Outcome
 from .results import best_trials
 from .search import Search
-from .workers import Workers
+from .workers import Workers, run_alone
 
 if TYPE_CHECKING:
-    from .sweeper import Sweep
+    from .plan import Plan
     from .trial import Base
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def close_runs(failed: bool) -> None:
         wandb.finish(exit_code=int(failed))
 
 
-def begin_parent(sweep: "Sweep", search: Search) -> str | None:
+def begin_parent(plan: "Plan", search: Search) -> str | None:
     """The sweep's run in MLflow, made by the first of its commands; None without MLflow.
 
     Raises:
@@ -70,30 +70,30 @@ def begin_parent(sweep: "Sweep", search: Search) -> str | None:
     """
     from .journal import FileLock
 
-    if not _has_mlflow(sweep):
+    if not _has_mlflow(plan):
         return None
-    with FileLock(sweep.folder / "mlflow.lock").held():
+    with FileLock(plan.folder / "mlflow.lock").held():
         known = search.recall("mlflow").get("run_id")
-        run_id = _in_a_process(sweep, _open_parent, sweep.name, known)
+        run_id = _in_a_process(plan, _open_parent, plan.name, known)
         if isinstance(run_id, Outcome):
             raise UserError(f"MLflow has no run for the sweep: {run_id.error}")
         search.remember("mlflow", {"run_id": run_id})
     return str(run_id)
 
 
-def end_parent(sweep: "Sweep", search: Search) -> None:
+def end_parent(plan: "Plan", search: Search) -> None:
     """Write the best value into the sweep's run in MLflow, and how the sweep ended."""
-    if not _has_mlflow(sweep):
+    if not _has_mlflow(plan):
         return
-    best = best_trials(search.records(), sweep.objectives)[:1]
+    best = best_trials(search.records(), plan.objectives)[:1]
     metrics = {
         f"best/{objective.metric}": value
         for record in best
-        for objective, value in zip(sweep.objectives, record.values, strict=True)
+        for objective, value in zip(plan.objectives, record.values, strict=True)
     }
     facts = {"best_trial": str(best[0].number)} if best else {}
-    run_id, is_whole = sweep.base.parent_run, search.is_finished()
-    result = _in_a_process(sweep, _close_parent, run_id, metrics, facts, is_whole)
+    run_id, is_whole = plan.base.parent_run, search.is_finished()
+    result = _in_a_process(plan, _close_parent, run_id, metrics, facts, is_whole)
     if isinstance(result, Outcome):
         log.warning("MLflow does not know that the sweep has ended: %s", result.error)
 
@@ -104,16 +104,14 @@ def _entries(config: DictConfig) -> list[tuple[str, DictConfig]]:
     return [(PACKAGES[name], entry) for name, entry in named if name in PACKAGES]
 
 
-def _has_mlflow(sweep: "Sweep") -> bool:
-    return "mlflow" in packages(pickle.loads(sweep.base.composed))
+def _has_mlflow(plan: "Plan") -> bool:
+    return "mlflow" in packages(pickle.loads(plan.base.composed))
 
 
-def _in_a_process(sweep: "Sweep", function: Callable[..., Any], *args: Any) -> Any:
+def _in_a_process(plan: "Plan", function: Callable[..., Any], *args: Any) -> Any:
     """Run a function of the logger's options where mlflow is imported: not in this process."""
-    from .sweeper import run_alone
-
-    folder = sweep.folder / "mlflow"
-    return run_alone(Workers(1), folder / "run.log", _run, sweep.base, folder, function, args)
+    folder = plan.folder / "mlflow"
+    return run_alone(Workers(1), folder / "run.log", _run, plan.base, folder, function, args)
 
 
 def _run(base: "Base", folder: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:

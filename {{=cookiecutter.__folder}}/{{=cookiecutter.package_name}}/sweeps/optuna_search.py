@@ -6,6 +6,7 @@ trials that count never exceeds `n_trials`, in whatever order the commands get t
 """
 
 import math
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import UserError
-from .journal import FileLock
+from .enqueue import read_points
+from .journal import FileLock, open_database, open_journal
 from .leases import Parents
+from .plan import Plan
 from .records import Objective, Outcome, State, Trial, TrialRecord, Value
 from .samplers import build_pruner, build_sampler
 from .space import Parameter, Space
@@ -198,6 +201,31 @@ class OptunaSearch:
             # All points of a finite space were tried; Optuna then stops a loop that is not ours.
             if "Study.stop" not in str(error):
                 raise
+
+
+def open_search(plan: Plan) -> OptunaSearch:
+    """The study of a sweep, joined and with its first points laid out.
+
+    Raises:
+        UserError: the database cannot be opened, or the study of this name is about something else.
+    """
+    settings, space, objectives = plan.settings, plan.space, plan.objectives
+    lock = FileLock(plan.folder / "study.lock")
+    url = settings.storage
+    storage = open_journal(plan.folder, lock) if url is None else open_database(url)
+    searched = {
+        "search_space": {parameter.key: repr(parameter) for parameter in space.parameters},
+        "objectives": [[objective.metric, objective.mode] for objective in objectives],
+    }
+    with lock.held():
+        study = open_study(storage, plan.name, objectives, searched)
+    search = OptunaSearch(
+        study, space, objectives, plan.n_trials, settings.max_retries, settings.limits, lock
+    )
+    pruner = settings.pruner if len(objectives) == 1 else {"name": "none"}
+    search.join(settings.sampler, pruner, pickle.loads(plan.base.composed).seed)
+    search.lay_out(plan.points or read_points(settings.enqueue, space))
+    return search
 
 
 def open_study(

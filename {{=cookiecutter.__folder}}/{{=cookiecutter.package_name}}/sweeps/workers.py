@@ -235,6 +235,16 @@ def work(
     _leave(0)
 
 
+def run_alone(workers: Workers, log_file: Path, function: Callable[..., Any], *args: Any) -> Any:
+    """Run a function in a worker and wait for its result."""
+    workers.start(-1, log_file, function, *args)
+    while True:
+        for event in workers.wait(timeout=1):
+            if isinstance(event, Ended):
+                return event.result
+            workers.answer(event.number, "go")
+
+
 def usable_cores() -> int:
     """The cores this process may use: fewer than the machine has on a shared cluster."""
     if hasattr(os, "sched_getaffinity"):

@@ -1,0 +1,62 @@
+"""The first point, built before any trial: what it shows is true of all of them."""
+
+import logging
+import pickle
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..errors import UserError, nearest
+from . import trial as trials
+from .plan import Plan
+from .records import Outcome
+from .workers import Workers, check_gpus_per_trial, run_alone, usable_cores
+
+log = logging.getLogger(__name__)
+
+# Measured with every training, and so there to be optimised or limited too.
+MEASURED = ("parameters", "seconds")
+
+
+def check_plan(plan: Plan) -> Workers:
+    """Build everything for one point, in a process of its own, and see what GPUs there are.
+
+    Returns:
+        The workers that there is room for.
+
+    Raises:
+        UserError: something cannot work, or a metric is asked for that no trial has.
+    """
+    log.info("starting: imports and data")
+    params = plan.space.sample(lambda parameter: parameter.first())
+    folder = Path(tempfile.mkdtemp(prefix="check-"))
+    task = (trials.check_trial, plan.base, params, folder)
+    result = run_alone(Workers(1), folder / "run.log", *task)
+    if isinstance(result, Outcome):
+        hint = f" (see {folder / 'run.log'})" if result.retry else ""
+        raise UserError(f"{result.error}{hint}")
+    shutil.rmtree(folder)
+    names, gpu_count = result
+    # The test set is for the winner alone.
+    known = [*MEASURED, *(name for name in names if not name.startswith("test/"))]
+    for metric in [*(o.metric for o in plan.objectives), *plan.settings.limits]:
+        if metric not in known:
+            raise UserError(f"No trial measures {metric!r}; {nearest(metric, known)}")
+    return _make_workers(plan, gpu_count)
+
+
+def _make_workers(plan: Plan, gpu_count: int) -> Workers:
+    """As many workers as there is room for, on the GPUs if the trainer uses them."""
+    settings, trainer = plan.settings, pickle.loads(plan.base.composed).trainer
+    gpus = settings.gpus if settings.gpus is not None else list(range(gpu_count))
+    if settings.gpus is None and trainer.accelerator not in ("auto", "gpu", "cuda"):
+        gpus = []
+    devices = trainer.devices if isinstance(trainer.devices, int) else -1
+    per_trial = settings.gpus_per_trial
+    if per_trial is None:
+        per_trial = (len(gpus) if devices < 0 else devices) if gpus else 0
+    check_gpus_per_trial(per_trial, len(gpus))
+    count = settings.workers or (
+        max(1, int(len(gpus) / per_trial + 1e-9)) if per_trial else usable_cores()
+    )
+    return Workers(min(count, plan.n_trials), gpus or None, per_trial)

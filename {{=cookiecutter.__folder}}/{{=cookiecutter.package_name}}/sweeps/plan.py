@@ -1,0 +1,168 @@
+"""What a sweep is to do, as its command says it; most mistakes of a command show here."""
+
+import hashlib
+import json
+import pickle
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
+from ..errors import UserError
+from .enqueue import read_points
+from .records import Objective, Value
+from .settings import LARGEST_GRID, Settings, objectives_of, read_settings
+from .space import Space, options_of, parse_space
+from .trial import Base
+
+DEFAULT_TRIALS = 20
+# What shows a single run has no reader among a hundred.
+LEFT_OUT = ("loss_curves", "model_summary", "run_texts", "device", "gradient_norms")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is to do.
+
+    Attributes:
+        folder: where it writes.
+        name: the study's name.
+        settings: what the sweeper was told.
+        space: what varies.
+        base: what all trials have in common.
+        objectives: what is optimised.
+        fixed: the command's options that do not vary.
+        points: all points to be tried, or None where the sampler proposes them.
+    """
+
+    folder: Path
+    name: str
+    settings: Settings
+    space: Space
+    base: Base
+    objectives: list[Objective]
+    fixed: list[str]
+    points: list[dict[str, Value]] | None
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials there will be, those of earlier commands included."""
+        default = DEFAULT_TRIALS if self.points is None else len(self.points)
+        return self.settings.n_trials or default
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Which options choose a config file."""
+        loader = self.base.config_loader
+        known = [*loader.list_groups(""), *(f"hydra/{g}" for g in loader.list_groups("hydra"))]
+        return self.base.groups | ({word.partition("=")[0] for word in self.fixed} & set(known))
+
+
+def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> Plan:
+    """Read a command.
+
+    Args:
+        config_loader: composes the configs of the trials.
+        master: the config of the command, `hydra.sweeper` included.
+        arguments: the command's options.
+
+    Raises:
+        UserError: something that no trial could work with.
+    """
+    settings = read_settings(master.hydra.sweeper)
+    space, fixed = parse_space(settings.search_space, arguments, config_loader)
+    if not space.parameters:
+        raise UserError(
+            "There is nothing to vary: give search_space=<one of configs/search_space/>, or "
+            "options with several values as model.net.width=32,64."
+        )
+    base = _make_base(config_loader, master, fixed, space, settings)
+    # A mistake in an option that varies shows here, before anything is imported.
+    first = space.sample(lambda parameter: parameter.first())
+    config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
+    objectives = objectives_of(pickle.loads(base.composed), settings)
+    _check_settings(settings, space)
+    name = settings.study_name or _study_name(master, base, space, objectives, settings)
+    return Plan(
+        folder=(Path(master.hydra.sweep.dir) / name).absolute(),
+        name=name,
+        settings=settings,
+        space=space,
+        base=replace(base, study=name),
+        objectives=objectives,
+        fixed=fixed,
+        points=_laid_out_points(settings, space),
+    )
+
+
+def _make_base(
+    config_loader: ConfigLoader,
+    master: DictConfig,
+    fixed: list[str],
+    space: Space,
+    settings: Settings,
+) -> Base:
+    """Compose what all trials have in common."""
+    plain = config_loader.load_sweep_config(master, fixed)
+    objective = Objective(plain.objective.metric, plain.objective.mode)
+    reporter = f"{__name__.rpartition('.')[0]}.reporting.TrialReporter"
+    options = [
+        *fixed,
+        "test=false",
+        "trainer.profiler=null",
+        # The check before the first trial has looked at the validation.
+        "trainer.num_sanity_val_steps=0",
+        *(f"++callbacks.{name}=null" for name in LEFT_OUT),
+        f"+callbacks.report={{_target_:{reporter},metric:{objective.metric}}}",
+    ]
+    composed = config_loader.load_sweep_config(master, options)
+    return Base(
+        config_loader=config_loader,
+        master=master,
+        fixed=options,
+        groups=frozenset(p.key for p in space.parameters if p.is_group),
+        composed=pickle.dumps(composed),
+        script=str(Path(sys.argv[0]).absolute()),
+        objective=objective,
+        seeds=settings.seeds,
+    )
+
+
+def _check_settings(settings: Settings, space: Space) -> None:
+    """Find what cannot work before the imports of the trials take their time.
+
+    Raises:
+        UserError: no such sampler, pruner or database, or a first point outside the space.
+    """
+    from .journal import open_database
+    from .samplers import build_pruner, build_sampler
+
+    build_sampler(settings.sampler, 0)
+    build_pruner(settings.pruner)
+    read_points(settings.enqueue, space)
+    if settings.storage is not None:
+        open_database(settings.storage)
+
+
+def _study_name(
+    master: DictConfig, base: Base, space: Space, objectives: list[Objective], settings: Settings
+) -> str:
+    """A name that the same command finds again, and another command does not."""
+    about = [sorted(base.fixed), repr(space), repr(objectives), settings.seeds, settings.limits]
+    digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
+    return f"{master.name}-{digest[:6]}"
+
+
+def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:
+    """All points, if the space is small or a grid was asked for; None to let the sampler."""
+    finite = [p for p in space.parameters if p.choices or p.step]
+    size = 1
+    for parameter in finite:
+        size *= len(parameter.points())
+    is_grid = settings.sampler.get("name") == "grid"
+    if is_grid and size > LARGEST_GRID:
+        raise UserError(f"This grid has {size} points: vary less, or use another sampler.")
+    small = len(finite) == len(space.parameters) and size <= (settings.n_trials or DEFAULT_TRIALS)
+    return space.grid() if is_grid or small else None
