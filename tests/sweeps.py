@@ -2,13 +2,18 @@
 
 import csv
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from optuna.storages.journal import JournalFileBackend
 
 from .conftest import OUTER, SLOW, BakedProject
@@ -104,3 +109,63 @@ def processes_of(folder: Path) -> list[Any]:
         if str(folder) in words or any(path.startswith(str(folder)) for path in files):
             found.append(process)
     return found
+
+
+def finished(swept: Swept) -> dict[int, tuple[Any, Any]]:
+    """Parameters and values of the trials that have finished."""
+    return {
+        trial.number: (trial.params, trial.values)
+        for trial in swept.study.trials
+        if trial.state == optuna.trial.TrialState.COMPLETE
+    }
+
+
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    """Wait for something that another process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            pytest.fail("it did not happen")
+        time.sleep(0.05)
+
+
+def has_grown(folder: Path, known: int, process: "subprocess.Popen[str]") -> bool:
+    """Whether there is more in a folder than before, or a process has ended."""
+    return count(folder) > known or process.poll() is not None
+
+
+def count(folder: Path) -> int:
+    """How many things a folder holds."""
+    return len(list(folder.iterdir()))
+
+
+def kill_and_continue(
+    project: BakedProject, folder: Path, *engine: str, total: int, kills: int
+) -> Swept:
+    """Kill a sweep at random moments, continue it each time, and compare."""
+    swept = Swept(folder)
+    options = (LR, *engine, f"hydra.sweeper.n_trials={total}")
+    before: dict[int, tuple[Any, Any]] = {}
+    moments = random.Random(0)
+    for _ in range(kills):
+        process = start_sweep(project, folder, *options)
+        wait_until((folder / "trials").exists)
+        known = count(folder / "trials")
+        wait_until(partial(has_grown, folder / "trials", known, process))
+        time.sleep(moments.uniform(0, 2))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        wait_until(lambda: not processes_of(folder), 10)
+        after = finished(swept)
+        assert before.items() <= after.items(), "a finished trial was lost or run again"
+        before = after
+    done = sweep(project, folder, *options)
+    after = finished(done)
+    assert before.items() <= after.items()
+    assert done.states() == {"COMPLETE": total}
+    folders = sorted(path.name for path in (folder / "trials").iterdir())
+    # A trial may have been killed before it had a folder.
+    assert set(folders) <= {f"{t.number:04d}" for t in done.study.trials}
+    points = [tuple(t.params.items()) for t in done.counting]
+    assert len(set(points)) == total, "a point was tried twice"
+    return done

@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -13,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +20,15 @@ import optuna
 import pytest
 
 from .conftest import BakedProject
-from .sweeps import LR, Swept, processes_of, start_sweep, sweep
+from .sweeps import (
+    LR,
+    Swept,
+    kill_and_continue,
+    processes_of,
+    start_sweep,
+    sweep,
+    wait_until,
+)
 
 SLEEPY = '''
 """Epochs that last long enough to be interrupted."""
@@ -56,63 +62,6 @@ def package(demo: BakedProject) -> Iterator[Any]:
 
     yield load
     sys.path.remove(str(demo.root))
-
-
-def finished(swept: Swept) -> dict[int, tuple[Any, Any]]:
-    """Parameters and values of the trials that have finished."""
-    return {
-        trial.number: (trial.params, trial.values)
-        for trial in swept.study.trials
-        if trial.state == optuna.trial.TrialState.COMPLETE
-    }
-
-
-def wait_until(condition: Any, seconds: float = 60) -> None:
-    """Wait for something that another process does."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail("it did not happen")
-        time.sleep(0.05)
-
-
-def has_grown(folder: Path, known: int, process: "subprocess.Popen[str]") -> bool:
-    """Whether there is more in a folder than before, or a process has ended."""
-    return count(folder) > known or process.poll() is not None
-
-
-def count(folder: Path) -> int:
-    """How many things a folder holds."""
-    return len(list(folder.iterdir()))
-
-
-def kill_and_continue(project: BakedProject, folder: Path, total: int, kills: int) -> None:
-    """Kill a sweep at random moments, continue it each time, and compare."""
-    swept = Swept(folder)
-    options = (LR, f"hydra.sweeper.n_trials={total}")
-    before: dict[int, tuple[Any, Any]] = {}
-    moments = random.Random(0)
-    for _ in range(kills):
-        process = start_sweep(project, folder, *options)
-        wait_until((folder / "trials").exists)
-        known = count(folder / "trials")
-        wait_until(partial(has_grown, folder / "trials", known, process))
-        time.sleep(moments.uniform(0, 2))
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        wait_until(lambda: not processes_of(folder), 10)
-        after = finished(swept)
-        assert before.items() <= after.items(), "a finished trial was lost or run again"
-        before = after
-    done = sweep(project, folder, *options)
-    after = finished(done)
-    assert before.items() <= after.items()
-    assert done.states() == {"COMPLETE": total}
-    folders = sorted(path.name for path in (folder / "trials").iterdir())
-    # A trial may have been killed before it had a folder.
-    assert set(folders) <= {f"{t.number:04d}" for t in done.study.trials}
-    points = [tuple(t.params.items()) for t in done.counting]
-    assert len(set(points)) == total, "a point was tried twice"
 
 
 def test_killed_sweep_goes_on(project: BakedProject, tmp_path: Path) -> None:

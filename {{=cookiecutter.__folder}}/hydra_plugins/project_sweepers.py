@@ -9,8 +9,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class OptunaSweeper(Sweeper):
-    """Tunes with Optuna; `configs/hydra/sweeper/optuna.yaml` lists the options."""
+class ProjectSweeper(Sweeper):
+    """Tunes; `configs/hydra/sweeper/optuna.yaml` lists the options, `ax.yaml` is another engine."""
 
     def __init__(self, **options: object) -> None:
         # Read from the config in `setup`, where they are still plain values.

@@ -4,7 +4,6 @@ import logging
 import statistics
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +44,6 @@ class Figure:
     caption: str
     plot: "Plot | None"
     width: int = 0
-
-
-def warm_up() -> None:
-    """Import what the figures are drawn with: two seconds, which a sweep has while it waits."""
-    with suppress(ImportError):
-        # The second for Optuna's importances.
-        import optuna.visualization  # noqa: F401
-        import sklearn.ensemble  # noqa: F401
 
 
 def draw_figures(
@@ -293,16 +284,17 @@ def _drawn(
         optuna.logging.set_verbosity(verbosity)
     if plot is None or not plot.data:
         return Figure(title, f"takes {needs}", None)
-    return Figure(title, caption, _styled(plot), width)
+    return Figure(title, caption, styled(plot), width)
 
 
-def _styled(plot: "Plot") -> "Plot":
+def styled(plot: "Plot") -> "Plot":
     """Give figures of different origin one face."""
     axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True}
     plot.update_xaxes(axis)
     plot.update_yaxes(axis)
     # Every power of ten, and nothing in between.
-    plot.update_xaxes(dtick=1, exponentformat="power", selector={"type": "log"})
+    for update in (plot.update_xaxes, plot.update_yaxes):
+        update(dtick=1, exponentformat="power", selector={"type": "log"})
     return plot.update_layout(
         template="none",
         title=None,

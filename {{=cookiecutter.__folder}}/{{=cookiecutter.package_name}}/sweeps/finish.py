@@ -37,7 +37,7 @@ def finish(plan: Plan, search: Search) -> None:
                 facts[metric] = f"{value:.4g}"
     if plan.settings.storage is None:
         facts["look at the study"] = f"optuna-dashboard {_short(plan.folder / 'journal.log')}"
-    write_page(plan, records, facts)
+    write_page(plan, search, records, facts)
     for name, fact in facts.items():
         log.info("%s: %s", name, fact)
 
@@ -58,13 +58,15 @@ def test_winner(plan: Plan, search: Search, winner: TrialRecord) -> dict[str, fl
     return result
 
 
-def write_page(plan: Plan, records: list[TrialRecord], facts: dict[str, str]) -> None:
+def write_page(
+    plan: Plan, search: Search, records: list[TrialRecord], facts: dict[str, str]
+) -> None:
     """Write `report.html`."""
     from .report import write_report
 
     path = plan.folder / "report.html"
     try:
-        write_report(path, plan.name, records, plan.objectives, plan.space, facts)
+        write_report(path, plan.name, records, plan.objectives, plan.space, facts, search.figures())
     except Exception:
         # The trials are worth more than a page about them.
         log.exception("the report could not be written")

@@ -16,15 +16,16 @@ class Link:
         self._ended: list[float] = []
         self.answer = "go"
 
-    def report(self, epochs: int, value: float) -> str:
+    def report(self, epochs: int, value: float, is_last: bool = False) -> str:
         """Tell the value after so many epochs and wait for the answer.
 
         With several seeds it is the mean over them, the seeds before by their best: so a point is
-        compared with others that have come as far.
+        compared with others that have come as far. After the last epoch there is nothing to prune.
         """
         mean = sum([*self._ended, value]) / (len(self._ended) + 1)
         self._connection.send((self._offset + epochs, mean))
-        self.answer = self._connection.recv()
+        answer = self._connection.recv()
+        self.answer = "go" if is_last and answer == "prune" else answer
         return self.answer
 
     def end_seed(self, best: float, max_epochs: int) -> None:

@@ -7,7 +7,7 @@ trials that count never exceeds `n_trials`, in whatever order the commands get t
 
 import math
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import UserError
 from .enqueue import read_points
+from .figures import Figure
 from .journal import FileLock, open_database, open_journal
 from .leases import Parents
 from .plan import Plan
@@ -66,17 +67,21 @@ class OptunaSearch:
         self.max_retries = max_retries
         self.limits = limits
         self.parents = Parents(study)
+        self.folder = lock.path.parent
         self._lock = lock
         self._running: dict[int, optuna.Trial] = {}
 
-    def join(self, sampler: Mapping[str, Any], pruner: Mapping[str, Any], seed: int | None) -> None:
-        """Take a lease on the study, and sampler and pruner for it."""
+    def join(
+        self, sampler: Mapping[str, Any], pruner: Mapping[str, Any], seed: int | None
+    ) -> int | None:
+        """Take a lease on the study, and sampler and pruner for it; the seed of this command."""
         with self._lock.held():
             earlier = self.parents.join()
         # With the first seed again, a continued study would propose its first points once more.
         seed = None if seed is None else (seed + 1_000_003 * earlier) % 2**32
         self.study.sampler = build_sampler(dict(sampler), seed)
         self.study.pruner = build_pruner(dict(pruner))
+        return seed
 
     def lay_out(self, points: Sequence[Mapping[str, Value]]) -> None:
         """Put these points first in the queue, each once, also when a command is given again."""
@@ -86,13 +91,16 @@ class OptunaSearch:
                 if index not in laid:
                     self.study.enqueue_trial(dict(point), user_attrs={"point": index})
 
+    def has_room(self) -> bool:
+        """Whether the next trial is to be a new point, and none that waits."""
+        trials = self._trials()
+        return not _is_waiting(trials) and len(_counting(trials)) < self.n_trials
+
     def ask(self, worker: str) -> Trial | None:
         """The next trial: one that waits to be tried again, or a new point."""
         with self._lock.held():
             self._take_over_orphans()
-            trials = self._trials()
-            waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waiting and len(_counting(trials)) >= self.n_trials:
+            if not _is_waiting(self._trials()) and not self.has_room():
                 return None
             trial = self.study.ask()
             trial.set_user_attr("parent", self.parents.id)
@@ -150,6 +158,10 @@ class OptunaSearch:
         counting = {trial.number for trial in _counting(trials)}
         return [_record(trial, trial.number not in counting) for trial in trials]
 
+    def figures(self) -> Iterator[Figure]:
+        """What this engine alone can draw: nothing that the report does not have."""
+        yield from ()
+
     def remember(self, name: str, value: dict[str, Any]) -> None:
         """Keep something with the study."""
         self.study.set_user_attr(name, value)
@@ -203,8 +215,12 @@ class OptunaSearch:
                 raise
 
 
-def open_search(plan: Plan) -> OptunaSearch:
+def open_search(plan: Plan, kind: type[OptunaSearch] = OptunaSearch) -> OptunaSearch:
     """The study of a sweep, joined and with its first points laid out.
+
+    Args:
+        plan: what the sweep is to do.
+        kind: who proposes.
 
     Raises:
         UserError: the database cannot be opened, or the study of this name is about something else.
@@ -219,7 +235,7 @@ def open_search(plan: Plan) -> OptunaSearch:
     }
     with lock.held():
         study = open_study(storage, plan.name, objectives, searched)
-    search = OptunaSearch(
+    search = kind(
         study, space, objectives, plan.n_trials, settings.max_retries, settings.limits, lock
     )
     pruner = settings.pruner if len(objectives) == 1 else {"name": "none"}
@@ -269,6 +285,10 @@ def _superseded(trials: Sequence[FrozenTrial]) -> set[int]:
 def _counting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     superseded = _superseded(trials)
     return [trial for trial in trials if trial.number not in superseded]
+
+
+def _is_waiting(trials: Sequence[FrozenTrial]) -> bool:
+    return any(trial.state == TrialState.WAITING for trial in trials)
 
 
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:

@@ -11,6 +11,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from ..errors import UserError
+from .ax_client import check_ax
 from .enqueue import read_points
 from .records import Objective, Value
 from .settings import LARGEST_GRID, Settings, objectives_of, read_settings
@@ -139,8 +140,15 @@ def _check_settings(settings: Settings, space: Space) -> None:
     from .journal import open_database
     from .samplers import build_pruner, build_sampler
 
-    build_sampler(settings.sampler, 0)
-    build_pruner(settings.pruner)
+    by_ax = settings.pruner.get("name") == "ax"
+    if settings.is_ax:
+        check_ax(settings.sampler, settings.pruner)
+    elif by_ax:
+        raise UserError("hydra/sweeper/pruner=ax judges points of Ax: give hydra/sweeper=ax.")
+    else:
+        build_sampler(settings.sampler, 0)
+    if not by_ax:
+        build_pruner(settings.pruner)
     read_points(settings.enqueue, space)
     if settings.storage is not None:
         open_database(settings.storage)
@@ -151,6 +159,8 @@ def _study_name(
 ) -> str:
     """A name that the same command finds again, and another command does not."""
     about = [sorted(base.fixed), repr(space), repr(objectives), settings.seeds, settings.limits]
+    if settings.is_ax:
+        about.append("ax")
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
     return f"{master.name}-{digest[:6]}"
 

@@ -2,7 +2,7 @@
 
 import html
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ def write_report(
     objectives: Sequence[Objective],
     space: Space,
     facts: Mapping[str, str],
+    more: Iterable[Figure] = (),
 ) -> None:
     """Write the report.
 
@@ -95,8 +96,9 @@ def write_report(
         objectives: what was optimised.
         space: what varied.
         facts: what else is good to know, such as commands, by name.
+        more: figures of the engine.
     """
-    figures = list(draw_figures(records, objectives, space))
+    figures = [*draw_figures(records, objectives, space), *more]
     body = [
         f"<h1>{html.escape(title)}</h1>",
         *_summary(records, objectives),

@@ -34,6 +34,8 @@ class TrialReporter(EpochEndCallback):
             return
         stop = False
         if link.current is not None and trainer.is_global_zero:
-            stop = link.current.report(trainer.current_epoch + 1, metrics[self.metric]) != "go"
+            epochs = trainer.current_epoch + 1
+            is_last = epochs == trainer.max_epochs
+            stop = link.current.report(epochs, metrics[self.metric], is_last) != "go"
         if trainer.strategy.broadcast(stop):
             trainer.should_stop = True

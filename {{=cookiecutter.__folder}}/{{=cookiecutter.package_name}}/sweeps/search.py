@@ -1,8 +1,14 @@
 """What an engine has to do to be searched with."""
 
-from typing import Any, Protocol
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .records import Outcome, Trial, TrialRecord
+
+if TYPE_CHECKING:
+    from .figures import Figure
+    from .plan import Plan
 
 
 class Search(Protocol):
@@ -26,6 +32,9 @@ class Search(Protocol):
     def records(self) -> list[TrialRecord]:
         """All trials so far."""
 
+    def figures(self) -> Iterable["Figure"]:
+        """For the report, what only this engine knows."""
+
     def close(self) -> None:
         """Called once at the end."""
 
@@ -34,3 +43,30 @@ class Search(Protocol):
 
     def recall(self, name: str) -> dict[str, Any]:
         """What was kept under this name; empty if nothing was."""
+
+
+def open_search(plan: "Plan") -> Search:
+    """The search that a command asked for.
+
+    Raises:
+        UserError: it cannot be opened, or it is about something else.
+    """
+    from . import optuna_search
+
+    if plan.settings.is_ax:
+        from .ax_search import AxSearch
+
+        return optuna_search.open_search(plan, AxSearch)
+    return optuna_search.open_search(plan)
+
+
+def warm_up(plan: "Plan") -> None:
+    """Import what the search and its report need: seconds, which a sweep has while it starts."""
+    with suppress(ImportError):
+        if plan.settings.is_ax:
+            from .ax_client import load_ax
+
+            load_ax()
+        # The second for Optuna's importances.
+        import optuna.visualization  # noqa: F401
+        import sklearn.ensemble  # noqa: F401

@@ -36,6 +36,11 @@ class Settings:
     pruner: dict[str, Any]
     search_space: dict[str, Any]
 
+    @property
+    def is_ax(self) -> bool:
+        """Whether Ax proposes the points."""
+        return self.sampler.get("name") == "ax"
+
 
 def read_settings(config: DictConfig) -> Settings:
     """Read `hydra.sweeper`.

@@ -25,12 +25,11 @@ from . import loggers
 from . import trial as trials
 from .checking import check_plan
 from .display import Display
-from .figures import warm_up
 from .finish import finish
 from .plan import Plan, make_plan
 from .records import Outcome, State, Trial, trial_folder
 from .results import best_trials
-from .search import Search
+from .search import Search, open_search, warm_up
 from .workers import Ended, Report, Workers, start_server
 
 log = logging.getLogger(__name__)
@@ -70,13 +69,11 @@ class Sweep:
 
     def run(self) -> None:
         """Check, search, and write down what was found."""
-        from .optuna_search import open_search
-
         plan = self.plan
         logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
         capture_everything()
         start_server(loggers.packages(pickle.loads(plan.base.composed)))
-        threading.Thread(target=warm_up, daemon=True).start()
+        threading.Thread(target=warm_up, args=(plan,), daemon=True).start()
         workers = check_plan(plan)
         self.write_log()
         search = open_search(plan)
@@ -239,5 +236,5 @@ class Sweep:
         if self.is_hopeless:
             raise UserError(
                 f"The last {len(self._errors)} trials ended with the same error: "
-                f"{self._errors[-1]}. Their logs are in {self.plan.folder / 'trials'}."
+                f"{self._errors[-1].rstrip('.')}. Their logs are in {self.plan.folder / 'trials'}."
             )

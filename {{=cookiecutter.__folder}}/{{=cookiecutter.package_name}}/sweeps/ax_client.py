@@ -1,0 +1,357 @@
+"""An Ax client that is told all trials of a study: it proposes points and says which to give up.
+
+Its state is in `ax.json` after every trial, for the next command and for Ax's own tools. Where that
+file is lost or torn the client is told the whole study again.
+"""
+
+import json
+import logging
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError, nearest
+from .records import Objective, State, TrialRecord, Value
+from .space import Parameter, Space, text
+
+if TYPE_CHECKING:
+    from ax.api.client import Client
+    from plotly.graph_objects import Figure as Plot
+
+log = logging.getLogger(__name__)
+
+OLDEST = (1, 3)
+METHODS = ("fast", "quality", "random_search")
+
+# The options of `configs/hydra/sweeper/{sampler,pruner}/ax.yaml`, for who gives a name alone.
+SAMPLER: dict[str, Any] = {
+    "name": "ax",
+    "method": "fast",
+    "initialization_budget": None,
+    "parameter_constraints": None,
+}
+PRUNER: dict[str, Any] = {
+    "name": "ax",
+    "percentile_threshold": 75.0,
+    "min_progression": 2,
+    "min_curves": 3,
+}
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A point, and the number of the trial that the client made for it."""
+
+    index: int
+    params: dict[str, Value]
+
+
+class AxClient:
+    """An Ax client for a study.
+
+    Args:
+        path: the JSON file of its state.
+        space: what varies.
+        objectives: what is optimised.
+        limits: metrics and the greatest value that is allowed of each.
+        sampler: the options of Ax as the sampler.
+        pruner: the options of the pruner, if it is Ax too.
+        seed: of the proposals.
+
+    Raises:
+        UserError: Ax cannot search this space for these objectives.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        space: Space,
+        objectives: Sequence[Objective],
+        limits: Mapping[str, float],
+        sampler: Mapping[str, Any],
+        pruner: Mapping[str, Any] | None,
+        seed: int | None,
+    ) -> None:
+        self.path = path
+        self.space = space
+        self.objectives = objectives
+        self.limits = limits
+        self.seed = seed
+        self._about = repr((space, objectives, dict(limits), dict(sampler)))
+        # By the numbers of the study: the client's own, and which trials it knows the end of.
+        self._indices: dict[int, int] = {}
+        self._told: set[int] = set()
+        self._steps: set[tuple[int, int]] = set()
+        load_ax()
+        with _quiet():
+            try:
+                self._client = self._read() or self._make(sampler)
+                if pruner is not None:
+                    self._set_early_stopping(pruner)
+            except Exception as error:
+                raise UserError(f"Ax cannot search so: {_first_line(error)}") from error
+
+    def propose(self) -> Proposal | None:
+        """A new point; None where Ax finds none, as in a space that is used up."""
+        from ax.utils.common.random import with_rng_seed
+
+        try:
+            with _quiet(), with_rng_seed(self.seed):
+                ((index, values),) = self._client.get_next_trials(1).items()
+        except Exception as error:
+            log.warning("Ax has no point (%s): the next one is random", _first_line(error))
+            return None
+        return Proposal(index, self.space.sample(lambda p: _from_ax(p, values[p.key])))
+
+    def link(self, number: int, proposal: Proposal) -> None:
+        """Know a trial of the study as the one that was proposed."""
+        self._indices[number] = proposal.index
+
+    def withdraw(self, proposal: Proposal) -> None:
+        """Forget a point that nobody tries on behalf of this client."""
+        self._client.mark_trial_abandoned(proposal.index)
+
+    def catch_up(self, records: Sequence[TrialRecord]) -> None:
+        """Learn of all trials, those of other commands included."""
+        with _quiet():
+            for record in records:
+                if record.number not in self._told and self._knows(record):
+                    self._learn_end(record)
+
+    def should_stop(self, number: int, step: int, value: float) -> bool:
+        """Note a value of a running trial; True if Ax gives the trial up."""
+        with _quiet():
+            self._learn_step(number, step, value)
+            return self._client.should_stop_trial_early(self._indices[number])
+
+    def save(self) -> None:
+        """Write the state, whole or not at all."""
+        partial = self.path.with_suffix(f".{os.getpid()}")
+        self._client.save_to_json_file(str(partial))
+        snapshot = json.loads(partial.read_text("utf-8"))
+        told = {"about": self._about, "indices": self._indices, "told": sorted(self._told)}
+        partial.write_text(json.dumps(snapshot | told), "utf-8")
+        partial.replace(self.path)
+
+    def analyses(self) -> Iterator[tuple[str, str, "Plot"]]:
+        """Titles, captions and plots of Ax's sensitivity, slices, contours and cross-validation."""
+        from ax.analysis.plotly import CrossValidationPlot, PlotlyAnalysisCard, TopSurfacesAnalysis
+
+        wanted = [TopSurfacesAnalysis(metric_name=o.metric) for o in self.objectives]
+        with _quiet():
+            cards = self._client.compute_analyses([*wanted, CrossValidationPlot()], display=False)
+        for card in cards:
+            for leaf in card.flatten():
+                if isinstance(leaf, PlotlyAnalysisCard):
+                    yield leaf.title, leaf.subtitle, leaf.get_figure()
+
+    def _knows(self, record: TrialRecord) -> bool:
+        """Whether the client has this trial, which it is told where its point is settled."""
+        if record.number not in self._indices:
+            if record.state is State.WAITING or not self._is_whole(record.params):
+                return False
+            values = {p.key: _to_ax(p, record.params.get(p.key, p.first())) for p in self._all}
+            self._indices[record.number] = self._client.attach_trial(values)
+        return True
+
+    def _learn_end(self, record: TrialRecord) -> None:
+        if record.state is State.RUNNING:
+            return
+        index = self._indices[record.number]
+        for step, value in record.steps.items():
+            self._learn_step(record.number, step, value)
+        if record.state is State.FINISHED:
+            values = zip(self.objectives, record.values, strict=True)
+            metrics = record.metrics | {objective.metric: value for objective, value in values}
+            names = {objective.metric for objective in self.objectives} | set(self.limits)
+            known = {name: metrics[name] for name in sorted(names & set(metrics))}
+            self._client.complete_trial(index, known)
+        elif record.state is State.PRUNED and record.steps:
+            self._client.mark_trial_early_stopped(index)
+        else:
+            # Failed ones may be proposed again, and would fail again.
+            self._client.mark_trial_abandoned(index)
+        self._told.add(record.number)
+
+    def _learn_step(self, number: int, step: int, value: float) -> None:
+        # A trial that goes on from a checkpoint tells its earlier epochs again.
+        if (number, step) not in self._steps and math.isfinite(value):
+            self._steps.add((number, step))
+            data = {self.objectives[0].metric: value}
+            self._client.attach_data(self._indices[number], data, progression=step)
+
+    @property
+    def _all(self) -> tuple[Parameter, ...]:
+        return self.space.parameters
+
+    def _is_whole(self, params: Mapping[str, Value]) -> bool:
+        """Whether every parameter that exists has its value."""
+        return all(p.key in params for p in self._all if p.exists(params))
+
+    def _make(self, sampler: Mapping[str, Any]) -> "Client":
+        from ax.api.client import Client
+
+        client = Client()
+        signs = {"max": "", "min": "-"}
+        client.configure_experiment(
+            [_config(parameter) for parameter in self._all],
+            parameter_constraints=sampler["parameter_constraints"],
+        )
+        client.configure_optimization(
+            ", ".join(signs[objective.mode] + objective.metric for objective in self.objectives),
+            [f"{metric} <= {limit}" for metric, limit in self.limits.items()],
+        )
+        client.configure_generation_strategy(
+            method=sampler["method"],
+            initialization_budget=sampler["initialization_budget"],
+            initialization_random_seed=self.seed,
+            # Many workers must not wait for the first trials to end.
+            allow_exceeding_initialization_budget=True,
+        )
+        return client
+
+    def _set_early_stopping(self, pruner: Mapping[str, Any]) -> None:
+        from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
+
+        self._client.set_early_stopping_strategy(
+            PercentileEarlyStoppingStrategy(
+                # Left out, nothing would ever be stopped.
+                metric_signatures=[self.objectives[0].metric],
+                **{name: value for name, value in pruner.items() if name != "name"},
+            )
+        )
+
+    def _read(self) -> "Client | None":
+        """The client of an earlier command, if it searched for the same."""
+        from ax.api.client import Client
+
+        try:
+            snapshot = json.loads(self.path.read_text("utf-8"))
+            if snapshot["about"] != self._about:
+                return None
+            client = Client.load_from_json_file(str(self.path))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            log.warning("%s cannot be read (%s): written anew", self.path, _first_line(error))
+            return None
+        self._indices = {int(number): index for number, index in snapshot["indices"].items()}
+        self._told = set(snapshot["told"])
+        # What was proposed and never begun is nobody's any more.
+        summary = client.summarize()
+        states = zip(summary.get("trial_index", ()), summary.get("trial_status", ()), strict=True)
+        for index, status in states:
+            if status == "RUNNING" and index not in self._indices.values():
+                client.mark_trial_abandoned(index)
+        return client
+
+
+def check_ax(sampler: Mapping[str, Any], pruner: Mapping[str, Any]) -> None:
+    """Find what cannot work, without the seconds that an import of Ax takes.
+
+    Raises:
+        UserError: Ax is missing or too old, or there is no such option.
+    """
+    try:
+        found = version("ax-platform")
+    except PackageNotFoundError:
+        found = ""
+    if tuple(map(int, re.findall(r"\d+", found)[:2])) < OLDEST:
+        state = f"found is ax-platform {found}" if found else "it is missing"
+        raise UserError(
+            f"A sweep by Ax needs ax-platform {'.'.join(map(str, OLDEST))} or later, and {state}: "
+            "install it with `uv sync --extra ax` or `pip install -U ax-platform`."
+        )
+    for kind, given, known in (("sampler", sampler, SAMPLER), ("pruner", pruner, PRUNER)):
+        for name in given if given["name"] == "ax" else ():
+            if name not in known:
+                raise UserError(f"hydra.sweeper.{kind} has no {name!r}; {nearest(name, known)}")
+    if sampler.get("method", "fast") not in METHODS:
+        raise UserError(
+            f"hydra.sweeper.sampler.method is {', '.join(METHODS)}, not {sampler['method']!r}."
+        )
+    for name in PRUNER if pruner["name"] == "ax" else ():
+        value = pruner.get(name, PRUNER[name])
+        if name != "name" and not isinstance(value, int | float):
+            raise UserError(f"hydra.sweeper.pruner.{name} is a number, not {value!r}.")
+
+
+def _config(parameter: Parameter) -> Any:
+    """A parameter in Ax's words."""
+    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+    values = _values(parameter)
+    if values is None:
+        return RangeParameterConfig(
+            parameter.key,
+            bounds=(parameter.low, parameter.high),
+            parameter_type="int" if parameter.is_integer else "float",
+            scaling="log" if parameter.log else "linear",
+        )
+    kind = type(values[0]).__name__
+    return ChoiceParameterConfig(parameter.key, values, kind, is_ordered=kind != "str")
+
+
+def _values(parameter: Parameter) -> list[Any] | None:
+    """The values to choose from, of one type; None for any number of an interval."""
+    points: list[Value]
+    if parameter.choices is not None:
+        points = list(parameter.choices)
+    elif parameter.low == parameter.high:
+        points = [parameter.first()]
+    elif parameter.step is None or (parameter.is_integer and parameter.step == 1):
+        return None
+    else:
+        points = parameter.points()
+    if any(isinstance(point, str) for point in points):
+        return [text(point) for point in points]
+    kinds = {type(point) for point in points}
+    return points if len(kinds) == 1 else [float(point) for point in points]
+
+
+def _to_ax(parameter: Parameter, value: Value) -> Any:
+    values = _values(parameter)
+    if values is None:
+        return value
+    if isinstance(values[0], str):
+        return text(value)
+    assert not isinstance(value, str)
+    return min(values, key=lambda known: abs(known - value))
+
+
+def _from_ax(parameter: Parameter, value: Any) -> Value:
+    values = _values(parameter)
+    if values is None:
+        # A logarithm and back may end a hair beyond the end.
+        number = min(max(value, parameter.low), parameter.high)
+        return round(number) if parameter.is_integer else float(number)
+    points = parameter.choices or values
+    return points[values.index(_to_ax(parameter, value))]
+
+
+def load_ax() -> None:
+    """Import Ax, which takes seconds, and keep what it says of every trial from the console."""
+    # It would say at once which SQLAlchemy there is.
+    logging.getLogger("ax.storage.sqa_store.with_db_settings_base").disabled = True
+    with _quiet():
+        import ax.api.client  # noqa: F401
+    logging.getLogger("ax").handlers = [logging.NullHandler()]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out the warnings of Ax's packages about each other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

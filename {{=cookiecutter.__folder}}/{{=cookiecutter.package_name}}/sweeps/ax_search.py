@@ -1,0 +1,121 @@
+"""A search by Ax: its client proposes and judges, an Optuna study remembers.
+
+Each proposal is put into the study's queue and asked for there, as any other point. So commands
+share a search, crashes are tried again, and all is read afterwards as under Optuna.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from .ax_client import PRUNER, SAMPLER, AxClient, Proposal
+from .figures import Figure, styled
+from .optuna_search import OptunaSearch
+from .records import Outcome, Trial
+
+
+class AxSearch(OptunaSearch):
+    """Implements `Search` with an Ax client.
+
+    A proposal takes seconds, so it is made in a thread, and ahead where trials are running. Until
+    it is there nothing else may be asked of the client, which learns later what came meanwhile.
+    """
+
+    client: AxClient
+    is_ax_pruner: bool
+
+    def join(
+        self, sampler: Mapping[str, Any], pruner: Mapping[str, Any], seed: int | None
+    ) -> int | None:
+        """Take a lease on the study, and make the client or find its state."""
+        import torch
+
+        self.is_ax_pruner = pruner["name"] == "ax"
+        # What a point of a table leaves open is random.
+        seed = super().join(
+            {"name": "random"}, {"name": "none"} if self.is_ax_pruner else pruner, seed
+        )
+        # The cores are for the trials.
+        torch.set_num_threads(1)
+        self.client = AxClient(
+            self.folder / "ax.json",
+            self.space,
+            self.objectives,
+            self.limits,
+            SAMPLER | dict(sampler),
+            PRUNER | dict(pruner) if self.is_ax_pruner else None,
+            seed,
+        )
+        self._thread = ThreadPoolExecutor(1)
+        self._coming: Future[Proposal | None] | None = None
+        return seed
+
+    def ask(self, worker: str) -> Trial | None:
+        """The next trial: one that waits in the queue, or a proposal once there is one."""
+        proposal = None
+        if self.has_room():
+            self._begin_proposal()
+            if self._is_busy:
+                return None
+            proposal = self._take_proposal()
+        if proposal is not None:
+            self.study.enqueue_trial(dict(proposal.params))
+        trial = super().ask(worker)
+        if proposal is not None and trial is not None and trial.params == proposal.params:
+            self.client.link(trial.number, proposal)
+        elif proposal is not None:
+            # Another command was faster.
+            self.client.withdraw(proposal)
+        # With no other trial running it is better to wait for what this one brings.
+        if len(self._running) > 1 and self.has_room():
+            self._begin_proposal()
+        return trial
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        """Note a value; True if the trial is given up."""
+        is_behind = super().report(number, step, value)
+        if not self.is_ax_pruner or self._is_busy:
+            return is_behind
+        self.client.catch_up(self.records())
+        return self.client.should_stop(number, step, value)
+
+    def tell(self, number: int, outcome: Outcome) -> str:
+        """Note how a trial ended."""
+        words = super().tell(number, outcome)
+        self._keep()
+        return words
+
+    def close(self) -> None:
+        """Take back what was proposed for nobody, and give the lease back."""
+        if self._coming is not None and (proposal := self._coming.result()) is not None:
+            self.client.withdraw(proposal)
+        self._coming = None
+        self._keep()
+        super().close()
+
+    def figures(self) -> Iterator[Figure]:
+        """What Ax has learnt."""
+        for title, caption, plot in self.client.analyses():
+            # Its name for the names themselves.
+            plot.update_yaxes(title=None, selector={"title.text": "display_parameter_name"})
+            yield Figure(f"Ax: {title}", caption, styled(plot))
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._coming is not None and not self._coming.done()
+
+    def _begin_proposal(self) -> None:
+        if self._coming is None:
+            self.client.catch_up(self.records())
+            self._coming = self._thread.submit(self.client.propose)
+
+    def _take_proposal(self) -> Proposal | None:
+        assert self._coming is not None
+        proposal, self._coming = self._coming.result(), None
+        return proposal
+
+    def _keep(self) -> None:
+        """Bring the client and its file up to date, unless it is at work."""
+        if not self._is_busy:
+            self.client.catch_up(self.records())
+            self.client.save()
