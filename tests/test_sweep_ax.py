@@ -32,7 +32,6 @@ def client(package: Any, tmp_path: Path) -> Callable[..., Any]:
         parameters: Sequence[Any],
         goals: Sequence[tuple[str, str]] = (("val/acc", "max"),),
         limits: dict[str, float] | None = None,
-        pruner: dict[str, Any] | None = None,
         **sampler: Any,
     ) -> Any:
         module, records, space = (package(n) for n in ("ax_client", "records", "space"))
@@ -41,8 +40,8 @@ def client(package: Any, tmp_path: Path) -> Callable[..., Any]:
             space.Space(tuple(parameters)),
             [records.Objective(*goal) for goal in goals],
             limits or {},
-            module.SAMPLER | sampler,
-            module.PRUNER | pruner if pruner is not None else None,
+            {"name": "ax"} | sampler,
+            {"name": "none"},
             7,
         )
 
@@ -246,7 +245,7 @@ def test_mistake_is_told_in_one_sentence(
     swept = sweep(demo, tmp_path / "none", LR, *options, check=False)
     assert MISTAKES[options] in swept.printed
     assert "Traceback" not in swept.printed
-    assert not (swept.folder / "trials").exists()
+    assert not (swept.folder / "journal.log").exists()
 
 
 @pytest.mark.parametrize("found", [None, "0.5.0"])

@@ -62,7 +62,7 @@ class AxClient:
         objectives: what is optimised.
         limits: metrics and the greatest value that is allowed of each.
         sampler: the options of Ax as the sampler.
-        pruner: the options of the pruner, if it is Ax too.
+        pruner: the options of the pruner, which need not be Ax.
         seed: of the proposals.
 
     Raises:
@@ -76,7 +76,7 @@ class AxClient:
         objectives: Sequence[Objective],
         limits: Mapping[str, float],
         sampler: Mapping[str, Any],
-        pruner: Mapping[str, Any] | None,
+        pruner: Mapping[str, Any],
         seed: int | None,
     ) -> None:
         self.path = path
@@ -84,7 +84,8 @@ class AxClient:
         self.objectives = objectives
         self.limits = limits
         self.seed = seed
-        self._about = repr((space, objectives, dict(limits), dict(sampler)))
+        sampler = SAMPLER | dict(sampler)
+        self._about = repr((space, objectives, dict(limits), sampler))
         # By the numbers of the study: the client's own, and which trials it knows the end of.
         self._indices: dict[int, int] = {}
         self._told: set[int] = set()
@@ -93,8 +94,8 @@ class AxClient:
         with _quiet():
             try:
                 self._client = self._read() or self._make(sampler)
-                if pruner is not None:
-                    self._set_early_stopping(pruner)
+                if pruner["name"] == "ax":
+                    self._set_early_stopping(PRUNER | dict(pruner))
             except Exception as error:
                 raise UserError(f"Ax cannot search so: {_first_line(error)}") from error
 

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from .ax_client import PRUNER, SAMPLER, AxClient, Proposal
+from . import optuna_search
+from .ax_client import AxClient, Proposal
 from .figures import Figure, styled
 from .optuna_search import OptunaSearch
+from .plan import Plan
 from .records import Outcome, Trial
 
 
@@ -37,15 +39,9 @@ class AxSearch(OptunaSearch):
         )
         # The cores are for the trials.
         torch.set_num_threads(1)
-        self.client = AxClient(
-            self.folder / "ax.json",
-            self.space,
-            self.objectives,
-            self.limits,
-            SAMPLER | dict(sampler),
-            PRUNER | dict(pruner) if self.is_ax_pruner else None,
-            seed,
-        )
+        path = self.folder / "ax.json"
+        about = (self.space, self.objectives, self.limits, sampler, pruner)
+        self.client = AxClient(path, *about, seed)
         self._thread = ThreadPoolExecutor(1)
         self._coming: Future[Proposal | None] | None = None
         return seed
@@ -119,3 +115,16 @@ class AxSearch(OptunaSearch):
         if not self._is_busy:
             self.client.catch_up(self.records())
             self.client.save()
+
+
+def open_search(plan: Plan) -> OptunaSearch:
+    """The study of a sweep, searched by Ax.
+
+    Raises:
+        UserError: Ax cannot search so, or the study of this name is about something else.
+    """
+    settings = plan.settings
+    about = (plan.space, plan.objectives, settings.limits, settings.sampler, settings.pruner)
+    # What Ax refuses must not have begun a study.
+    AxClient(plan.folder / "ax.json", *about, None)
+    return optuna_search.open_search(plan, AxSearch)

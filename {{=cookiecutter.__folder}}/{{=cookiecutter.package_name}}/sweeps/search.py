@@ -51,13 +51,9 @@ def open_search(plan: "Plan") -> Search:
     Raises:
         UserError: it cannot be opened, or it is about something else.
     """
-    from . import optuna_search
+    from . import ax_search, optuna_search
 
-    if plan.settings.is_ax:
-        from .ax_search import AxSearch
-
-        return optuna_search.open_search(plan, AxSearch)
-    return optuna_search.open_search(plan)
+    return (ax_search if plan.settings.is_ax else optuna_search).open_search(plan)
 
 
 def warm_up(plan: "Plan") -> None:
