@@ -38,18 +38,19 @@ DISTRIBUTIONS = frozenset(
 # A package with one of these names would be imported in place of the installed one.
 INSTALLED = frozenset(
     """
-    absl aiohttp alembic antlr4 attr attrs ax cfgv click cloudpickle cmaes colorlog contourpy cuda
-    cycler dateutil distlib docker fastapi filelock flask fsspec functorch git google graphene
-    greenlet grpc gunicorn hatchling huey hydra identify iniconfig isympy jinja2 joblib kiwisolver
-    librt lightning lightning_fabric lightning_utilities mako markdown markdown_it markupsafe
-    matplotlib mdurl mlflow mpl_toolkits mpmath mypy mypy_extensions mypyc narwhals networkx nodeenv
-    numpy nvidia omegaconf onnx onnxruntime onnxscript opentelemetry optuna packaging pandas
-    pathspec pil pip pkg_resources platformdirs plotly pluggy pre_commit psutil psycopg
-    psycopg_binary py pyarrow pydantic pygments pylab pyparsing pytest pytorch_lightning ray
-    requests rich ruff scipy sentry_sdk setuptools six sklearn skops sqlalchemy sqlparse sympy
-    tensorboard tensorboard_data_server threadpoolctl torch torchgen torchmetrics torchvision tqdm
-    triton typing_extensions typing_inspection tzdata urllib3 uv uvicorn virtualenv wandb werkzeug
-    wheel yaml
+    absl aiohttp alembic antlr4 attr attrs ax botorch cfgv click cloudpickle cmaes colorlog
+    contourpy cuda cycler dateutil distlib docker fastapi filelock flask fsspec functorch git
+    google gpytorch graphene greenlet grpc gunicorn hatchling huey hydra identify iniconfig
+    ipywidgets isympy jaxtyping jinja2 joblib kiwisolver librt lightning lightning_fabric
+    lightning_utilities linear_operator mako markdown markdown_it markupsafe matplotlib mdurl
+    mlflow mpl_toolkits mpmath mypy mypy_extensions mypyc narwhals networkx nodeenv numpy nvidia
+    omegaconf onnx onnxruntime onnxscript opentelemetry optuna packaging pandas pathspec pil pip
+    pkg_resources platformdirs plotly pluggy pre_commit psutil psycopg psycopg_binary py pyarrow
+    pydantic pygments pylab pyparsing pyre_extensions pyro pytest pytorch_lightning ray requests
+    rich ruff scipy sentry_sdk setuptools six sklearn skops sphinx sqlalchemy sqlparse sympy
+    tensorboard tensorboard_data_server threadpoolctl torch torchgen torchmetrics torchvision
+    tqdm triton tutorials typing_extensions typing_inspection tzdata urllib3 uv uvicorn
+    virtualenv wandb website werkzeug wheel yaml
     """.split()
 )
 

@@ -296,7 +296,7 @@ def _config(parameter: Parameter) -> Any:
             parameter_type="int" if parameter.is_integer else "float",
             scaling="log" if parameter.log else "linear",
         )
-    kind = type(values[0]).__name__
+    kind: Any = type(values[0]).__name__
     return ChoiceParameterConfig(parameter.key, values, kind, is_ordered=kind != "str")
 
 

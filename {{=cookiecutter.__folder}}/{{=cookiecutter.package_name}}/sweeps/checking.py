@@ -8,7 +8,9 @@ from pathlib import Path
 
 from ..errors import UserError, nearest
 from . import trial as trials
+from .loggers import packages
 from .plan import Plan
+from .ray_workers import RayWorkers, has_gpus, room
 from .records import Outcome
 from .workers import Workers, check_gpus_per_trial, run_alone, usable_cores
 
@@ -18,7 +20,7 @@ log = logging.getLogger(__name__)
 MEASURED = ("parameters", "seconds")
 
 
-def check_plan(plan: Plan) -> Workers:
+def check_plan(plan: Plan) -> Workers | RayWorkers:
     """Build everything for one point, in a process of its own, and see what GPUs there are.
 
     Returns:
@@ -42,7 +44,18 @@ def check_plan(plan: Plan) -> Workers:
     for metric in [*(o.metric for o in plan.objectives), *plan.settings.limits]:
         if metric not in known:
             raise UserError(f"No trial measures {metric!r}; {nearest(metric, known)}")
-    return _make_workers(plan, gpu_count)
+    return _make_ray_workers(plan) if plan.settings.is_on_ray else _make_workers(plan, gpu_count)
+
+
+def _make_ray_workers(plan: Plan) -> RayWorkers:
+    """As many workers as the cluster has room for."""
+    config = pickle.loads(plan.base.composed)
+    cpus, gpus = plan.settings.cpus_per_trial, plan.settings.gpus_per_trial
+    if gpus is None:
+        wants_gpus = config.trainer.accelerator in ("auto", "gpu", "cuda")
+        gpus = 1.0 if wants_gpus and has_gpus() else 0.0
+    count = min(room(cpus, gpus), plan.n_trials)
+    return RayWorkers(count, cpus, gpus, plan.folder, packages(config))
 
 
 def _make_workers(plan: Plan, gpu_count: int) -> Workers:
@@ -56,6 +69,7 @@ def _make_workers(plan: Plan, gpu_count: int) -> Workers:
     if per_trial is None:
         per_trial = (len(gpus) if devices < 0 else devices) if gpus else 0
     check_gpus_per_trial(per_trial, len(gpus))
+    assert not isinstance(settings.workers, str)
     count = settings.workers or (
         max(1, int(len(gpus) / per_trial + 1e-9)) if per_trial else usable_cores()
     )

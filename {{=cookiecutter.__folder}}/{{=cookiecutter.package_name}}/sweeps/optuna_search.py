@@ -134,7 +134,7 @@ class OptunaSearch:
             trial.set_user_attr("error", outcome.error)
         if outcome.state == State.WAITING:
             self._try_again(number)
-            return "goes on when the command is given again"
+            return "goes on later"
         crashes = 1 + trial.user_attrs.get("crashes", 0)
         if outcome.retry and crashes <= self.max_retries:
             trial.set_user_attr("crashes", crashes)

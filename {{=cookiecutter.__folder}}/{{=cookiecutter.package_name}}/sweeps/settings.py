@@ -20,9 +20,11 @@ class Settings:
     """What the sweeper was told; `configs/hydra/sweeper/optuna.yaml` says what each means."""
 
     n_trials: int | None
-    workers: int | None
+    workers: int | str | None
+    address: str | None
     gpus: list[int] | None
     gpus_per_trial: float | None
+    cpus_per_trial: float
     timeout: float | None
     trial_timeout: float | None
     max_retries: int
@@ -35,6 +37,11 @@ class Settings:
     sampler: dict[str, Any]
     pruner: dict[str, Any]
     search_space: dict[str, Any]
+
+    @property
+    def is_on_ray(self) -> bool:
+        """Whether trials run on a Ray cluster."""
+        return self.workers == "ray"
 
     @property
     def is_ax(self) -> bool:
@@ -60,8 +67,16 @@ def read_settings(config: DictConfig) -> Settings:
         value = getattr(settings, name)
         if value is None and name in ("n_trials", "workers"):
             continue
+        if name == "workers" and settings.is_on_ray:
+            continue
         if type(value) is not int or value < least:
             raise UserError(f"hydra.sweeper.{name} is a whole number from {least}, not {value!r}.")
+    if settings.address is not None and not settings.is_on_ray:
+        raise UserError("hydra.sweeper.address asks for hydra.sweeper.workers=ray too.")
+    if not (_is_number(settings.cpus_per_trial) and settings.cpus_per_trial > 0):
+        raise UserError(
+            f"hydra.sweeper.cpus_per_trial is a number above 0, not {settings.cpus_per_trial!r}."
+        )
     for name in ("timeout", "trial_timeout"):
         value = getattr(settings, name)
         if value is not None and not (_is_number(value) and value > 0):

@@ -21,12 +21,13 @@ from omegaconf import DictConfig
 
 from ..errors import UserError
 from ..runs.logs import capture_everything, console_handler
-from . import loggers
+from . import loggers, ray_workers
 from . import trial as trials
 from .checking import check_plan
 from .display import Display
 from .finish import finish
 from .plan import Plan, make_plan
+from .ray_workers import RayWorkers
 from .records import Outcome, State, Trial, trial_folder
 from .results import best_trials
 from .search import Search, open_search, warm_up
@@ -72,6 +73,8 @@ class Sweep:
         plan = self.plan
         logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
         capture_everything()
+        if plan.settings.is_on_ray:
+            ray_workers.connect(plan.settings.address)
         start_server(loggers.packages(pickle.loads(plan.base.composed)))
         threading.Thread(target=warm_up, args=(plan,), daemon=True).start()
         workers = check_plan(plan)
@@ -88,6 +91,7 @@ class Sweep:
         finally:
             for number in list(workers.running):
                 workers.kill(number, Outcome(State.WAITING))
+            workers.close()
             search.close()
         finish(plan, search)
         loggers.end_parent(plan, search)
@@ -116,7 +120,7 @@ class Sweep:
             words = "going on with %s: %d of %d trials have ended"
             log.info(words, self.plan.name, ended, self.plan.n_trials)
 
-    def loop(self, search: Search, workers: Workers) -> None:
+    def loop(self, search: Search, workers: Workers | RayWorkers) -> None:
         """Until all trials have ended, or it was told to stop."""
         started = time.monotonic()
         timeout = self.plan.settings.timeout
@@ -143,10 +147,10 @@ class Sweep:
         """Whether trials keep failing with one and the same error."""
         return len(self._errors) >= (SAME_ERRORS if self._ever_finished else SAME_ERRORS_AT_FIRST)
 
-    def start_trials(self, search: Search, workers: Workers) -> None:
+    def start_trials(self, search: Search, workers: Workers | RayWorkers) -> None:
         """Give every free worker a trial, as long as there are some."""
         while (worker := workers.free_worker()) is not None:
-            trial = search.ask(f"{worker}")
+            trial = search.ask(workers.name(worker))
             if trial is None:
                 return
             self.trials[trial.number] = trial
@@ -161,7 +165,7 @@ class Sweep:
                 folders,
             )
 
-    def handle(self, event: Report | Ended, search: Search, workers: Workers) -> None:
+    def handle(self, event: Report | Ended, search: Search, workers: Workers | RayWorkers) -> None:
         """Answer a trial, or note its end."""
         if isinstance(event, Report):
             self.display.report(event.number, event.step, event.value)
@@ -204,7 +208,7 @@ class Sweep:
         if outcome.state == State.FINISHED and value is not None and within:
             self.display.offer(value, trial.number, self.plan.objectives[0].mode)
 
-    def kill_late(self, workers: Workers) -> None:
+    def kill_late(self, workers: Workers | RayWorkers) -> None:
         """End trials that take longer than they may."""
         limit = self.plan.settings.trial_timeout
         for number, running in workers.running.items():
@@ -213,7 +217,7 @@ class Sweep:
                 workers.kill(number, Outcome(State.FAILED, error=error))
 
     @contextmanager
-    def interruptible(self, workers: Workers) -> Iterator[None]:
+    def interruptible(self, workers: Workers | RayWorkers) -> Iterator[None]:
         """Ctrl-C once: the running trials end their epoch; twice: they end now."""
 
         def stop(signum: int, frame: FrameType | None) -> None:

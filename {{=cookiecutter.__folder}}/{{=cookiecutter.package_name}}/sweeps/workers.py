@@ -83,6 +83,13 @@ class Workers:
         busy = {running.worker for running in self.running.values()}
         return next((worker for worker in range(self.count) if worker not in busy), None)
 
+    def name(self, worker: int) -> str:
+        """A worker's name, for the report."""
+        return f"{worker}"
+
+    def close(self) -> None:
+        """Nothing is left once the trials have ended."""
+
     def start(self, number: int, log: Path, function: Callable[..., Any], *args: Any) -> None:
         """Run a function in a process of its own, everything it prints going to `log`."""
         worker = self.free_worker()
