@@ -57,8 +57,8 @@ INSTALLED = frozenset(
 # These stand beside the package, or will as soon as the project runs.
 BESIDE = frozenset(
     """
-    build configs conftest data dist docs evaluate hydra_plugins logs multirun notebooks outputs
-    predict runs scripts setup src test tests train
+    build clusters configs conftest data dist docs evaluate hydra_plugins logs multirun notebooks
+    outputs predict runs scripts setup src test tests train
     """.split()
 )
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from .conftest import BakedProject
 from .sweeps import LR, Swept, finished, kill_and_continue, start_sweep, sweep, wait_until
@@ -178,6 +179,21 @@ def test_nodes_without_our_disk_send_what_trials_wrote(package: Any, tmp_path: P
     module._unpack(packed, trial)
     assert (trial / "copy.ckpt").read_bytes() == b"weights"
     assert (trial / "run.log").is_file()
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp", "on_premise"])
+def test_launcher_takes_our_files(name: str, demo: BakedProject) -> None:
+    """A file that the launcher refuses is found out on the day before a deadline."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load(demo.read(f"clusters/{name}.yaml"))
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    assert prepared["file_mounts"]["~/demo"] == "."
+    starts = [*prepared["head_start_ray_commands"], *prepared["worker_start_ray_commands"]]
+    assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray start" in line)
+    kinds = prepared["available_node_types"].values()
+    assert name == "on_premise" or any("SPOT" in str(kind).upper() for kind in kinds)
 
 
 MISTAKES = {

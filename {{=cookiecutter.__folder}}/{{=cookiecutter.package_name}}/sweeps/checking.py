@@ -54,7 +54,7 @@ def _make_ray_workers(plan: Plan) -> RayWorkers:
     if gpus is None:
         wants_gpus = config.trainer.accelerator in ("auto", "gpu", "cuda")
         gpus = 1.0 if wants_gpus and has_gpus() else 0.0
-    count = min(room(cpus, gpus), plan.n_trials)
+    count = min(plan.settings.ray_slots or room(cpus, gpus), plan.n_trials)
     return RayWorkers(count, cpus, gpus, plan.folder, packages(config))
 
 

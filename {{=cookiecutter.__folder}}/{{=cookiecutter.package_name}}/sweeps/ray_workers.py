@@ -8,6 +8,7 @@ A node that dies gives its trials back, to go on elsewhere.
 import io
 import logging
 import os
+import shutil
 import socket
 import tarfile
 import tempfile
@@ -240,8 +241,11 @@ class RemoteWorker:
         """What happened in the next second; at its end also the trial's folder."""
         events = list(self.workers.wait(LISTEN))
         has_ended = any(isinstance(event, Ended) for event in events)
-        is_shared = self.place == self.folder
-        return events, _pack(self.log.parent) if has_ended and not is_shared else b""
+        if not has_ended or self.place == self.folder:
+            return events, b""
+        packed = _pack(self.log.parent)
+        shutil.rmtree(self.log.parent)
+        return events, packed
 
     def answer(self, number: int, word: str) -> None:
         """Answer a report."""

@@ -1,6 +1,7 @@
 """The options of `configs/hydra/sweeper/`, checked before anything starts."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,13 @@ class Settings:
     @property
     def is_on_ray(self) -> bool:
         """Whether trials run on a Ray cluster."""
-        return self.workers == "ray"
+        return isinstance(self.workers, str)
+
+    @property
+    def ray_slots(self) -> int | None:
+        """How many trials are wanted at once on the cluster; None for what there is room for."""
+        slots = str(self.workers).partition(":")[2]
+        return int(slots) if slots else None
 
     @property
     def is_ax(self) -> bool:
@@ -67,7 +74,7 @@ def read_settings(config: DictConfig) -> Settings:
         value = getattr(settings, name)
         if value is None and name in ("n_trials", "workers"):
             continue
-        if name == "workers" and settings.is_on_ray:
+        if name == "workers" and re.fullmatch(r"ray(:[1-9]\d*)?", str(value)):
             continue
         if type(value) is not int or value < least:
             raise UserError(f"hydra.sweeper.{name} is a whole number from {least}, not {value!r}.")
