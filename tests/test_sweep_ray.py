@@ -165,16 +165,16 @@ def test_nodes_without_our_disk_send_what_trials_wrote(package: Any, tmp_path: P
     trial, earlier = folder / "trials/0003", folder / "trials/0001"
     (earlier / "checkpoints").mkdir(parents=True)
     (earlier / "checkpoints" / "last.ckpt").write_bytes(b"weights")
-    files = {str(earlier): module._pack(earlier, "checkpoints/last.ckpt")}
+    files = {earlier: module._pack(earlier, "checkpoints/last.ckpt")}
     package("workers").start_server()
-    worker = module.RemoteWorker(1, folder)
+    worker = module.RemoteWorker(1, folder / ".shared-not-here")
     arguments = (earlier / "checkpoints/last.ckpt", trial / "copy.ckpt")
     events, packed = worker.start(3, trial / "run.log", shutil.copyfile, arguments, files)
     while not packed:
         more, packed = worker.listen()
         events += more
     assert isinstance(events[-1].result, Path)
-    # It worked on copies, and ours come only with the archive.
+    # It worked on copies, and what it wrote comes only with its answer.
     assert not trial.exists()
     module._unpack(packed, trial)
     assert (trial / "copy.ckpt").read_bytes() == b"weights"

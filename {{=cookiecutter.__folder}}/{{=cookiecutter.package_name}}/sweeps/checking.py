@@ -10,7 +10,7 @@ from ..errors import UserError, nearest
 from . import trial as trials
 from .loggers import packages
 from .plan import Plan
-from .ray_workers import RayWorkers, has_gpus, room
+from .ray_workers import RayWorkers, gpu_count, room
 from .records import Outcome
 from .workers import Workers, check_gpus_per_trial, run_alone, usable_cores
 
@@ -38,13 +38,13 @@ def check_plan(plan: Plan) -> Workers | RayWorkers:
         hint = f" (see {folder / 'run.log'})" if result.retry else ""
         raise UserError(f"{result.error}{hint}")
     shutil.rmtree(folder)
-    names, gpu_count = result
+    names, gpus = result
     # The test set is for the winner alone.
     known = [*MEASURED, *(name for name in names if not name.startswith("test/"))]
     for metric in [*(o.metric for o in plan.objectives), *plan.settings.limits]:
         if metric not in known:
             raise UserError(f"No trial measures {metric!r}; {nearest(metric, known)}")
-    return _make_ray_workers(plan) if plan.settings.is_on_ray else _make_workers(plan, gpu_count)
+    return _make_ray_workers(plan) if plan.settings.is_on_ray else _make_workers(plan, gpus)
 
 
 def _make_ray_workers(plan: Plan) -> RayWorkers:
@@ -53,7 +53,8 @@ def _make_ray_workers(plan: Plan) -> RayWorkers:
     cpus, gpus = plan.settings.cpus_per_trial, plan.settings.gpus_per_trial
     if gpus is None:
         wants_gpus = config.trainer.accelerator in ("auto", "gpu", "cuda")
-        gpus = 1.0 if wants_gpus and has_gpus() else 0.0
+        gpus = 1.0 if wants_gpus and gpu_count() else 0.0
+    check_gpus_per_trial(gpus, gpu_count())
     count = min(plan.settings.ray_slots or room(cpus, gpus), plan.n_trials)
     return RayWorkers(count, cpus, gpus, plan.folder, packages(config))
 

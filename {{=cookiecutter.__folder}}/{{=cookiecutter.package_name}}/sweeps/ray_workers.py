@@ -5,16 +5,14 @@ and a process for each trial. So a trial costs no import, and one that crashes t
 A node that dies gives its trials back, to go on elsewhere.
 """
 
-import io
 import logging
 import os
 import shutil
 import socket
-import tarfile
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,17 +27,27 @@ log = logging.getLogger(__name__)
 
 # What is not shipped to the nodes, besides what .gitignore names. At the root only: the package has
 # folders of the same names.
-LEFT_AT_HOME = ["/.git/", "/.venv/", "/build/", "/data/", "/logs/", "/multirun/", "/outputs/"]
+LEFT_AT_HOME = [
+    "/.env",
+    "/.git/",
+    "/.venv/",
+    "/build/",
+    "/data/",
+    "/logs/",
+    "/multirun/",
+    "/outputs/",
+]
 PATIENCE = 5.0  # seconds for an address to answer
 LISTEN = 1.0  # seconds after which a slot looks whether it was told something
 
 
 @dataclass
 class Slot:
-    """An actor, and the name of its node once it is ready."""
+    """An actor, and the id and the name of its node once it is ready."""
 
     actor: Any
     ready: Any
+    node_id: str = ""
     node: str = ""
 
 
@@ -75,7 +83,7 @@ class RayWorkers:
         self._packages = list(packages)
         folder.mkdir(parents=True, exist_ok=True)
         # Whoever sees it shares our disk.
-        self._marker = folder / ".shared"
+        self._marker = folder / f".shared-{uuid.uuid4().hex[:8]}"
         self._marker.touch()
         self._slots = [self._new_slot() for _ in range(count)]
 
@@ -94,8 +102,8 @@ class RayWorkers:
         worker = self.free_worker()
         assert worker is not None
         actor = self._slots[worker].actor
-        earlier = [path for path in args[-1][1:] if isinstance(path, Path)]
-        files = {str(path): _pack(path, "checkpoints/last.ckpt") for path in earlier}
+        # A trial is told its folder, and those of its earlier tries.
+        files = {path: _pack(path, "checkpoints/last.ckpt") for path in args[-1][1:]}
         events = actor.start.remote(number, log, function, args, files)
         self.running[number] = Running(worker, log.parent, events)
 
@@ -157,15 +165,14 @@ class RayWorkers:
         """What becomes of a trial whose slot is gone: it is not to blame for its node."""
         import ray
 
-        alive = {node["NodeName"] for node in ray.nodes() if node["Alive"]}
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         slot = self._slots[worker]
-        node = slot.node
-        if node not in alive or isinstance(error, ray.exceptions.ActorUnavailableError):
+        if slot.node_id not in alive or isinstance(error, ray.exceptions.ActorUnavailableError):
             # Only its connection may be gone, and the trial shall not run twice.
             ray.kill(slot.actor)
-            return Outcome(State.WAITING, error=f"its node {node} does not answer")
+            return Outcome(State.WAITING, error=f"its node {slot.node} does not answer")
         first = str(error).splitlines()[0]
-        return Outcome(State.FAILED, error=f"its worker on {node} died: {first}", retry=True)
+        return Outcome(State.FAILED, error=f"its worker on {slot.node} died: {first}", retry=True)
 
     def _welcome(self, worker: int) -> None:
         """A slot is ready, or will never be."""
@@ -173,7 +180,7 @@ class RayWorkers:
 
         slot = self._slots[worker]
         try:
-            slot.node, is_shared = ray.get(slot.ready)
+            slot.node_id, slot.node, is_shared = ray.get(slot.ready)
         except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
             raise _cannot_start(error) from error
         except ray.exceptions.RayError:
@@ -186,7 +193,7 @@ class RayWorkers:
     def _new_slot(self) -> Slot:
         import ray
 
-        actor = ray.remote(RemoteWorker).options(**self._needs).remote(self._threads, self.folder)
+        actor = ray.remote(RemoteWorker).options(**self._needs).remote(self._threads, self._marker)
         return Slot(actor, actor.hello.remote(self._packages))
 
     def _actor(self, number: int) -> Any:
@@ -198,28 +205,28 @@ class RemoteWorker:
 
     Args:
         threads: how many a trial may use.
-        folder: the sweep's, on the machine of the command.
+        marker: a file in the sweep's folder, which is seen where that folder is.
     """
 
-    def __init__(self, threads: int, folder: Path) -> None:
+    def __init__(self, threads: int, marker: Path) -> None:
         self.workers = Workers(1)
         self.workers.threads = threads
-        self.folder = folder
+        self.folder = marker.parent
         # Before any trial comes: Hydra makes its classes anew when it first looks for plugins, and
         # the old ones could not be sent on.
         self.config_loader = _loader()
-        is_shared = (folder / ".shared").exists()
-        self.place = folder if is_shared else Path(tempfile.mkdtemp(prefix="sweep-"))
+        self.is_shared = marker.exists()
+        self.place = self.folder if self.is_shared else Path(tempfile.mkdtemp(prefix="sweep-"))
 
-    def hello(self, packages: Sequence[str]) -> tuple[str, bool]:
-        """Import everything; the node's name, and whether it sees the sweep's folder."""
+    def hello(self, packages: Sequence[str]) -> tuple[str, str, bool]:
+        """Import everything; the node's id and name, and whether it sees the sweep's folder."""
         import ray
 
         start_server(packages)
         run_alone(self.workers, Path(os.devnull), os.getpid)
         node = ray.get_runtime_context().get_node_id()
         name = next(entry["NodeName"] for entry in ray.nodes() if entry["NodeID"] == node)
-        return name, self.place == self.folder
+        return node, name, self.is_shared
 
     def start(
         self,
@@ -227,22 +234,22 @@ class RemoteWorker:
         log: Path,
         function: Callable[..., Any],
         args: Sequence[Any],
-        files: dict[str, bytes],
-    ) -> tuple[list[Report | Ended], bytes]:
+        files: dict[Path, dict[str, bytes]],
+    ) -> tuple[list[Report | Ended], dict[str, bytes]]:
         """Begin a trial, with the checkpoints of its earlier tries, and listen to it."""
         self.log = self._here(log)
-        if self.place != self.folder:
+        if not self.is_shared:
             for path, packed in files.items():
-                _unpack(packed, self._here(Path(path)))
+                _unpack(packed, self._here(path))
         self.workers.start(number, self.log, function, *map(self._here, args))
         return self.listen()
 
-    def listen(self) -> tuple[list[Report | Ended], bytes]:
-        """What happened in the next second; at its end also the trial's folder."""
+    def listen(self) -> tuple[list[Report | Ended], dict[str, bytes]]:
+        """What happened in the next second; at its end also the trial's files."""
         events = list(self.workers.wait(LISTEN))
         has_ended = any(isinstance(event, Ended) for event in events)
-        if not has_ended or self.place == self.folder:
-            return events, b""
+        if self.is_shared or not has_ended:
+            return events, {}
         packed = _pack(self.log.parent)
         shutil.rmtree(self.log.parent)
         return events, packed
@@ -291,7 +298,9 @@ def connect(address: str | None) -> None:
         _check_answers(address)
     shipped = {"working_dir": str(PROJECT_ROOT), "excludes": LEFT_AT_HOME}
     where = (
-        {"address": address, "runtime_env": shipped} if address else {"num_cpus": usable_cores()}
+        {"address": address, "runtime_env": shipped}
+        if address
+        else {"address": "local", "num_cpus": usable_cores()}
     )
     try:
         ray.init(**where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -325,11 +334,11 @@ def room(cpus: float, gpus: float) -> int:
     return count
 
 
-def has_gpus() -> bool:
-    """Whether any node has one."""
+def gpu_count() -> int:
+    """How many GPUs the nodes have together."""
     import ray
 
-    return bool(ray.cluster_resources().get("GPU", 0))
+    return int(ray.cluster_resources().get("GPU", 0))
 
 
 def _check_answers(address: str) -> None:
@@ -357,17 +366,14 @@ def _loader() -> Any:
         return GlobalHydra.instance().config_loader()
 
 
-def _pack(folder: Path, pattern: str = "**/*") -> bytes:
-    """The files of a folder as one archive; empty if there are none."""
-    archive = io.BytesIO()
-    with suppress(FileNotFoundError), tarfile.open(fileobj=archive, mode="w") as tar:
-        for path in folder.glob(pattern):
-            if path.is_file():
-                tar.add(path, path.relative_to(folder))
-    return archive.getvalue()
+def _pack(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:
+    """The contents of the files in a folder, by their paths there."""
+    files = (path for path in folder.glob(pattern) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def _unpack(packed: bytes, folder: Path) -> None:
-    if packed:
-        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-            tar.extractall(folder, filter="data")
+def _unpack(files: dict[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
