@@ -193,7 +193,8 @@ class RayWorkers:
     def _new_slot(self) -> Slot:
         import ray
 
-        actor = ray.remote(RemoteWorker).options(**self._needs).remote(self._threads, self._marker)
+        kind: Any = ray.remote(RemoteWorker)
+        actor = kind.options(**self._needs).remote(self._threads, self._marker)
         return Slot(actor, actor.hello.remote(self._packages))
 
     def _actor(self, number: int) -> Any:
