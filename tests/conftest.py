@@ -4,6 +4,7 @@ Everything runs with the interpreter that runs pytest: one shared environment ho
 this repository and the dependencies of the generated project.
 """
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -133,6 +134,14 @@ def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
 def demo(bake: Bake) -> BakedProject:
     """The project that the tests train with; they leave runs and compiled files in it."""
     return bake(project_name="Demo", author_email="ada@example.org", git="yes")
+
+
+@pytest.fixture(scope="module")
+def sweeps_package(demo: BakedProject) -> Iterator[Callable[[str], ModuleType]]:
+    """Imports modules of the demo's `sweeps` into this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(demo.root)
+        yield lambda name: importlib.import_module(f"demo.sweeps.{name}")
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,9 @@
 
 import importlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,16 +15,8 @@ from .sweeps import LR, kill_and_continue, sweep
 AX = "hydra/sweeper=ax"
 
 
-@pytest.fixture(scope="module")
-def package(demo: BakedProject) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports modules of the project's `sweeps`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(demo.root)
-        yield lambda name: importlib.import_module(f"demo.sweeps.{name}")
-
-
 @pytest.fixture
-def client(package: Any, tmp_path: Path) -> Callable[..., Any]:
+def client(sweeps_package: Any, tmp_path: Path) -> Callable[..., Any]:
     """Makes a client for a space; the same file again continues it."""
 
     def make(
@@ -34,7 +25,7 @@ def client(package: Any, tmp_path: Path) -> Callable[..., Any]:
         limits: dict[str, float] | None = None,
         **sampler: Any,
     ) -> Any:
-        module, records, space = (package(n) for n in ("ax_client", "records", "space"))
+        module, records, space = (sweeps_package(n) for n in ("ax_client", "records", "space"))
         return module.AxClient(
             tmp_path / "ax.json",
             space.Space(tuple(parameters)),
@@ -49,12 +40,12 @@ def client(package: Any, tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def record(package: Any) -> Callable[..., Any]:
+def record(sweeps_package: Any) -> Callable[..., Any]:
     """Makes the record of a trial."""
 
     def make(number: int, params: dict[str, Any], *values: float, **more: Any) -> Any:
         state = more.pop("state", "finished")
-        records = package("records")
+        records = sweeps_package("records")
         return records.TrialRecord(number, records.State(state), params, values, **more)
 
     return make
@@ -129,9 +120,9 @@ def test_trials_that_are_behind_are_given_up(demo: BakedProject, tmp_path: Path)
         assert (len(trial.intermediate_values) < 5) == (trial.state.name == "PRUNED")
 
 
-def test_every_kind_of_parameter_keeps_its_meaning(package: Any, client: Any) -> None:
+def test_every_kind_of_parameter_keeps_its_meaning(sweeps_package: Any, client: Any) -> None:
     """A step that is ignored, or a condition, makes trials that nobody asked for."""
-    make = package("space").Parameter
+    make = sweeps_package("space").Parameter
     parameters = {
         "optimizer.lr": make("optimizer.lr", low=1e-4, high=1e-1, log=True),
         "depth": make("depth", low=1, high=8, step=1, is_integer=True),
@@ -165,18 +156,18 @@ def test_every_kind_of_parameter_keeps_its_meaning(package: Any, client: Any) ->
     assert {point["batch"] for point in points} == {32, 64, 96, 128}
 
 
-def test_numbers_keep_to_inequalities(package: Any, client: Any) -> None:
+def test_numbers_keep_to_inequalities(sweeps_package: Any, client: Any) -> None:
     """Two parts of one whole, as shares of memory, cannot be chosen one by one."""
-    make = package("space").Parameter
+    make = sweeps_package("space").Parameter
     parameters = [make("model.a", low=0.0, high=1.0), make("model.b", low=0.0, high=1.0)]
     ax = client(parameters, parameter_constraints=["model.a + model.b <= 0.6"])
     for _ in range(8):
         assert sum(ax.propose().params.values()) <= 0.6 + 1e-9
 
 
-def test_goals_and_limits_steer_the_search(package: Any, client: Any, record: Any) -> None:
+def test_goals_and_limits_steer_the_search(sweeps_package: Any, client: Any, record: Any) -> None:
     """What is wanted is accurate and small, and nothing above the limit."""
-    parameters = [package("space").Parameter("x", low=0.0, high=1.0)]
+    parameters = [sweeps_package("space").Parameter("x", low=0.0, high=1.0)]
     ax = client(
         parameters,
         goals=[("val/acc", "max"), ("seconds", "min")],
@@ -191,9 +182,11 @@ def test_goals_and_limits_steer_the_search(package: Any, client: Any, record: An
     assert ax.propose().params["x"] <= 0.65, "above the limit nothing is to be won"
 
 
-def test_lost_state_is_told_again(package: Any, client: Any, record: Any, tmp_path: Path) -> None:
+def test_lost_state_is_told_again(
+    sweeps_package: Any, client: Any, record: Any, tmp_path: Path
+) -> None:
     """The study knows everything; a torn file of Ax is no reason to end a sweep."""
-    parameters = [package("space").Parameter("x", low=0.0, high=1.0)]
+    parameters = [sweeps_package("space").Parameter("x", low=0.0, high=1.0)]
     records = [
         record(0, {"x": 0.1}, 0.1, steps={1: 0.05, 2: 0.1}),
         record(1, {"x": 0.2}, state="pruned", steps={1: 0.01}),
@@ -217,9 +210,11 @@ def test_lost_state_is_told_again(package: Any, client: Any, record: Any, tmp_pa
     assert [file.name for file in tmp_path.iterdir()] == ["ax.json"]
 
 
-def test_search_for_something_else_begins_anew(package: Any, client: Any, record: Any) -> None:
+def test_search_for_something_else_begins_anew(
+    sweeps_package: Any, client: Any, record: Any
+) -> None:
     """A model of another goal would steer the wrong way."""
-    parameters = [package("space").Parameter("x", low=0.0, high=1.0)]
+    parameters = [sweeps_package("space").Parameter("x", low=0.0, high=1.0)]
     ax = client(parameters)
     ax.catch_up([record(0, {"x": 0.1}, 0.1)])
     ax.save()
@@ -250,10 +245,10 @@ def test_mistake_is_told_in_one_sentence(
 
 @pytest.mark.parametrize("found", [None, "0.5.0"])
 def test_missing_package_is_named_with_the_command(
-    found: str | None, package: Any, monkeypatch: pytest.MonkeyPatch
+    found: str | None, sweeps_package: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ax is an extra: most who try it first do not have it."""
-    module = package("ax_client")
+    module = sweeps_package("ax_client")
 
     def version(name: str) -> str:
         if found is None:

@@ -8,10 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psutil
@@ -32,7 +31,7 @@ from pathlib import Path
 from pytorch_lightning import Callback
 
 
-class Sleepy(Callback):
+class Slow(Callback):
     def on_train_epoch_start(self, trainer, pl_module):
         time.sleep(0.4)
         if Path(trainer.default_root_dir).name == "0004":
@@ -99,16 +98,8 @@ def raylets(folder: Path) -> list[psutil.Process]:
 @pytest.fixture(scope="module")
 def project(demo: BakedProject) -> BakedProject:
     """The project, with a module that makes it slow."""
-    (demo.root / "sleepy.py").write_text(CALLBACKS)
+    (demo.root / "slow_trials.py").write_text(CALLBACKS)
     return demo
-
-
-@pytest.fixture(scope="module")
-def package(demo: BakedProject) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports modules of the project's `sweeps`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(demo.root)
-        yield lambda name: importlib.import_module(f"demo.sweeps.{name}")
 
 
 def test_node_that_dies_loses_nothing(
@@ -123,7 +114,7 @@ def test_node_that_dies_loses_nothing(
         *cluster.options,
         "hydra.sweeper.n_trials=24",
         "trainer.max_epochs=3",
-        "+callbacks.sleepy._target_=sleepy.Sleepy",
+        "+callbacks.slow._target_=slow_trials.Slow",
         "hydra/sweeper/pruner=none",
     )
     journal = swept.folder / "journal.log"
@@ -158,15 +149,15 @@ def test_trial_that_is_too_large_is_told_at_once(
     assert "Traceback" not in swept.printed
 
 
-def test_nodes_without_our_disk_send_what_trials_wrote(package: Any, tmp_path: Path) -> None:
+def test_nodes_without_our_disk_send_what_trials_wrote(sweeps_package: Any, tmp_path: Path) -> None:
     """Most clusters share no disk, and a winner without its checkpoint is worth little."""
-    module = package("ray_workers")
+    module = sweeps_package("ray_workers")
     folder = tmp_path / "sweep"
     trial, earlier = folder / "trials/0003", folder / "trials/0001"
     (earlier / "checkpoints").mkdir(parents=True)
     (earlier / "checkpoints" / "last.ckpt").write_bytes(b"weights")
     files = {earlier: module._pack(earlier, "checkpoints/last.ckpt")}
-    package("workers").start_server()
+    sweeps_package("workers").start_server()
     worker = module.RemoteWorker(1, folder / ".shared-not-here")
     arguments = (earlier / "checkpoints/last.ckpt", trial / "copy.ckpt")
     events, packed = worker.start(3, trial / "run.log", shutil.copyfile, arguments, files)
@@ -219,10 +210,10 @@ def test_mistake_is_told_in_one_sentence(
 
 
 def test_missing_package_is_named_with_the_command(
-    package: Any, monkeypatch: pytest.MonkeyPatch
+    sweeps_package: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray is an extra: most who try it first do not have it."""
-    module = package("ray_workers")
+    module = sweeps_package("ray_workers")
     monkeypatch.setitem(sys.modules, "ray", None)
     errors = importlib.import_module("demo.errors")
     with pytest.raises(errors.UserError, match=r"uv sync --extra ray"):

@@ -1,19 +1,16 @@
 """A sweep outlives kills, interrupts and torn files, and several commands share one study."""
 
-import importlib
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import optuna
@@ -50,18 +47,6 @@ def project(demo: BakedProject) -> BakedProject:
     """The project, with a callback that takes its time."""
     (demo.root / "sleepy.py").write_text(SLEEPY)
     return demo
-
-
-@pytest.fixture(scope="module")
-def package(demo: BakedProject) -> Iterator[Any]:
-    """Imports modules of the project's `sweeps`."""
-    sys.path.insert(0, str(demo.root))
-
-    def load(name: str) -> ModuleType:
-        return importlib.import_module(f"demo.sweeps.{name}")
-
-    yield load
-    sys.path.remove(str(demo.root))
 
 
 def test_killed_sweep_goes_on(project: BakedProject, tmp_path: Path) -> None:
@@ -148,9 +133,9 @@ def test_second_interrupt_ends_at_once(project: BakedProject, tmp_path: Path) ->
     assert {t.state.name for t in Swept(folder).counting} == {"WAITING"}
 
 
-def make_study(package: Any, folder: Path, trials: int) -> optuna.Study:
+def make_study(sweeps_package: Any, folder: Path, trials: int) -> optuna.Study:
     """A study on a journal of ours."""
-    journal = package("journal")
+    journal = sweeps_package("journal")
     storage = journal.open_journal(folder, journal.FileLock(folder / "study.lock"))
     study = optuna.create_study(storage=storage, study_name="torn", load_if_exists=True)
     for _ in range(trials):
@@ -160,39 +145,41 @@ def make_study(package: Any, folder: Path, trials: int) -> optuna.Study:
     return study
 
 
-def test_journal_cut_anywhere_opens_again(package: Any, tmp_path: Path) -> None:
+def test_journal_cut_anywhere_opens_again(sweeps_package: Any, tmp_path: Path) -> None:
     """A full disk or a power cut tears the last line, and Optuna never opens such a file again."""
-    make_study(package, tmp_path, 20)
+    make_study(sweeps_package, tmp_path, 20)
     path = tmp_path / "journal.log"
     whole = path.read_bytes()
     for size in range(len(whole) - 1024, len(whole)):
         path.write_bytes(whole[:size])
-        study = make_study(package, tmp_path, 0)
+        study = make_study(sweeps_package, tmp_path, 0)
         assert path.read_bytes().startswith(whole[: whole.rfind(b"\n", 0, size) + 1])
         for line in path.read_text("utf-8").splitlines():
             json.loads(line)
         assert len(study.trials) >= 17
     # And it can be written to again.
-    assert len(make_study(package, tmp_path, 1).trials) >= 20
+    assert len(make_study(sweeps_package, tmp_path, 1).trials) >= 20
 
 
-def test_torn_line_of_another_command_does_not_stop_this_one(package: Any, tmp_path: Path) -> None:
+def test_torn_line_of_another_command_does_not_stop_this_one(
+    sweeps_package: Any, tmp_path: Path
+) -> None:
     """One of two commands dies in mid-write while the other goes on."""
-    study = make_study(package, tmp_path, 2)
+    study = make_study(sweeps_package, tmp_path, 2)
     with (tmp_path / "journal.log").open("ab") as file:
         file.write(b'{"op_code":5,"worker_id":"gone"')
     study.set_user_attr("still", "here")
-    assert make_study(package, tmp_path, 1).user_attrs["still"] == "here"
+    assert make_study(sweeps_package, tmp_path, 1).user_attrs["still"] == "here"
     for line in (tmp_path / "journal.log").read_text().splitlines():
         json.loads(line)
 
 
 def test_lease_of_another_machine_runs_out(
-    package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweeps_package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trials of a machine that went away must not stay in progress for ever, nor a living one's."""
-    leases = package("leases")
-    study = make_study(package, tmp_path, 0)
+    leases = sweeps_package("leases")
+    study = make_study(sweeps_package, tmp_path, 0)
     monkeypatch.setattr(leases, "RENEW", 0.0)
     monkeypatch.setattr(leases, "LEASE", 0.3)
     there, here = leases.Parents(study), leases.Parents(study)
@@ -213,10 +200,10 @@ def test_lease_of_another_machine_runs_out(
     assert not there.is_alive(here.id)
 
 
-def test_process_number_of_another_program_is_no_life(package: Any, tmp_path: Path) -> None:
+def test_process_number_of_another_program_is_no_life(sweeps_package: Any, tmp_path: Path) -> None:
     """After a restart of the machine the number of the dead command may be somebody else's."""
-    leases = package("leases")
-    study = make_study(package, tmp_path, 0)
+    leases = sweeps_package("leases")
+    study = make_study(sweeps_package, tmp_path, 0)
     dead, here = leases.Parents(study), leases.Parents(study)
     dead.join()
     here.join()
@@ -267,9 +254,9 @@ def _answers(port: int) -> bool:
     return True
 
 
-def test_many_open_an_empty_database_at_once(package: Any, postgres: str) -> None:
+def test_many_open_an_empty_database_at_once(sweeps_package: Any, postgres: str) -> None:
     """The jobs of an array start in the same second, and each finds no tables."""
-    open_database = package("journal").open_database
+    open_database = sweeps_package("journal").open_database
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(open_database, [postgres] * 8))) == 8
 

@@ -8,6 +8,11 @@ class UserError(Exception):
     """A mistake in a command, a config or the data, told in one sentence without a traceback."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without its full stop, for a sentence of ours; else what it is."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".!")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all of them."""
     names = sorted(set(known))

@@ -17,7 +17,7 @@ from hydra.errors import (
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from .errors import UserError, nearest
+from .errors import UserError, first_line, nearest
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -36,7 +36,7 @@ def explain(error: BaseException) -> str | None:
         case MissingMandatoryValue():
             return f"{error.full_key} has no value: add {error.full_key}=... to the command."
         case OmegaConfBaseException():
-            return f"The config value {error.full_key} is wrong: {_first_line(error)}."
+            return f"The config value {error.full_key} is wrong: {first_line(error)}."
         case InstantiationException():
             return _not_built(error)
         case ValueError() if "Config group override" in str(error):
@@ -47,7 +47,7 @@ def explain(error: BaseException) -> str | None:
                 "folder with paths.log_dir=... or hydra.run.dir=..."
             )
         case _ if type(error).__name__ == "MisconfigurationException":
-            return f"{_first_line(error)}."
+            return f"{first_line(error)}."
     return None
 
 
@@ -62,7 +62,7 @@ def _missing_choice(error: MissingConfigException) -> str:
 
 
 def _wrong_key(error: ConfigCompositionException) -> str:
-    message = _first_line(error)
+    message = first_line(error)
     key = message.split("'")[1] if message.count("'") >= 2 else ""
     if "--multirun" in str(error):
         return f"{key} has several values: add -m to try them all."
@@ -110,7 +110,3 @@ def _not_built(error: BaseException) -> str | None:
     """What the first of the causes that is a mistake means."""
     cause = error.__cause__
     return None if cause is None else explain(cause) or _not_built(cause)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".!")

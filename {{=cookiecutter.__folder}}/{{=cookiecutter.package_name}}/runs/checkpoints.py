@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 if TYPE_CHECKING:
     from ..models.base import BaseModule
@@ -75,7 +75,7 @@ def load_model(path: str | Path) -> "BaseModule":
     except (TypeError, RuntimeError, KeyError) as error:
         raise UserError(
             f"{path} does not fit the model {found.__name__} as it is now in this project "
-            f"({_first_line(error)})."
+            f"({first_line(error)})."
         ) from error
     return model.eval()
 
@@ -131,7 +131,3 @@ def _hint(path: Path) -> str:
     found = [str(other) for other in folder.glob("**/*.ckpt")]
     close = difflib.get_close_matches(str(path), found, n=1, cutoff=0.0)
     return f"; the nearest is {close[0]}" if close else ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, nearest
+from ..errors import UserError, first_line, nearest
 from .records import Objective, State, TrialRecord, Value
 from .space import Parameter, Space, text
 
@@ -84,20 +84,15 @@ class AxClient:
         self.objectives = objectives
         self.limits = limits
         self.seed = seed
-        sampler = SAMPLER | dict(sampler)
-        self._about = repr((space, objectives, dict(limits), sampler))
+        self._about = repr((space, objectives, dict(limits), SAMPLER | dict(sampler)))
         # By the numbers of the study: the client's own, and which trials it knows the end of.
         self._indices: dict[int, int] = {}
         self._told: set[int] = set()
         self._steps: set[tuple[int, int]] = set()
         load_ax()
         with _quiet():
-            try:
-                self._client = self._read() or self._make(sampler)
-                if pruner["name"] == "ax":
-                    self._set_early_stopping(PRUNER | dict(pruner))
-            except Exception as error:
-                raise UserError(f"Ax cannot search so: {_first_line(error)}") from error
+            known = self._read(pruner)
+        self._client = known or make_client(space, objectives, limits, sampler, pruner, seed)
 
     def propose(self) -> Proposal | None:
         """A new point; None where Ax finds none, as in a space that is used up."""
@@ -107,7 +102,7 @@ class AxClient:
             with _quiet(), with_rng_seed(self.seed):
                 ((index, values),) = self._client.get_next_trials(1).items()
         except Exception as error:
-            log.warning("Ax has no point (%s): the next one is random", _first_line(error))
+            log.warning("Ax has no point (%s): the next one is random", first_line(error))
             return None
         return Proposal(index, self.space.sample(lambda p: _from_ax(p, values[p.key])))
 
@@ -158,7 +153,9 @@ class AxClient:
         if record.number not in self._indices:
             if record.state is State.WAITING or not self._is_whole(record.params):
                 return False
-            values = {p.key: _to_ax(p, record.params.get(p.key, p.first())) for p in self._all}
+            values = {
+                p.key: _to_ax(p, record.params.get(p.key, p.first())) for p in self.space.parameters
+            }
             self._indices[record.number] = self._client.attach_trial(values)
         return True
 
@@ -188,48 +185,11 @@ class AxClient:
             data = {self.objectives[0].metric: value}
             self._client.attach_data(self._indices[number], data, progression=step)
 
-    @property
-    def _all(self) -> tuple[Parameter, ...]:
-        return self.space.parameters
-
     def _is_whole(self, params: Mapping[str, Value]) -> bool:
         """Whether every parameter that exists has its value."""
-        return all(p.key in params for p in self._all if p.exists(params))
+        return all(p.key in params for p in self.space.parameters if p.exists(params))
 
-    def _make(self, sampler: Mapping[str, Any]) -> "Client":
-        from ax.api.client import Client
-
-        client = Client()
-        signs = {"max": "", "min": "-"}
-        client.configure_experiment(
-            [_config(parameter) for parameter in self._all],
-            parameter_constraints=sampler["parameter_constraints"],
-        )
-        client.configure_optimization(
-            ", ".join(signs[objective.mode] + objective.metric for objective in self.objectives),
-            [f"{metric} <= {limit}" for metric, limit in self.limits.items()],
-        )
-        client.configure_generation_strategy(
-            method=sampler["method"],
-            initialization_budget=sampler["initialization_budget"],
-            initialization_random_seed=self.seed,
-            # Many workers must not wait for the first trials to end.
-            allow_exceeding_initialization_budget=True,
-        )
-        return client
-
-    def _set_early_stopping(self, pruner: Mapping[str, Any]) -> None:
-        from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
-
-        self._client.set_early_stopping_strategy(
-            PercentileEarlyStoppingStrategy(
-                # Left out, nothing would ever be stopped.
-                metric_signatures=[self.objectives[0].metric],
-                **{name: value for name, value in pruner.items() if name != "name"},
-            )
-        )
-
-    def _read(self) -> "Client | None":
+    def _read(self, pruner: Mapping[str, Any]) -> "Client | None":
         """The client of an earlier command, if it searched for the same."""
         from ax.api.client import Client
 
@@ -238,10 +198,11 @@ class AxClient:
             if snapshot["about"] != self._about:
                 return None
             client = Client.load_from_json_file(str(self.path))
+            _set_early_stopping(client, self.objectives[0], pruner)
         except FileNotFoundError:
             return None
         except Exception as error:
-            log.warning("%s cannot be read (%s): written anew", self.path, _first_line(error))
+            log.warning("%s cannot be read (%s): written anew", self.path, first_line(error))
             return None
         self._indices = {int(number): index for number, index in snapshot["indices"].items()}
         self._told = set(snapshot["told"])
@@ -252,6 +213,59 @@ class AxClient:
             if status == "RUNNING" and index not in self._indices.values():
                 client.mark_trial_abandoned(index)
         return client
+
+
+def make_client(
+    space: Space,
+    objectives: Sequence[Objective],
+    limits: Mapping[str, float],
+    sampler: Mapping[str, Any],
+    pruner: Mapping[str, Any],
+    seed: int | None,
+) -> "Client":
+    """A new Ax client; the arguments are those of `AxClient`.
+
+    Raises:
+        UserError: Ax cannot search this space for these objectives.
+    """
+    load_ax()
+    from ax.api.client import Client
+
+    client, sampler = Client(), SAMPLER | dict(sampler)
+    signs = {"max": "", "min": "-"}
+    try:
+        with _quiet():
+            client.configure_experiment(
+                [_config(parameter) for parameter in space.parameters],
+                parameter_constraints=sampler["parameter_constraints"],
+            )
+            client.configure_optimization(
+                ", ".join(signs[objective.mode] + objective.metric for objective in objectives),
+                [f"{metric} <= {limit}" for metric, limit in limits.items()],
+            )
+            client.configure_generation_strategy(
+                method=sampler["method"],
+                initialization_budget=sampler["initialization_budget"],
+                initialization_random_seed=seed,
+                # Many workers must not wait for the first trials to end.
+                allow_exceeding_initialization_budget=True,
+            )
+            _set_early_stopping(client, objectives[0], pruner)
+    except Exception as error:
+        raise UserError(f"Ax cannot search so: {first_line(error)}.") from error
+    return client
+
+
+def _set_early_stopping(client: "Client", objective: Objective, pruner: Mapping[str, Any]) -> None:
+    """Let the client judge trials, if it is the pruner; its file does not keep how."""
+    from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
+
+    if pruner["name"] != "ax":
+        return
+    options = {name: value for name, value in (PRUNER | dict(pruner)).items() if name != "name"}
+    # With the metric left out, nothing would ever be stopped.
+    strategy = PercentileEarlyStoppingStrategy(metric_signatures=[objective.metric], **options)
+    client.set_early_stopping_strategy(strategy)
 
 
 def check_ax(sampler: Mapping[str, Any], pruner: Mapping[str, Any]) -> None:
@@ -352,7 +366,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

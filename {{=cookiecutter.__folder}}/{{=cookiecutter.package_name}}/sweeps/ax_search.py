@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from . import optuna_search
-from .ax_client import AxClient, Proposal
+from .ax_client import AxClient, Proposal, make_client
 from .figures import Figure, styled
-from .optuna_search import OptunaSearch
+from .optuna_search import OptunaSearch, is_waiting
 from .plan import Plan
 from .records import Outcome, Trial
 
@@ -49,7 +49,7 @@ class AxSearch(OptunaSearch):
     def ask(self, worker: str) -> Trial | None:
         """The next trial: one that waits in the queue, or a proposal once there is one."""
         proposal = None
-        if self.has_room():
+        if self._wants_point():
             self._begin_proposal()
             if self._is_busy:
                 return None
@@ -63,7 +63,7 @@ class AxSearch(OptunaSearch):
             # Another command was faster.
             self.client.withdraw(proposal)
         # With no other trial running it is better to wait for what this one brings.
-        if len(self._running) > 1 and self.has_room():
+        if len(self._running) > 1 and self._wants_point():
             self._begin_proposal()
         return trial
 
@@ -100,6 +100,10 @@ class AxSearch(OptunaSearch):
     def _is_busy(self) -> bool:
         return self._coming is not None and not self._coming.done()
 
+    def _wants_point(self) -> bool:
+        trials = self._trials()
+        return not is_waiting(trials) and self._has_room(trials)
+
     def _begin_proposal(self) -> None:
         if self._coming is None:
             self.client.catch_up(self.records())
@@ -124,7 +128,7 @@ def open_search(plan: Plan) -> OptunaSearch:
         UserError: Ax cannot search so, or the study of this name is about something else.
     """
     settings = plan.settings
-    about = (plan.space, plan.objectives, settings.limits, settings.sampler, settings.pruner)
     # What Ax refuses must not have begun a study.
-    AxClient(plan.folder / "ax.json", *about, None)
+    about = (plan.space, plan.objectives, settings.limits, settings.sampler, settings.pruner)
+    make_client(*about, None)
     return optuna_search.open_search(plan, AxSearch)

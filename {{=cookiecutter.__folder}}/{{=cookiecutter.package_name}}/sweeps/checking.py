@@ -1,7 +1,6 @@
 """The first point, built before any trial: what it shows is true of all of them."""
 
 import logging
-import pickle
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from ..errors import UserError, nearest
 from . import trial as trials
 from .loggers import packages
 from .plan import Plan
-from .ray_workers import RayWorkers, gpu_count, room
+from .ray_workers import AnyWorkers, RayWorkers, gpu_count, room
 from .records import Outcome
 from .workers import Workers, check_gpus_per_trial, run_alone, usable_cores
 
@@ -20,7 +19,7 @@ log = logging.getLogger(__name__)
 MEASURED = ("parameters", "seconds")
 
 
-def check_plan(plan: Plan) -> Workers | RayWorkers:
+def check_plan(plan: Plan) -> AnyWorkers:
     """Build everything for one point, in a process of its own, and see what GPUs there are.
 
     Returns:
@@ -49,7 +48,7 @@ def check_plan(plan: Plan) -> Workers | RayWorkers:
 
 def _make_ray_workers(plan: Plan) -> RayWorkers:
     """As many workers as the cluster has room for."""
-    config = pickle.loads(plan.base.composed)
+    config = plan.config
     cpus, gpus = plan.settings.cpus_per_trial, plan.settings.gpus_per_trial
     if gpus is None:
         wants_gpus = config.trainer.accelerator in ("auto", "gpu", "cuda")
@@ -61,7 +60,7 @@ def _make_ray_workers(plan: Plan) -> RayWorkers:
 
 def _make_workers(plan: Plan, gpu_count: int) -> Workers:
     """As many workers as there is room for, on the GPUs if the trainer uses them."""
-    settings, trainer = plan.settings, pickle.loads(plan.base.composed).trainer
+    settings, trainer = plan.settings, plan.config.trainer
     gpus = settings.gpus if settings.gpus is not None else list(range(gpu_count))
     if settings.gpus is None and trainer.accelerator not in ("auto", "gpu", "cuda"):
         gpus = []

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 # So often a database is opened before it counts as out of reach.
 OPENINGS = 5
@@ -113,10 +113,8 @@ def open_database(url: str) -> BaseStorage:
             "use `uv sync --extra postgres` or `pip install 'psycopg[binary]'`."
         ) from error
     except Exception as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0].replace(url, place)
-        raise UserError(
-            f"hydra.sweeper.storage={place} cannot be opened: {reason.rstrip('.')}."
-        ) from error
+        reason = first_line(error.__cause__ or error).replace(url, place)
+        raise UserError(f"hydra.sweeper.storage={place} cannot be opened: {reason}.") from error
 
 
 def _make_tables(url: str) -> BaseStorage:

@@ -4,7 +4,6 @@ wandb and mlflow are imported only where one of their loggers is configured.
 """
 
 import logging
-import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +104,7 @@ def _entries(config: DictConfig) -> list[tuple[str, DictConfig]]:
 
 
 def _has_mlflow(plan: "Plan") -> bool:
-    return "mlflow" in packages(pickle.loads(plan.base.composed))
+    return "mlflow" in packages(plan.config)
 
 
 def _in_a_process(plan: "Plan", function: Callable[..., Any], *args: Any) -> Any:

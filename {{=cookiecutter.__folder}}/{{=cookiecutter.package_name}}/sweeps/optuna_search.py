@@ -6,7 +6,6 @@ trials that count never exceeds `n_trials`, in whatever order the commands get t
 """
 
 import math
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,16 +90,12 @@ class OptunaSearch:
                 if index not in laid:
                     self.study.enqueue_trial(dict(point), user_attrs={"point": index})
 
-    def has_room(self) -> bool:
-        """Whether the next trial is to be a new point, and none that waits."""
-        trials = self._trials()
-        return not _is_waiting(trials) and len(_counting(trials)) < self.n_trials
-
     def ask(self, worker: str) -> Trial | None:
         """The next trial: one that waits to be tried again, or a new point."""
         with self._lock.held():
             self._take_over_orphans()
-            if not _is_waiting(self._trials()) and not self.has_room():
+            trials = self._trials()
+            if not is_waiting(trials) and not self._has_room(trials):
                 return None
             trial = self.study.ask()
             trial.set_user_attr("parent", self.parents.id)
@@ -177,6 +172,9 @@ class OptunaSearch:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
+    def _has_room(self, trials: Sequence[FrozenTrial]) -> bool:
+        return len(_counting(trials)) < self.n_trials
+
     def _is_too_many(self, number: int) -> bool:
         """Whether another command, without our lock, was faster with the last trial."""
         return len([t for t in _counting(self._trials()) if t.number < number]) >= self.n_trials
@@ -239,7 +237,7 @@ def open_search(plan: Plan, kind: type[OptunaSearch] = OptunaSearch) -> OptunaSe
         study, space, objectives, plan.n_trials, settings.max_retries, settings.limits, lock
     )
     pruner = settings.pruner if len(objectives) == 1 else {"name": "none"}
-    search.join(settings.sampler, pruner, pickle.loads(plan.base.composed).seed)
+    search.join(settings.sampler, pruner, plan.config.seed)
     search.lay_out(plan.points or read_points(settings.enqueue, space))
     return search
 
@@ -287,7 +285,8 @@ def _counting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.number not in superseded]
 
 
-def _is_waiting(trials: Sequence[FrozenTrial]) -> bool:
+def is_waiting(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether a point waits to be tried, which comes before any new one."""
     return any(trial.state == TrialState.WAITING for trial in trials)
 
 

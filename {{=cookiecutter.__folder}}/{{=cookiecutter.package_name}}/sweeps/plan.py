@@ -48,6 +48,11 @@ class Plan:
     points: list[dict[str, Value]] | None
 
     @property
+    def config(self) -> DictConfig:
+        """The config of a trial, but for what varies."""
+        return pickle.loads(self.base.composed)
+
+    @property
     def n_trials(self) -> int:
         """How many trials there will be, those of earlier commands included."""
         default = DEFAULT_TRIALS if self.points is None else len(self.points)

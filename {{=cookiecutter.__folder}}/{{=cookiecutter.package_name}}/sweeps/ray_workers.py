@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..runs.directory import PROJECT_ROOT
 from .records import Outcome, State
 from .trial import Base
@@ -171,8 +171,8 @@ class RayWorkers:
             # Only its connection may be gone, and the trial shall not run twice.
             ray.kill(slot.actor)
             return Outcome(State.WAITING, error=f"its node {slot.node} does not answer")
-        first = str(error).splitlines()[0]
-        return Outcome(State.FAILED, error=f"its worker on {slot.node} died: {first}", retry=True)
+        reason = first_line(error)
+        return Outcome(State.FAILED, error=f"its worker on {slot.node} died: {reason}", retry=True)
 
     def _welcome(self, worker: int) -> None:
         """A slot is ready, or will never be."""
@@ -199,6 +199,9 @@ class RayWorkers:
 
     def _actor(self, number: int) -> Any:
         return self._slots[self.running[number].worker].actor
+
+
+AnyWorkers = Workers | RayWorkers
 
 
 class RemoteWorker:
@@ -306,8 +309,8 @@ def connect(address: str | None) -> None:
     try:
         ray.init(**where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0].rstrip(".")
-        raise UserError(f"The Ray cluster {address} cannot be joined: {first}.") from error
+        reason = first_line(error)
+        raise UserError(f"The Ray cluster {address} cannot be joined: {reason}.") from error
 
 
 def room(cpus: float, gpus: float) -> int:

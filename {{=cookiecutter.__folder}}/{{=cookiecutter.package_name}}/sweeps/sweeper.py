@@ -6,7 +6,6 @@ worker never waits for the others.
 
 import logging
 import math
-import pickle
 import signal
 import sys
 import threading
@@ -27,11 +26,11 @@ from .checking import check_plan
 from .display import Display
 from .finish import finish
 from .plan import Plan, make_plan
-from .ray_workers import RayWorkers
+from .ray_workers import AnyWorkers
 from .records import Outcome, State, Trial, trial_folder
 from .results import best_trials
 from .search import Search, open_search, warm_up
-from .workers import Ended, Report, Workers, start_server
+from .workers import Ended, Report, start_server
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class Sweep:
         capture_everything()
         if plan.settings.is_on_ray:
             ray_workers.connect(plan.settings.address)
-        start_server(loggers.packages(pickle.loads(plan.base.composed)))
+        start_server(loggers.packages(plan.config))
         threading.Thread(target=warm_up, args=(plan,), daemon=True).start()
         workers = check_plan(plan)
         self.write_log()
@@ -120,7 +119,7 @@ class Sweep:
             words = "going on with %s: %d of %d trials have ended"
             log.info(words, self.plan.name, ended, self.plan.n_trials)
 
-    def loop(self, search: Search, workers: Workers | RayWorkers) -> None:
+    def loop(self, search: Search, workers: AnyWorkers) -> None:
         """Until all trials have ended, or it was told to stop."""
         started = time.monotonic()
         timeout = self.plan.settings.timeout
@@ -147,7 +146,7 @@ class Sweep:
         """Whether trials keep failing with one and the same error."""
         return len(self._errors) >= (SAME_ERRORS if self._ever_finished else SAME_ERRORS_AT_FIRST)
 
-    def start_trials(self, search: Search, workers: Workers | RayWorkers) -> None:
+    def start_trials(self, search: Search, workers: AnyWorkers) -> None:
         """Give every free worker a trial, as long as there are some."""
         while (worker := workers.free_worker()) is not None:
             trial = search.ask(workers.name(worker))
@@ -165,7 +164,7 @@ class Sweep:
                 folders,
             )
 
-    def handle(self, event: Report | Ended, search: Search, workers: Workers | RayWorkers) -> None:
+    def handle(self, event: Report | Ended, search: Search, workers: AnyWorkers) -> None:
         """Answer a trial, or note its end."""
         if isinstance(event, Report):
             self.display.report(event.number, event.step, event.value)
@@ -208,7 +207,7 @@ class Sweep:
         if outcome.state == State.FINISHED and value is not None and within:
             self.display.offer(value, trial.number, self.plan.objectives[0].mode)
 
-    def kill_late(self, workers: Workers | RayWorkers) -> None:
+    def kill_late(self, workers: AnyWorkers) -> None:
         """End trials that take longer than they may."""
         limit = self.plan.settings.trial_timeout
         for number, running in workers.running.items():
@@ -217,7 +216,7 @@ class Sweep:
                 workers.kill(number, Outcome(State.FAILED, error=error))
 
     @contextmanager
-    def interruptible(self, workers: Workers | RayWorkers) -> Iterator[None]:
+    def interruptible(self, workers: AnyWorkers) -> Iterator[None]:
         """Ctrl-C once: the running trials end their epoch; twice: they end now."""
 
         def stop(signum: int, frame: FrameType | None) -> None:
