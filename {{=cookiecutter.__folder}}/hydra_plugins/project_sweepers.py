@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 
 class ProjectSweeper(Sweeper):
-    """Tunes; `configs/hydra/sweeper/optuna.yaml` lists the options, `ax.yaml` is another engine."""
+    """Tunes; `configs/hydra/sweeper/` lists the options, and has a file for each engine."""
 
     def __init__(self, **options: object) -> None:
         # Read from the config in `setup`, where they are still plain values.

@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 MEASURED = ("parameters", "seconds")
 
 
-def check_plan(plan: Plan) -> AnyWorkers:
-    """Build everything for one point, in a process of its own, and see what GPUs there are.
+def check_point(plan: Plan) -> int:
+    """Build everything for one point, in a process of its own.
 
     Returns:
-        The workers that there is room for.
+        The number of GPUs of this machine.
 
     Raises:
         UserError: something cannot work, or a metric is asked for that no trial has.
@@ -43,19 +43,40 @@ def check_plan(plan: Plan) -> AnyWorkers:
     for metric in [*(o.metric for o in plan.objectives), *plan.settings.limits]:
         if metric not in known:
             raise UserError(f"No trial measures {metric!r}; {nearest(metric, known)}")
-    return _make_ray_workers(plan) if plan.settings.is_on_ray else _make_workers(plan, gpus)
+    assert isinstance(gpus, int)
+    return gpus
 
 
-def _make_ray_workers(plan: Plan) -> RayWorkers:
-    """As many workers as the cluster has room for."""
-    config = plan.config
-    cpus, gpus = plan.settings.cpus_per_trial, plan.settings.gpus_per_trial
+def make_workers(plan: Plan, gpu_count: int) -> AnyWorkers:
+    """The workers that there is room for, on this machine or on a cluster.
+
+    Args:
+        plan: what the sweep is to do.
+        gpu_count: the GPUs of this machine.
+
+    Raises:
+        UserError: there is not even room for one.
+    """
+    if not plan.settings.is_on_ray:
+        return _make_workers(plan, gpu_count)
+    gpus = gpus_on_ray(plan)
+    cpus, slots = plan.settings.cpus_per_trial, plan.settings.ray_slots
+    count = min(slots or room(cpus, gpus), plan.n_trials)
+    return RayWorkers(count, cpus, gpus, plan.folder, packages(plan.config))
+
+
+def gpus_on_ray(plan: Plan) -> float:
+    """The GPUs of a trial on the cluster, or its share of one.
+
+    Raises:
+        UserError: they cannot be dealt out.
+    """
+    gpus = plan.settings.gpus_per_trial
     if gpus is None:
-        wants_gpus = config.trainer.accelerator in ("auto", "gpu", "cuda")
+        wants_gpus = plan.config.trainer.accelerator in ("auto", "gpu", "cuda")
         gpus = 1.0 if wants_gpus and gpu_count() else 0.0
     check_gpus_per_trial(gpus, gpu_count())
-    count = min(plan.settings.ray_slots or room(cpus, gpus), plan.n_trials)
-    return RayWorkers(count, cpus, gpus, plan.folder, packages(config))
+    return gpus
 
 
 def _make_workers(plan: Plan, gpu_count: int) -> Workers:

@@ -23,7 +23,7 @@ class Shown:
     """A running trial."""
 
     trial: Trial
-    worker: int
+    worker: int | str
     step: int = 0
     value: float | None = None
     started: float = field(default_factory=time.monotonic)
@@ -56,7 +56,7 @@ class Display:
 
         return Live(get_renderable=self.table, refresh_per_second=2, redirect_stderr=False)
 
-    def start(self, trial: Trial, worker: int) -> None:
+    def start(self, trial: Trial, worker: int | str) -> None:
         """A trial begins."""
         self.running[trial.number] = Shown(trial, worker)
 

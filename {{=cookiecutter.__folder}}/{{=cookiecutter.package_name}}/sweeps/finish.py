@@ -8,16 +8,16 @@ from . import trial as trials
 from .plan import Plan
 from .records import Outcome, TrialRecord, trial_folder
 from .results import best_trials, write_leaderboard
-from .search import Search
+from .search import Record
 from .winner import write_best
 from .workers import Workers, run_alone
 
 log = logging.getLogger(__name__)
 
 
-def finish(plan: Plan, search: Search) -> None:
+def finish(plan: Plan, record: Record) -> None:
     """Write `leaderboard.csv`, `best.yaml` and `report.html`; once all is done, test the winner."""
-    records = search.records()
+    records = record.records()
     write_leaderboard(plan.folder / "leaderboard.csv", records, plan.objectives)
     best = best_trials(records, plan.objectives)
     facts = {}
@@ -30,21 +30,26 @@ def finish(plan: Plan, search: Search) -> None:
         log.info("best: trial %d, %s", winner.number, values)
         path = plan.folder / "best.yaml"
         note = f"Trial {winner.number} of {plan.name}: {values}."
+        if plan.has_schedules:
+            model = plan.folder / trial_folder(winner.number) / "checkpoints" / "best.ckpt"
+            facts["the model of the winner"] = _short(model)
+            note += "\nThese are its last options: report.html shows how they changed meanwhile."
         write_best(path, winner, plan.fixed, plan.groups, note)
         facts["retrain the winner"] = f"python train.py experiment={_short(path)}"
-        if search.is_finished():
-            for metric, value in sorted(test_winner(plan, search, winner).items()):
+        if record.is_finished():
+            for metric, value in sorted(test_winner(plan, record, winner).items()):
                 facts[metric] = f"{value:.4g}"
-    if plan.settings.storage is None:
-        facts["look at the study"] = f"optuna-dashboard {_short(plan.folder / 'journal.log')}"
-    write_page(plan, search, records, facts)
+    journal = plan.folder / "journal.log"
+    if journal.is_file():
+        facts["look at the study"] = f"optuna-dashboard {_short(journal)}"
+    write_page(plan, record, records, facts)
     for name, fact in facts.items():
         log.info("%s: %s", name, fact)
 
 
-def test_winner(plan: Plan, search: Search, winner: TrialRecord) -> dict[str, float]:
+def test_winner(plan: Plan, record: Record, winner: TrialRecord) -> dict[str, float]:
     """The winner's metrics on the test set, measured once and then remembered."""
-    known = search.recall("tested")
+    known = record.recall("tested")
     if known.get("number") == winner.number:
         return known["metrics"]
     folder = plan.folder / trial_folder(winner.number)
@@ -54,19 +59,19 @@ def test_winner(plan: Plan, search: Search, winner: TrialRecord) -> dict[str, fl
     if isinstance(result, Outcome):
         log.warning("the winner could not be tested: %s", result.error)
         return {}
-    search.remember("tested", {"number": winner.number, "metrics": result})
+    record.remember("tested", {"number": winner.number, "metrics": result})
     return result
 
 
 def write_page(
-    plan: Plan, search: Search, records: list[TrialRecord], facts: dict[str, str]
+    plan: Plan, record: Record, records: list[TrialRecord], facts: dict[str, str]
 ) -> None:
     """Write `report.html`."""
     from .report import write_report
 
     path = plan.folder / "report.html"
     try:
-        write_report(path, plan.name, records, plan.objectives, plan.space, facts, search.figures())
+        write_report(path, plan.name, records, plan.objectives, plan.space, facts, record.figures())
     except Exception:
         # The trials are worth more than a page about them.
         log.exception("the report could not be written")

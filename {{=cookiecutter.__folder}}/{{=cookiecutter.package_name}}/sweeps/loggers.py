@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..runs.loading import plain
 from .records import Outcome
 from .results import best_trials
-from .search import Search
+from .search import Record
 from .workers import Workers, run_alone
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def close_runs(failed: bool) -> None:
         wandb.finish(exit_code=int(failed))
 
 
-def begin_parent(plan: "Plan", search: Search) -> str | None:
+def begin_parent(plan: "Plan", record: Record) -> str | None:
     """The sweep's run in MLflow, made by the first of its commands; None without MLflow.
 
     Raises:
@@ -72,26 +72,26 @@ def begin_parent(plan: "Plan", search: Search) -> str | None:
     if not _has_mlflow(plan):
         return None
     with FileLock(plan.folder / "mlflow.lock").held():
-        known = search.recall("mlflow").get("run_id")
+        known = record.recall("mlflow").get("run_id")
         run_id = _in_a_process(plan, _open_parent, plan.name, known)
         if isinstance(run_id, Outcome):
             raise UserError(f"MLflow has no run for the sweep: {run_id.error}")
-        search.remember("mlflow", {"run_id": run_id})
+        record.remember("mlflow", {"run_id": run_id})
     return str(run_id)
 
 
-def end_parent(plan: "Plan", search: Search) -> None:
+def end_parent(plan: "Plan", record: Record) -> None:
     """Write the best value into the sweep's run in MLflow, and how the sweep ended."""
     if not _has_mlflow(plan):
         return
-    best = best_trials(search.records(), plan.objectives)[:1]
+    best = best_trials(record.records(), plan.objectives)[:1]
     metrics = {
         f"best/{objective.metric}": value
         for record in best
         for objective, value in zip(plan.objectives, record.values, strict=True)
     }
     facts = {"best_trial": str(best[0].number)} if best else {}
-    run_id, is_whole = plan.base.parent_run, search.is_finished()
+    run_id, is_whole = plan.base.parent_run, record.is_finished()
     result = _in_a_process(plan, _close_parent, run_id, metrics, facts, is_whole)
     if isinstance(result, Outcome):
         log.warning("MLflow does not know that the sweep has ended: %s", result.error)

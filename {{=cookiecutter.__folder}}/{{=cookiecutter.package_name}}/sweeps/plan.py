@@ -17,6 +17,7 @@ from .records import Objective, Value
 from .settings import LARGEST_GRID, Settings, objectives_of, read_settings
 from .space import Space, options_of, parse_space
 from .trial import Base
+from .tune_algorithms import POPULATIONS, check_engine, check_tune
 
 DEFAULT_TRIALS = 20
 # What shows a single run has no reader among a hundred.
@@ -57,6 +58,11 @@ class Plan:
         """How many trials there will be, those of earlier commands included."""
         default = DEFAULT_TRIALS if self.points is None else len(self.points)
         return self.settings.n_trials or default
+
+    @property
+    def has_schedules(self) -> bool:
+        """Whether the options of a trial change while it trains."""
+        return self.settings.pruner.get("name") in POPULATIONS
 
     @property
     def groups(self) -> frozenset[str]:
@@ -113,7 +119,8 @@ def _make_base(
     """Compose what all trials have in common."""
     plain = config_loader.load_sweep_config(master, fixed)
     objective = Objective(plain.objective.metric, plain.objective.mode)
-    reporter = f"{__name__.rpartition('.')[0]}.reporting.TrialReporter"
+    package = __name__.rpartition(".")[0]
+    reporter = f"{package}.reporting.TrialReporter"
     options = [
         *fixed,
         "test=false",
@@ -123,6 +130,8 @@ def _make_base(
         *(f"++callbacks.{name}=null" for name in LEFT_OUT),
         f"+callbacks.report={{_target_:{reporter},metric:{objective.metric}}}",
     ]
+    if settings.pruner["name"] in POPULATIONS:
+        options.append(f"+callbacks.fresh_options._target_={package}.fresh_options.FreshOptions")
     composed = config_loader.load_sweep_config(master, options)
     return Base(
         config_loader=config_loader,
@@ -145,8 +154,13 @@ def _check_settings(settings: Settings, space: Space) -> None:
     from .journal import open_database
     from .samplers import build_pruner, build_sampler
 
+    if settings.engine == "ray":
+        check_tune(settings, space)
+        read_points(settings.enqueue, space)
+        return
+    check_engine(settings)
     by_ax = settings.pruner.get("name") == "ax"
-    if settings.is_ax:
+    if settings.engine == "ax":
         check_ax(settings.sampler, settings.pruner)
     elif by_ax:
         raise UserError("hydra/sweeper/pruner=ax judges points of Ax: give hydra/sweeper=ax.")
@@ -164,8 +178,8 @@ def _study_name(
 ) -> str:
     """A name that the same command finds again, and another command does not."""
     about = [sorted(base.fixed), repr(space), repr(objectives), settings.seeds, settings.limits]
-    if settings.is_ax:
-        about.append("ax")
+    if settings.engine != "optuna":
+        about.append(settings.engine)
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
     return f"{master.name}-{digest[:6]}"
 

@@ -146,7 +146,7 @@ class RayWorkers:
         try:
             events, files = ray.get(running.events)
         except ray.exceptions.RayTaskError as error:
-            raise _cannot_start(error) from error
+            raise cannot_start(error) from error
         except ray.exceptions.RayError as error:
             del self.running[number]
             outcome = self._lost(running.worker, error)
@@ -182,7 +182,7 @@ class RayWorkers:
         try:
             slot.node_id, slot.node, is_shared = ray.get(slot.ready)
         except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
-            raise _cannot_start(error) from error
+            raise cannot_start(error) from error
         except ray.exceptions.RayError:
             # Its node died before it was ready.
             self._slots[worker] = self._new_slot()
@@ -241,12 +241,18 @@ class RemoteWorker:
         files: dict[Path, dict[str, bytes]],
     ) -> tuple[list[Report | Ended], dict[str, bytes]]:
         """Begin a trial, with the checkpoints of its earlier tries, and listen to it."""
-        self.log = self._here(log)
         if not self.is_shared:
             for path, packed in files.items():
                 _unpack(packed, self._here(path))
-        self.workers.start(number, self.log, function, *map(self._here, args))
+        self.begin(number, log, function, args)
         return self.listen()
+
+    def begin(
+        self, number: int, log: Path, function: Callable[..., Any], args: Sequence[Any]
+    ) -> None:
+        """Begin a trial."""
+        self.log = self._here(log)
+        self.workers.start(number, self.log, function, *map(self._here, args))
 
     def listen(self) -> tuple[list[Report | Ended], dict[str, bytes]]:
         """What happened in the next second; at its end also the trial's files."""
@@ -279,11 +285,12 @@ class RemoteWorker:
         return value
 
 
-def connect(address: str | None) -> None:
+def connect(address: str | None, cores: float | None = None) -> None:
     """Join a cluster, or begin one on this machine.
 
     Args:
         address: `auto`, or `host:port`; None for this machine alone.
+        cores: of this machine alone, how many; None for all of them.
 
     Raises:
         UserError: Ray is missing, or there is no such cluster, or it does not let us in.
@@ -293,18 +300,20 @@ def connect(address: str | None) -> None:
     except ImportError as error:
         raise UserError(
             "hydra.sweeper.workers=ray needs Ray: install it with `uv sync --extra ray` or "
-            "`pip install ray`."
+            "`pip install 'ray[tune]'`."
         ) from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Slots of no GPU must not see any.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    # Relative paths mean the same in a trial by Ray Tune.
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     if address is not None and ":" in address:
         _check_answers(address)
     shipped = {"working_dir": str(PROJECT_ROOT), "excludes": LEFT_AT_HOME}
     where = (
         {"address": address, "runtime_env": shipped}
         if address
-        else {"address": "local", "num_cpus": usable_cores()}
+        else {"address": "local", "num_cpus": cores or usable_cores()}
     )
     try:
         ray.init(**where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -338,6 +347,33 @@ def room(cpus: float, gpus: float) -> int:
     return count
 
 
+def check_shared(marker: Path) -> None:
+    """Look on every node whether it sees the sweep's folder.
+
+    Args:
+        marker: a file in it.
+
+    Raises:
+        UserError: one does not.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    sees: Any = ray.remote(num_cpus=0)(os.path.exists)
+    answers = {}
+    for node in ray.nodes() if len(ray.nodes()) > 1 else []:
+        if node["Alive"]:
+            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            answers[node["NodeName"]] = sees.options(scheduling_strategy=here).remote(str(marker))
+    for name, answer in answers.items():
+        if not ray.get(answer):
+            raise UserError(
+                f"The node {name} does not see {marker.parent}, and Ray Tune needs a folder that "
+                "all nodes share: set hydra.sweep.dir to one, or let Optuna search with "
+                "hydra/sweeper=optuna hydra.sweeper.workers=ray."
+            )
+
+
 def gpu_count() -> int:
     """How many GPUs the nodes have together."""
     import ray
@@ -356,7 +392,8 @@ def _check_answers(address: str) -> None:
         ) from error
 
 
-def _cannot_start(error: Exception) -> UserError:
+def cannot_start(error: Exception) -> UserError:
+    """What a slot that could not begin says."""
     reason = str(error).strip().splitlines()[-1]
     return UserError(f"The workers on the cluster cannot start: {reason}")
 

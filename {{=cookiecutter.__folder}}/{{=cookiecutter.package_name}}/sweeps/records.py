@@ -1,5 +1,7 @@
 """What the parts of a sweep tell each other, as plain values."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -93,3 +95,12 @@ class TrialRecord:
 def trial_folder(number: int) -> str:
     """Where a trial writes, below the sweep's folder."""
     return f"trials/{number:04d}"
+
+
+def judged(outcome: Outcome, objectives: Iterable[Objective]) -> Outcome:
+    """The outcome, failed if an objective never was a number."""
+    for objective in objectives if outcome.state == State.FINISHED else []:
+        if not math.isfinite(outcome.metrics.get(objective.metric, math.nan)):
+            error = f"{objective.metric} was never a number"
+            return Outcome(State.FAILED, outcome.metrics, error)
+    return outcome

@@ -11,20 +11,8 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 
-class Search(Protocol):
-    """Proposes trials, judges them while they run, and remembers all of them on disk."""
-
-    def ask(self, worker: str) -> Trial | None:
-        """The next trial, None when there is none to start at present."""
-
-    def report(self, number: int, step: int, value: float) -> bool:
-        """Note the first objective after `step` epochs; True if the trial is not worth going on."""
-
-    def tell(self, number: int, outcome: Outcome) -> str:
-        """Note how a trial ended; what will be done about it, in words."""
-
-    def tick(self) -> None:
-        """Called every few seconds, also while nothing happens."""
+class Record(Protocol):
+    """Remembers all trials of a sweep on disk."""
 
     def is_finished(self) -> bool:
         """Whether all trials have ended, those of other commands on the same study included."""
@@ -45,6 +33,22 @@ class Search(Protocol):
         """What was kept under this name; empty if nothing was."""
 
 
+class Search(Record, Protocol):
+    """Proposes trials, and judges them while they run."""
+
+    def ask(self, worker: str) -> Trial | None:
+        """The next trial, None when there is none to start at present."""
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        """Note the first objective after `step` epochs; True if the trial is not worth going on."""
+
+    def tell(self, number: int, outcome: Outcome) -> str:
+        """Note how a trial ended; what will be done about it, in words."""
+
+    def tick(self) -> None:
+        """Called every few seconds, also while nothing happens."""
+
+
 def open_search(plan: "Plan") -> Search:
     """The search that a command asked for.
 
@@ -53,13 +57,13 @@ def open_search(plan: "Plan") -> Search:
     """
     from . import ax_search, optuna_search
 
-    return (ax_search if plan.settings.is_ax else optuna_search).open_search(plan)
+    return (ax_search if plan.settings.engine == "ax" else optuna_search).open_search(plan)
 
 
 def warm_up(plan: "Plan") -> None:
     """Import what the search and its report need: seconds, which a sweep has while it starts."""
     with suppress(ImportError):
-        if plan.settings.is_ax:
+        if plan.settings.engine == "ax":
             from .ax_client import load_ax
 
             load_ax()

@@ -20,6 +20,7 @@ LARGEST_GRID = 100_000
 class Settings:
     """What the sweeper was told; `configs/hydra/sweeper/optuna.yaml` says what each means."""
 
+    engine: str
     n_trials: int | None
     workers: int | str | None
     address: str | None
@@ -42,18 +43,15 @@ class Settings:
     @property
     def is_on_ray(self) -> bool:
         """Whether trials run on a Ray cluster."""
-        return isinstance(self.workers, str)
+        return isinstance(self.workers, str) or self.engine == "ray"
 
     @property
     def ray_slots(self) -> int | None:
         """How many trials are wanted at once on the cluster; None for what there is room for."""
+        if isinstance(self.workers, int):
+            return self.workers
         slots = str(self.workers).partition(":")[2]
         return int(slots) if slots else None
-
-    @property
-    def is_ax(self) -> bool:
-        """Whether Ax proposes the points."""
-        return self.sampler.get("name") == "ax"
 
 
 def read_settings(config: DictConfig) -> Settings:

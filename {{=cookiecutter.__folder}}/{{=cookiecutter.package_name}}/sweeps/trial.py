@@ -138,12 +138,19 @@ def test_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
 
 def _train(cfg: DictConfig) -> dict[str, float]:
     from ..runs.config_checks import check_complete
-    from ..runs.manifest import read_manifest
     from ..training import train
 
     check_complete(cfg)
-    metrics = train(cfg)
-    manifest = read_manifest(Path(cfg.paths.output_dir))
+    train(cfg)
+    return metrics_of(Path(cfg.paths.output_dir))
+
+
+def metrics_of(folder: Path) -> dict[str, float]:
+    """The metrics of the best epoch of a trial, and what else was measured; from its manifest."""
+    from ..runs.manifest import read_manifest
+
+    manifest = read_manifest(folder)
+    metrics = dict(manifest.get("metrics", {}).get("best", {}))
     metrics["parameters"] = manifest.get("parameters", math.nan)
     metrics["seconds"] = manifest.get("timings", {}).get("fit", math.nan)
     return metrics

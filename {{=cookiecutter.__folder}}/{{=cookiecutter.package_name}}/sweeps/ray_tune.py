@@ -1,0 +1,328 @@
+"""A sweep by Ray Tune: its schedulers and searchers, our trials, and the same files at the end."""
+
+import logging
+import os
+import pickle
+import random
+import shutil
+import signal
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from ray import tune
+from ray.exceptions import RayTaskError
+
+from ..errors import UserError, first_line
+from . import ray_workers
+from . import trial as trials
+from .checking import gpus_on_ray
+from .command import Sweep
+from .enqueue import read_points
+from .loggers import packages
+from .plan import Plan
+from .ray_workers import room
+from .records import Outcome, State, Trial, Value, trial_folder
+from .tune_algorithms import PAUSING, VALUE, build_scheduler, build_searcher, mutated, proposes
+from .tune_records import OPEN, Row, TuneRecords
+from .tune_space import TuneSpace
+from .tune_trial import ROW, Task, TuneTrial
+
+log = logging.getLogger(__name__)
+
+# A trial is not to blame for its node, as often as that.
+LOST_NODES = 10
+SETTINGS = {
+    # Ours are enough.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Ctrl-C is for `interruptible`; Ray Tune always listens to SIGUSR1 too.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Seconds between two copies of its state: so much a kill may have it forget.
+    "TUNE_GLOBAL_CHECKPOINT_S": "2",
+}
+
+
+class TuneSweep(Sweep):
+    """A sweep under `ray.tune.Tuner`.
+
+    Raises:
+        UserError: trials that never end.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.max_epochs = int(plan.config.trainer.max_epochs or -1)
+        if self.max_epochs < 1:
+            raise UserError("Ray Tune has to know how long a trial is: give trainer.max_epochs.")
+        points = None if plan.has_schedules else plan.points
+        if points is not None:
+            points = points[: plan.n_trials]
+            settings = replace(plan.settings, n_trials=len(points))
+            plan = replace(plan, settings=settings, points=points)
+        super().__init__(plan)
+        exponents = plan.settings.pruner["name"] == "pb2"
+        self.space = TuneSpace(plan.space, points, exponents)
+        self.trials: dict[int, Trial] = {}
+        self.broken: UserError | None = None
+
+    def connect(self) -> None:
+        """Join the cluster; on this machine alone, begin one of as many cores as are wanted."""
+        os.environ.update(SETTINGS)
+        settings = self.plan.settings
+        slots = settings.ray_slots
+        cores = None if slots is None else slots * settings.cpus_per_trial
+        ray_workers.connect(settings.address, cores)
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        # A trial that goes on tells its epochs again.
+        warnings.filterwarnings("ignore", message="The reported value is ignored")
+
+    def prepare(self, gpu_count: int) -> None:
+        """See how many trials there is room for on the cluster."""
+        cpus = self.plan.settings.cpus_per_trial
+        self.resources = {"cpu": cpus, "gpu": gpus_on_ray(self.plan)}
+        slots = self.plan.settings.ray_slots or room(cpus, self.resources["gpu"])
+        self.count = min(slots, self.plan.n_trials)
+
+    def open(self) -> TuneRecords:
+        """Open the file of the trials."""
+        plan = self.plan
+        schedules = mutated(plan.settings, plan.space) if plan.has_schedules else []
+        self.record = TuneRecords(
+            plan.folder, plan.objectives, plan.settings.limits, plan.n_trials, schedules
+        )
+        self._check_same()
+        return self.record
+
+    def search(self) -> None:
+        """Run the trials under Ray Tune."""
+        import ray
+
+        plan = self.plan
+        if self.record.is_finished():
+            return
+        log.info("%d trials, %d at once, in %s", plan.n_trials, self.count, plan.folder)
+        marker = plan.folder / f".shared-{uuid.uuid4().hex[:8]}"
+        marker.touch()
+        Watcher.sweep = self
+        self.ended_before = self.record.ended()
+        try:
+            ray_workers.check_shared(marker)
+            tuner = self._tuner(marker)
+            self._deadline = time.monotonic() + (plan.settings.timeout or float("inf"))
+            with self.interruptible(), self.display.live():
+                tuner.fit()
+            if self.broken is not None:
+                raise self.broken
+            self._complete()
+            self._tidy_up()
+        finally:
+            marker.unlink(missing_ok=True)
+            ray.shutdown()
+
+    def started(self, number: int, params: dict[str, Value]) -> None:
+        """A trial begins, or goes on."""
+        known = self.ended_before.get(number)
+        if known is not None and known.params == params:
+            # It only tells Ray Tune once more how it ended.
+            return
+        self.trials[number] = trial = Trial(number, params)
+        self.display.start(trial, "starts")
+
+    def told(self, row: Row) -> None:
+        """An epoch of a trial has ended, or the trial."""
+        if row.number not in self.trials:
+            return
+        self.record.add(row)
+        self.display.running[row.number].worker = row.worker
+        if row.value is not None:
+            self.display.report(row.number, row.epoch, row.value)
+        if time.monotonic() > self._deadline:
+            self.stop("timeout")
+
+    def ended(self, number: int, error: str = "") -> None:
+        """A trial has ended."""
+        trial = self.trials.pop(number, None)
+        if trial is None or not self.record.knows(number):
+            return
+        if self.record.record(number).state is OPEN:
+            state = State.FAILED if error else State.PRUNED
+            self.record.end(number, state, error=error)
+        known = self.record.record(number)
+        trial = Trial(number, known.params)
+        self.note_end(self.record, trial, Outcome(known.state, known.metrics, known.error), "")
+        if self.is_hopeless:
+            self.stop("all trials fail alike")
+
+    def paused(self, number: int) -> None:
+        """A trial waits for its turn."""
+        if number in self.display.running:
+            self.display.running[number].worker = "waits"
+
+    def stop(self, why: str) -> None:
+        """Have Ray Tune save its state and end."""
+        if not self.interrupts:
+            self.interrupts = 1
+            log.info("%s: the running trials end", why)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Ctrl-C once: the state is saved and the running trials end; twice: at once."""
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            if self.interrupts:
+                os._exit(130)
+            self.stop("interrupted (once more ends at once)")
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _tuner(self, marker: Path) -> tune.Tuner:
+        plan, settings, space = self.plan, self.plan.settings, self.space
+        folder = plan.folder / "tune"
+        task = Task(
+            base=pickle.dumps(plan.base),
+            space=space,
+            objective=plan.objectives[0],
+            max_epochs=self.max_epochs,
+            folder=plan.folder,
+            marker=marker,
+            threads=max(1, int(settings.cpus_per_trial)),
+            packages=packages(plan.config),
+            max_retries=settings.max_retries,
+            timeout=settings.trial_timeout,
+            ended=self.ended_before,
+        )
+        trainable = tune.with_resources(tune.with_parameters(TuneTrial, task=task), self.resources)
+        if tune.Tuner.can_restore(str(folder)):
+            return tune.Tuner.restore(str(folder), trainable=trainable, resume_errored=False)
+        seed = plan.config.seed
+        # Populations draw from these.
+        random.seed(seed)
+        np.random.seed(seed)
+        laid_out = space.points is not None
+        points = [] if laid_out else read_points(settings.enqueue, plan.space)
+        pauses = settings.pruner["name"] in PAUSING
+        return tune.Tuner(
+            trainable,
+            param_space=space.distributions(),
+            tune_config=tune.TuneConfig(
+                metric=VALUE,
+                mode=plan.objectives[0].mode,
+                search_alg=build_searcher(settings, space, points, seed),
+                scheduler=build_scheduler(settings, space, self.max_epochs),
+                num_samples=1 if laid_out else plan.n_trials,
+                # More would be proposed knowing less; those that pause need all their trials.
+                max_concurrent_trials=None if pauses else self.count,
+                reuse_actors=True,
+                trial_dirname_creator=partial(number_of, first=int(proposes(settings, space))),
+            ),
+            run_config=tune.RunConfig(
+                name=folder.name,
+                storage_path=str(plan.folder),
+                failure_config=tune.FailureConfig(max_failures=LOST_NODES),
+                callbacks=[Watcher()],
+                verbose=0,
+            ),
+        )
+
+    def _check_same(self) -> None:
+        """Refuse to go on with a sweep of other algorithms, or of another length."""
+        settings = self.plan.settings
+        asked = {
+            "n_trials": self.plan.n_trials,
+            "sampler": settings.sampler,
+            "pruner": settings.pruner,
+        }
+        known = self.record.recall("asked") or asked
+        for key, value in asked.items():
+            if known[key] != value:
+                raise UserError(
+                    f"This sweep was begun with {key} {known[key]}, and Ray Tune cannot go on with "
+                    f"{value}: give another hydra.sweeper.study_name."
+                )
+        self.record.remember("asked", asked)
+
+    def _complete(self) -> None:
+        """Add what trials measured that were given up: Ray Tune did not wait for their end."""
+        for trial in self.record.records():
+            if trial.state is State.PRUNED and not trial.metrics:
+                metrics = trials.metrics_of(self.plan.folder / trial_folder(trial.number))
+                self.record.end(trial.number, State.PRUNED, metrics=metrics)
+
+    def _tidy_up(self) -> None:
+        """Remove the checkpoints that only a running sweep needs."""
+        if not self.record.is_finished():
+            return
+        for path in self.plan.folder.glob("tune/*/checkpoint_*"):
+            shutil.rmtree(path)
+        for path in self.plan.folder.glob("trials/*/checkpoints/last.ckpt"):
+            path.unlink()
+
+
+class Watcher(tune.Callback):
+    """Tells the sweep of this process what happens; Ray Tune keeps a copy with its state."""
+
+    sweep: TuneSweep
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ray Tune is about to look for news."""
+        if self.sweep.interrupts:
+            signal.raise_signal(signal.SIGUSR1)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial begins, or goes on."""
+        self.sweep.started(_number(trial), self.sweep.space.params_of(trial.config))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has told something."""
+        self.sweep.told(Row(**result[ROW]))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has ended, or was given up."""
+        self.sweep.ended(_number(trial))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has lost its actor, or the actor could not begin."""
+        error = _error_of(trial)
+        if isinstance(error, RayTaskError):
+            self.sweep.broken = ray_workers.cannot_start(error)
+            self.sweep.stop("the workers cannot start")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has lost its actor too often."""
+        error = _error_of(trial)
+        self.sweep.ended(_number(trial), first_line(error) if error else "lost its worker")
+
+    def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial was saved, which is how a pause begins."""
+        if trial.status == "PAUSED":
+            self.sweep.paused(_number(trial))
+
+
+def number_of(trial: Any, first: int) -> str:
+    """The name of a trial's folder at Ray Tune: its number, counted from 0."""
+    return f"{int(trial.experiment_tag.partition('_')[0]) - first:04d}"
+
+
+def _number(trial: Any) -> int:
+    return int(trial.relative_logdir)
+
+
+def _error_of(trial: Any) -> Exception | None:
+    """Why a trial has lost its actor, from the file that Ray Tune in this process has written."""
+    file = Path(trial.pickled_error_file)
+    return pickle.loads(file.read_bytes()) if file.is_file() else None
