@@ -1,6 +1,6 @@
-"""`experiment=<path>`: a whole run from a YAML file anywhere, such as the winner of a sweep."""
+"""`experiment=<path>`: a whole run from a YAML file, such as a run's config or a sweep's best."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -12,9 +12,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .errors import UserError
 from .mistakes import CONFIGS
+from .runs.rerun import as_experiment, check_options, is_config_of_run
 
 
-def register_experiments(arguments: Iterable[str]) -> None:
+def register_experiments(arguments: Sequence[str]) -> None:
     """Make the files that `experiment=` names known to Hydra, under their paths.
 
     Needed once in every process that composes a config; the arguments stay as they are, so that
@@ -31,7 +32,7 @@ def register_experiments(arguments: Iterable[str]) -> None:
         if name is not None and is_experiment_file(name):
             # Hydra looks for `experiment/<choice>` and passes over doubled slashes.
             group, _, file = f"experiment/{name.lstrip('/')}".rpartition("/")
-            node = read_experiment(name)
+            node = read_experiment(name, arguments)
             ConfigStore.instance().store(file, node, group, package="_global_", provider=name)
 
 
@@ -41,11 +42,15 @@ def is_experiment_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) and not named.is_file()
 
 
-def read_experiment(path: str) -> DictConfig:
-    """Read an experiment from a file.
+def read_experiment(path: str, options: Sequence[str] = ()) -> DictConfig:
+    """Read an experiment from a file; the `config.yaml` of a run is one that repeats it.
+
+    Args:
+        path: of the file.
+        options: of the command, which have to go with the file.
 
     Raises:
-        UserError: no such file, or no experiment in it.
+        UserError: no such file, no experiment in it, or an option that a run's config rules out.
     """
     if not Path(path).is_file():
         raise UserError(
@@ -62,6 +67,9 @@ def read_experiment(path: str) -> DictConfig:
         raise UserError(f"{path} is no experiment: it holds no options.")
     if not isinstance(config.get("defaults", []), list | ListConfig):
         raise UserError(f"{path} is no experiment: its defaults are no list.")
+    if is_config_of_run(config):
+        check_options(path, options)
+        return as_experiment(config)
     return config
 
 

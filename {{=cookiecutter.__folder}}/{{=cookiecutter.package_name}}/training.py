@@ -57,7 +57,7 @@ def train(cfg: DictConfig) -> Metrics:
         with manifest.stage("setup"):
             datamodule = build_datamodule(cfg)
             model = build_model(cfg, datamodule)
-            manifest.update(model=describe_model(model))
+            manifest.update(data=datamodule.fingerprints(), model=describe_model(model))
             trainer = build_trainer(cfg, model)
             manifest.update(parameters=sum(p.numel() for p in model.parameters()))
             if cfg.ckpt_path is not None:
@@ -162,6 +162,8 @@ def use_finders(
     config = cfg.copy()
     for option, value in found.items():
         OmegaConf.update(config, option, value, force_add=True)
+    # They have done their work: this config once more is this run once more.
+    config.finders = {}
     manifest.update(found=found, config=plain(config))
     if trainer.is_global_zero:
         write_config(config, directory, f"# Found before training: {', '.join(found)}\n")

@@ -18,9 +18,12 @@ PACKAGES = (
     "optuna",
     "numpy",
     "scikit-learn",
+    "pillow",
 )
 # A diff longer than this holds generated files rather than an experiment.
 LONGEST_DIFF = 200_000
+SOURCES = ("*.py", "*.yaml", "*.toml")
+MOST_UNTRACKED = 100
 
 
 def describe_environment(root: Path) -> dict[str, Any]:
@@ -50,11 +53,20 @@ def describe_git(root: Path) -> dict[str, Any]:
     if commit is None:
         return {}
     diff = _git(root, "diff", "HEAD") or ""
-    return {"commit": commit, "dirty": bool(diff), "diff": diff[:LONGEST_DIFF]}
+    state = {"commit": commit, "dirty": bool(diff), "diff": diff[:LONGEST_DIFF]}
+    return state | {"untracked": describe_untracked(root)}
+
+
+def describe_untracked(root: Path) -> dict[str, str]:
+    """Code and configs that git does not know yet: their hashes, since no diff has them."""
+    listed = _git(root, "ls-files", "--others", "--exclude-standard", "--", *SOURCES) or ""
+    files = listed.splitlines()[:MOST_UNTRACKED]
+    hashes = _git(root, "hash-object", "--", *files) if files else ""
+    return dict(zip(files, (hashes or "").split(), strict=False))
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Processor, memory in GB and GPUs."""
+    """Processor, memory in GB and GPUs; the number of threads and the instructions change sums."""
     import psutil
     import torch
 
@@ -65,8 +77,11 @@ def describe_hardware() -> dict[str, Any]:
         "host": platform.node(),
         "platform": platform.platform(),
         "cpus": cpus,
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "gpus": gpus,
+        "cuda": torch.version.cuda,
     }
 
 

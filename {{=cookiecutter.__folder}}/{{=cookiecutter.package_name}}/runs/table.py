@@ -9,6 +9,8 @@ from ..errors import UserError
 from .manifest import MANIFEST, read_manifest
 
 Row = dict[str, Any]
+# The folder in a sweep's that holds the runs of its trials.
+TRIALS = "trials"
 # Printed; a CSV file has every metric of every part besides.
 MAIN_COLUMNS = (
     "run",
@@ -34,6 +36,15 @@ def collect_rows(log_dir: Path) -> list[Row]:
     manifests = sorted(log_dir.glob(f"**/{MANIFEST}"))
     rows = [_row(path.parent, log_dir) for path in manifests]
     return sorted(rows, key=lambda row: str(row["started"]))
+
+
+def without_trials(rows: list[Row]) -> list[Row]:
+    """The rows without the trials of sweeps, which would bury the runs.
+
+    Each sweep has its own table, `leaderboard.csv`; the trials of a sweep whose folder was given as
+    `log_dir` stay.
+    """
+    return [row for row in rows if TRIALS not in Path(row["run"]).parts[1:]]
 
 
 def sort_rows(rows: list[Row], column: str) -> list[Row]:

@@ -1,0 +1,134 @@
+"""What differed between two runs, from their `run.json`."""
+
+import difflib
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .manifest import MANIFEST, read_manifest
+
+# A row is a kind of difference, what differs, and its value in each of the runs.
+Row = tuple[str, str, str, str]
+
+# Two runs alike in all of these should have come to the same end.
+CAUSES = ("config", "code", "packages", "machine", "data")
+ABSENT = "-"
+
+
+def find_run(name: str, log_dir: Path) -> Path:
+    """The folder of a run.
+
+    Args:
+        name: a path, or the name that the table of runs shows.
+        log_dir: the folder of runs.
+
+    Raises:
+        UserError: there is no such run, or its manifest cannot be read.
+    """
+    for folder in (Path(name).expanduser(), log_dir / name):
+        if (folder / MANIFEST).is_file():
+            if not read_manifest(folder):
+                raise UserError(f"{folder / MANIFEST} cannot be read: it is damaged.")
+            return folder
+    runs = [path.parent.relative_to(log_dir).as_posix() for path in log_dir.glob(f"**/{MANIFEST}")]
+    close = difflib.get_close_matches(name, runs, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "python runs.py lists them."
+    raise UserError(f"There is no run {name!r}; {hint}")
+
+
+def compare_runs(one: Path, other: Path) -> list[Row]:
+    """Everything that differs but times and the places of files, causes before results."""
+    facts = [_facts(read_manifest(folder)) for folder in (one, other)]
+    rows = []
+    for key in dict.fromkeys([*facts[0], *facts[1]]):
+        values = [fact.get(key, ABSENT) for fact in facts]
+        if values[0] != values[1]:
+            rows.append((*key, _text(values[0]), _text(values[1])))
+    kinds = [*CAUSES, "status", "metrics"]
+    return sorted(rows, key=lambda row: kinds.index(row[0]))
+
+
+def print_difference(one: Path, other: Path) -> None:
+    """Print a table of what differs, or one sentence where nothing does."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = compare_runs(one, other)
+    if not rows:
+        print("The two runs differ in nothing but time.")
+        return
+    table = Table("", "what", one.name, other.name)
+    for before, row in zip([None, *rows], rows, strict=False):
+        kind = "" if before is not None and before[0] == row[0] else row[0]
+        table.add_row(kind, *(Text(text, overflow="fold") for text in row[1:]))
+    # In a file there is no width to fit into.
+    Console(width=None if sys.stdout.isatty() else 250).print(table)
+    if all(kind not in CAUSES for kind, *_ in rows):
+        print(
+            "Config, code, packages, machine and data are the same: only chance is left, such as "
+            "seed=null, a run that ended early, or a GPU without trainer.deterministic=true."
+        )
+
+
+def _facts(manifest: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    """Kind and name of everything in a manifest that two runs may differ in."""
+    git = manifest.get("git") or {}
+    code: dict[str, Any] = {"commit": git.get("commit", ABSENT)[:10]}
+    code["uncommitted changes"] = _changes(git.get("diff", ""))
+    code |= {f"{name} (not in git)": key[:10] for name, key in git.get("untracked", {}).items()}
+    code["model parameters"] = manifest.get("parameters", ABSENT)
+    machine = {"python": manifest.get("python", ABSENT), **manifest.get("hardware", {})}
+    parts: dict[str, dict[str, Any]] = {
+        "config": _without_places(manifest.get("config", {})),
+        "code": code,
+        "packages": manifest.get("packages", {}),
+        "machine": machine,
+        "data": _flat(manifest.get("data", {})),
+        "status": {"how it ended": manifest.get("status", ABSENT)},
+        "metrics": _flat(manifest.get("metrics", {})),
+    }
+    return {(kind, name): value for kind, part in parts.items() for name, value in part.items()}
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """A config's values by their full names; where run and project lie is none of them."""
+    paths = config.get("paths", {})
+    values = _flat(config)
+    for name in ("output_dir", "root_dir"):
+        folder = paths.get(name)
+        values.pop(f"paths.{name}", None)
+        if folder:
+            values = {
+                key: value.replace(folder, f"<{name}>") if isinstance(value, str) else value
+                for key, value in values.items()
+            }
+    return values
+
+
+def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, dict) and value:
+            values |= _flat(value, f"{prefix}{name}.")
+        else:
+            values[f"{prefix}{name}"] = value
+    return values
+
+
+def _changes(diff: str) -> str:
+    """The lines that a diff adds and takes away, file by file, and a sum of its text."""
+    if not diff:
+        return "none"
+    lines = diff.splitlines()
+    files = [line.removeprefix("+++ b/") for line in lines if line.startswith("+++ ")]
+    added = sum(line.startswith("+") and not line.startswith("+++") for line in lines)
+    taken = sum(line.startswith("-") and not line.startswith("---") for line in lines)
+    sha = hashlib.sha256(diff.encode()).hexdigest()[:7]
+    return f"{', '.join(files)} (+{added} -{taken}, {sha})"
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
