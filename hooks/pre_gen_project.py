@@ -28,10 +28,10 @@ TEMPLATE_MARKS = ["{" + mark for mark in ("{=", "%=", "#=")]
 # A project with the name of something it depends on would depend on itself.
 DISTRIBUTIONS = frozenset(
     """
-    ax-platform cmaes hatchling hydra-core lightning matplotlib mlflow mypy numpy omegaconf onnx
-    onnxruntime onnxscript optuna pandas pillow pip plotly pre-commit psutil psycopg pytest
+    ax-platform cmaes fastapi hatchling hydra-core lightning matplotlib mlflow mypy numpy omegaconf
+    onnx onnxruntime onnxscript optuna pandas pillow pip plotly pre-commit psutil psycopg pytest
     pytorch-lightning ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard torch
-    torchmetrics torchvision uv wandb wheel
+    torchmetrics torchvision uv uvicorn wandb wheel
     """.split()
 )
 
@@ -57,8 +57,8 @@ INSTALLED = frozenset(
 # These stand beside the package, or will as soon as the project runs.
 BESIDE = frozenset(
     """
-    build clusters configs conftest data dist docs evaluate hydra_plugins logs multirun notebooks
-    outputs predict runs scripts setup src test tests train
+    build clusters configs conftest data dist docs evaluate export hydra_plugins logs multirun
+    notebooks outputs predict runs scripts serve setup src test tests train
     """.split()
 )
 

@@ -11,10 +11,14 @@ from .training_runs import script
 
 # Each costs a good part of a second, most of them more.
 HEAVY = {
+    "fastapi",
     "lightning_fabric",
     "matplotlib",
     "mlflow",
     "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
     "optuna",
     "pandas",
     "pytorch_lightning",
@@ -43,6 +47,8 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
         ("train.py", "experiment=diabetes", "--cfg", "job", "--resolve"),
         ("evaluate.py", "--help"),
         ("predict.py", "--help"),
+        ("export.py", "--help"),
+        ("serve.py", "--help"),
         ("runs.py", "--help"),
         ("runs.py", "."),
         ("-c", "import demo"),

@@ -33,12 +33,7 @@ def predict(cfg: DictConfig) -> None:
     """
     check_top_level(cfg)
     capture_everything()
-    model = load_model(cfg.ckpt_path)
-    if not isinstance(model, SupervisedModule):
-        raise UserError(
-            f"{cfg.ckpt_path} holds a {type(model).__name__}, which predicts no target: give the "
-            "checkpoint of a classifier or a regressor."
-        )
+    model = load_predictor(cfg.ckpt_path)
     inputs = read_inputs(model.hparams["preprocessing"], Path(cfg.input))
     outputs = run_model(model, inputs.x, cfg.batch_size)
     write_table(Path(cfg.output), inputs, model, outputs)
@@ -53,6 +48,21 @@ def predict(cfg: DictConfig) -> None:
             ", ".join(bad[:NAMES_SHOWN]),
             more,
         )
+
+
+def load_predictor(path: str | Path) -> SupervisedModule:
+    """The classifier or regressor in a checkpoint, on the CPU.
+
+    Raises:
+        UserError: no readable checkpoint, or one of a model that predicts no target.
+    """
+    model = load_model(path)
+    if not isinstance(model, SupervisedModule):
+        raise UserError(
+            f"{path} holds a {type(model).__name__}, which predicts no target: give the "
+            "checkpoint of a classifier or a regressor."
+        )
+    return model
 
 
 @torch.inference_mode()
@@ -70,18 +80,29 @@ def write_table(path: Path, inputs: Inputs, model: SupervisedModule, outputs: Te
     Raises:
         UserError: the file cannot be written.
     """
-    columns, rows = result_rows(model, outputs)
-    results = dict(zip(inputs.good, rows, strict=True))
+    columns, rows = table_of(model, inputs, outputs)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(["input", *columns, "error"])
-            for i, name in enumerate(inputs.names):
-                result = results.get(i, [""] * len(columns))
-                table.writerow([name, *result, inputs.errors.get(i, "")])
+            table.writerow(columns)
+            table.writerows(rows)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def table_of(
+    model: SupervisedModule, inputs: Inputs, outputs: Tensor
+) -> tuple[list[str], list[list[Any]]]:
+    """Column names and one row per input: its name, what is predicted, and what is wrong."""
+    columns, rows = result_rows(model, outputs)
+    results = dict(zip(inputs.good, rows, strict=True))
+    nothing = [""] * len(columns)
+    table = [
+        [name, *results.get(i, nothing), inputs.errors.get(i, "")]
+        for i, name in enumerate(inputs.names)
+    ]
+    return ["input", *columns, "error"], table
 
 
 def result_rows(model: SupervisedModule, outputs: Tensor) -> tuple[list[str], list[list[Any]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def pixel_histogram(pixels: Tensor) -> Tensor:
     return torch.stack([torch.bincount(channel, minlength=256) for channel in channels])
 
 
-def read_picture(path: Path, channels: int, height: int, width: int) -> Tensor:
+def read_picture(path: Path | BinaryIO, channels: int, height: int, width: int) -> Tensor:
     """The picture as uint8 of shape (channels, height, width).
 
     It is turned upright by its EXIF entry, laid on white where it is transparent, made grey
@@ -96,7 +96,8 @@ def read_picture(path: Path, channels: int, height: int, width: int) -> Tensor:
             )
     # Pillow's readers raise some ten kinds of errors on files that are broken.
     except Exception as error:
-        reason = " ".join(str(error).split()).replace(str(path), path.name)
+        name = path.name if isinstance(path, Path) else ""
+        reason = " ".join(str(error).split()).replace(str(path), name)
         raise PictureError(f"The picture {path} cannot be read ({reason}).") from error
     array = np.array(small).reshape(height, width, channels)
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()

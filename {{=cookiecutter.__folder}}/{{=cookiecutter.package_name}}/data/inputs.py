@@ -51,7 +51,7 @@ def read_inputs(preprocessing: dict[str, Any], path: Path) -> Inputs:
         raise UserError(
             f"{path} is a folder, but the model was trained on a table: give a CSV file."
         )
-    return _read_rows(preprocessing, read_table_file(path, preprocessing.get("delimiter")))
+    return read_rows(preprocessing, read_table_file(path, preprocessing.get("delimiter")))
 
 
 def _read_pictures(preprocessing: dict[str, Any], path: Path) -> Inputs:
@@ -73,7 +73,12 @@ def _read_pictures(preprocessing: dict[str, Any], path: Path) -> Inputs:
     return Inputs(names, Normalise(preprocessing)(pixels), good, errors)
 
 
-def _read_rows(preprocessing: dict[str, Any], table: TableFile) -> Inputs:
+def read_rows(preprocessing: dict[str, Any], table: TableFile) -> Inputs:
+    """The rows of a table.
+
+    Raises:
+        UserError: a column that the model knows is missing.
+    """
     wanted = {column["name"]: column["type"] for column in preprocessing["columns"]}
     check_columns(wanted, table.header, table.path)
     rows: list[dict[str, float | str]] = []

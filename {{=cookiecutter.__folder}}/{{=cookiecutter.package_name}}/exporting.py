@@ -1,0 +1,181 @@
+"""A checkpoint as an ONNX file, which runs without PyTorch and without this project."""
+
+import json
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from .data.images import Normalise
+from .errors import UserError, first_line
+from .evaluation import find_data
+from .models.supervised import SupervisedModule
+from .prediction import load_predictor
+from .runs.config_checks import check_top_level
+from .runs.logs import capture_everything
+
+# So many batches of real data show whether a file computes what the model computes.
+BATCHES_COMPARED = 10
+METADATA = ("class_names", "target_name", "preprocessing")
+
+
+class FromPixels(nn.Module):
+    """The model with the normalisation of pictures before it.
+
+    Shapes: uint8 (B, C, H, W), 0..255, to class probabilities (B, num_classes) or values (B,).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: SupervisedModule) -> None:
+        super().__init__()
+        normalise = Normalise(model.hparams["preprocessing"])
+        self.model = model
+        self.register_buffer("mean", normalise.mean)
+        self.register_buffer("std", normalise.std)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Predictions for a batch of pictures."""
+        return self.model((pixels.float() - self.mean) / self.std)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """The pictures (B, C, H, W) that became the inputs x."""
+        return (x * self.std + self.mean).round().clamp(0, 255).to(torch.uint8)
+
+
+def export(cfg: DictConfig) -> Path:
+    """Write `cfg.ckpt_path` as an ONNX file that was seen to predict the same.
+
+    Args:
+        cfg: the config composed from `configs/export.yaml`.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        UserError: no readable checkpoint, no data to compare on, a net that ONNX cannot express, or
+            a file that predicts something else.
+    """
+    check_top_level(cfg)
+    capture_everything()
+    model = load_predictor(cfg.ckpt_path)
+    loader = find_data(cfg, model).val_dataloader()
+    output = Path(cfg.output or Path(cfg.ckpt_path).with_suffix(".onnx"))
+    partial = output.with_name(f"{output.name}.partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write(model, partial)
+        difference, samples = compare(model, partial, islice(loader, BATCHES_COMPARED))
+        if not difference <= cfg.tolerance:
+            raise UserError(
+                f"The exported model predicts something else: it differs by {difference:.2g}, and "
+                f"tolerance={cfg.tolerance} allows less; no file was kept."
+            )
+        partial.replace(output)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    print_file(output)
+    print(
+        f"compared  {samples} samples, at most {difference:.1e} from the checkpoint's predictions"
+    )
+    return output
+
+
+def write(model: SupervisedModule, path: Path) -> None:
+    """Write the model with a batch axis of any length.
+
+    Raises:
+        UserError: the net does something that ONNX has no word for.
+    """
+    module, name, batch = example(model)
+    # Each of its many steps has a line of log.
+    for library in ("onnxscript", "onnx_ir"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    try:
+        program = torch.onnx.export(
+            module,
+            (batch,),
+            input_names=[name],
+            output_names=["probabilities" if model.task == "classification" else "values"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise UserError(
+            f"{type(model).__name__} cannot be exported: {first_line(error)}."
+        ) from error
+    assert program is not None
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, describe(model))
+    onnx.save(proto, path)
+
+
+def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
+    """What is exported, the name of its input, and a batch of two."""
+    shape = model.hparams["input_shape"]
+    if model.hparams["preprocessing"]["kind"] == "image":
+        return FromPixels(model).eval(), "pixels", torch.zeros((2, *shape), dtype=torch.uint8)
+    return model, "features", torch.zeros((2, *shape))
+
+
+def describe(model: SupervisedModule) -> dict[str, str]:
+    """What the numbers mean, as JSON: the file's metadata."""
+    facts = {name: model.hparams[name] for name in METADATA if name in model.hparams}
+    return {name: json.dumps(value) for name, value in facts.items()}
+
+
+def compare(
+    model: SupervisedModule, path: Path, batches: Iterator[tuple[Tensor, Tensor]]
+) -> tuple[float, int]:
+    """The largest difference between the file's predictions and the model's, and of how many.
+
+    Differences are relative where predictions are larger than one. Each batch is tried whole, and
+    its first sample alone.
+    """
+    session = open_session(path)
+    module, name, _ = example(model)
+    largest, samples = 0.0, 0
+    for x, _ in batches:
+        inputs = module.pixels(x) if isinstance(module, FromPixels) else x
+        with torch.inference_mode():
+            expected = model(x).numpy()
+        for size in (1, len(x)):
+            (found,) = session.run(None, {name: inputs[:size].numpy()})
+            largest = max(largest, distance(found, expected[:size]))
+        samples += len(x)
+    return largest, samples
+
+
+def distance(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """The largest difference of two arrays; infinite for another shape or what is no number."""
+    if found.shape != expected.shape:
+        return np.inf
+    difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
+    return float(np.nan_to_num(difference, nan=np.inf).max())
+
+
+def open_session(path: Path) -> Any:
+    """The file, ready to predict on the CPU."""
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def print_file(path: Path) -> None:
+    """Print where the file is, and what goes into it and comes out."""
+    session = open_session(path)
+    print(f"file      {path}")
+    for kind, nodes in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        for node in nodes:
+            print(f"{kind:<9} {node.name} ({', '.join(map(str, node.shape))}), {node.type}")

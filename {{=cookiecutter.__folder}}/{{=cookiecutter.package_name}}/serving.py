@@ -1,0 +1,77 @@
+"""A checkpoint behind HTTP: the answers are those of `predict.py`."""
+
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from omegaconf import DictConfig
+from starlette.concurrency import run_in_threadpool
+
+from .data.bodies import read_body
+from .errors import UserError
+from .models.supervised import SupervisedModule
+from .prediction import load_predictor, run_model, table_of
+from .runs.config_checks import check_top_level
+from .runs.logs import capture_everything
+
+
+def serve(cfg: DictConfig) -> None:
+    """Answer requests until Ctrl-C.
+
+    Args:
+        cfg: the config composed from `configs/serve.yaml`.
+
+    Raises:
+        UserError: no readable checkpoint of a classifier or regressor.
+    """
+    check_top_level(cfg)
+    capture_everything()
+    app = build_app(load_predictor(cfg.ckpt_path), cfg.batch_size, int(cfg.max_megabytes * 1e6))
+    uvicorn.run(app, host=cfg.host, port=cfg.port, log_config=None)
+
+
+def build_app(model: SupervisedModule, batch_size: int, max_bytes: int) -> FastAPI:
+    """The application: `GET /health` and `POST /predict`.
+
+    Args:
+        model: what answers.
+        batch_size: of the rows of one request.
+        max_bytes: a longer request is refused.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None)
+    preprocessing = model.hparams["preprocessing"]
+    # Before it stand the input's name and, for a classifier, the name of the class.
+    first_number = 2 if model.task == "classification" else 1
+
+    def answer(body: bytes) -> list[dict[str, Any]]:
+        try:
+            inputs = read_body(preprocessing, body)
+        except UserError as error:
+            raise HTTPException(422, str(error)) from error
+        if not inputs.good:
+            first = min(inputs.errors)
+            raise HTTPException(422, f"{inputs.names[first]}: {inputs.errors[first]}")
+        columns, rows = table_of(model, inputs, run_model(model, inputs.x, batch_size))
+        return [dict(zip(columns, with_numbers(row, first_number), strict=True)) for row in rows]
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok", "model": type(model).__name__, "task": model.task}
+
+    @app.post("/predict")
+    async def predict(request: Request) -> list[dict[str, Any]]:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > max_bytes:
+                raise HTTPException(413, f"A request holds at most {max_bytes / 1e6:g} MB.")
+        # In a thread, so that /health is answered meanwhile.
+        return await run_in_threadpool(answer, bytes(body))
+
+    return app
+
+
+def with_numbers(row: list[str], first: int) -> list[str | float | None]:
+    """A row of the table with numbers from the position `first` on, null where a cell is empty."""
+    numbers = [float(cell) if cell else None for cell in row[first:-1]]
+    return [*(cell or None for cell in row[:first]), *numbers, row[-1] or None]
