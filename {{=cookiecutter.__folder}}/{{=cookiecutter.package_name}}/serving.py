@@ -1,5 +1,8 @@
 """A checkpoint behind HTTP: the answers are those of `predict.py`."""
 
+import logging
+import socket
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -8,26 +11,44 @@ from omegaconf import DictConfig
 from starlette.concurrency import run_in_threadpool
 
 from .data.bodies import read_body
-from .errors import UserError
+from .errors import UserError, first_line
 from .models.supervised import SupervisedModule
 from .prediction import load_predictor, run_model, table_of
 from .runs.config_checks import check_top_level
 from .runs.logs import capture_everything
 
+log = logging.getLogger(__name__)
+
 
 def serve(cfg: DictConfig) -> None:
-    """Answer requests until Ctrl-C.
-
-    Args:
-        cfg: the config composed from `configs/serve.yaml`.
+    """Answer requests until Ctrl-C, as `configs/serve.yaml` says.
 
     Raises:
-        UserError: no readable checkpoint of a classifier or regressor.
+        UserError: no readable checkpoint of a classifier or regressor, or a port that is taken.
     """
     check_top_level(cfg)
     capture_everything()
     app = build_app(load_predictor(cfg.ckpt_path), cfg.batch_size, int(cfg.max_megabytes * 1e6))
-    uvicorn.run(app, host=cfg.host, port=cfg.port, log_config=None)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    with open_socket(cfg.host, cfg.port) as listening, suppress(KeyboardInterrupt):
+        log.info("answering on http://%s:%d until Ctrl-C", cfg.host, listening.getsockname()[1])
+        uvicorn.Server(uvicorn.Config(app, log_config=None)).run(sockets=[listening])
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        UserError: there is no such address here, or another program listens on it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError, TypeError) as error:
+        raise UserError(
+            f"Nobody can be answered on host={host} port={port} ({first_line(error)}): choose "
+            "another port, or port=0 for one that is free."
+        ) from error
 
 
 def build_app(model: SupervisedModule, batch_size: int, max_bytes: int) -> FastAPI:
@@ -39,13 +60,12 @@ def build_app(model: SupervisedModule, batch_size: int, max_bytes: int) -> FastA
         max_bytes: a longer request is refused.
     """
     app = FastAPI(docs_url=None, redoc_url=None)
-    preprocessing = model.hparams["preprocessing"]
     # Before it stand the input's name and, for a classifier, the name of the class.
     first_number = 2 if model.task == "classification" else 1
 
     def answer(body: bytes) -> list[dict[str, Any]]:
         try:
-            inputs = read_body(preprocessing, body)
+            inputs = read_body(model.hparams["preprocessing"], body)
         except UserError as error:
             raise HTTPException(422, str(error)) from error
         if not inputs.good:
