@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SHARED = ("__init__", "__main__", "common")
+SHARED = ("__init__", "__main__", "common", "images", "turns")
 
 
 def main(names: list[str]) -> None:

@@ -9,7 +9,6 @@ on one core: moving between cores, and threads that wait for each other, would c
 
 import os
 import statistics
-import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from .common import Project, baked_project, environment, print_table, spread
+from .images import write_images
 
 OFF = ("callbacks=none", "logger=none", "+trainer.enable_progress_bar=false")
-ALWAYS = ("finders=none", "test=false")
+ALWAYS = ("trainer=cpu", "finders=none", "test=false")
 
 
 @dataclass(frozen=True)
@@ -226,28 +226,6 @@ def print_shares(project: Project, watch: Stopwatch) -> None:
     rows = [[part, spread(shares[part], 2), spread(once[part], 0)] for part in order]
     header = ["aid", "% of the fit without aids", "and once in a fit, ms"]
     print_table("CPU time spent in each aid, digits", header, rows)
-
-
-def write_images(folder: Path, count: int = 60_000, test_count: int = 10_000) -> None:
-    """Write images like MNIST's, in its format: a blurred pattern a class, moved, under noise."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    coarse = random.integers(0, 200, (10, 7, 7), dtype=np.uint8)
-    patterns = coarse.repeat(4, axis=1).repeat(4, axis=2)
-    folder.mkdir(parents=True)
-    for part, size in (("train", count), ("t10k", test_count)):
-        labels = random.integers(0, 10, size, dtype=np.uint8)
-        noise = random.integers(0, 55, (size, 28, 28), dtype=np.uint8)
-        write_idx(folder / f"{part}-images-idx3-ubyte", patterns[labels] + noise)
-        write_idx(folder / f"{part}-labels-idx1-ubyte", labels)
-
-
-def write_idx(path: Path, array: Any) -> None:
-    """Write bytes in the IDX format: its magic number, the sizes, the values."""
-    unsigned_byte = 8
-    header = struct.pack(f">HBB{array.ndim}I", 0, unsigned_byte, array.ndim, *array.shape)
-    path.write_bytes(header + array.tobytes())
 
 
 if __name__ == "__main__":

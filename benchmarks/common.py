@@ -8,8 +8,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,16 +26,17 @@ class Project:
     """A baked project whose package is imported here, so that imports are not measured.
 
     Args:
-        root: the project's folder; runs and data are written beside it.
+        root: the project's folder; runs are written beside it.
+        hides_gpus: train on the processor, whatever there is.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, hides_gpus: bool = True) -> None:
         self.root = root
         self.package = next(root.glob("*/training.py")).parent.name
-        self._count = 0
         # As the project's own scripts do, before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        if hides_gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         sys.path.insert(0, str(root))
         self.module("runs.directory").register_resolvers()
 
@@ -41,20 +44,21 @@ class Project:
         """A module of the package."""
         return importlib.import_module(f"{self.package}.{name}")
 
-    def train(self, *options: str) -> Path:
-        """Train as `train.py` would with these options; the run's folder."""
+    def configure(self, *options: str) -> Any:
+        """The config of a run with these options, in a new folder."""
         from hydra import compose, initialize_config_dir
 
-        self._count += 1
-        folder = self.root.parent / "runs" / str(self._count)
+        folder = tempfile.mkdtemp(prefix="run-", dir=self.root.parent)
         with initialize_config_dir(str(self.root / "configs"), version_base="1.3"):
-            cfg = compose("train", [f"++paths.output_dir={folder}", "trainer=cpu", *options])
-        self.module("training").train(cfg)
-        return folder
+            return compose("train", [f"++paths.output_dir={folder}", *options])
+
+    def train(self, *options: str) -> None:
+        """Train as `train.py` would with these options."""
+        self.module("training").train(self.configure(*options))
 
 
 @contextmanager
-def baked_project() -> Iterator[Project]:
+def baked_project(hides_gpus: bool = True) -> Iterator[Project]:
     """A project of the working tree's template with the default answers, removed at the end."""
     with tempfile.TemporaryDirectory() as folder:
         template = Path(folder) / "template"
@@ -63,7 +67,7 @@ def baked_project() -> Iterator[Project]:
         root = cookiecutter(
             str(template), no_input=True, extra_context=answers, output_dir=f"{folder}/project"
         )
-        yield Project(Path(root))
+        yield Project(Path(root), hides_gpus)
 
 
 def copy_template(target: Path) -> None:
@@ -76,13 +80,63 @@ def copy_template(target: Path) -> None:
             shutil.copy(ROOT / file, target / file)
 
 
+@dataclass(frozen=True)
+class Took:
+    """Seconds on the clock, and of the processor in all threads."""
+
+    wall: float
+    cpu: float
+
+
+def ratios(ones: Sequence[Took], others: Sequence[Took], clock: str = "wall") -> list[float]:
+    """Ratios of what was measured in the same rounds."""
+    return [getattr(a, clock) / getattr(b, clock) for a, b in zip(ones, others, strict=True)]
+
+
+def time_command(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str], fails: bool = False
+) -> Took:
+    """Run a command in a folder and measure it, with the processes that it starts.
+
+    Args:
+        command: the command.
+        folder: where it runs.
+        variables: of its surroundings, beside those of this process.
+        fails: whether it is to fail.
+
+    Raises:
+        RuntimeError: it failed, or did not.
+    """
+    with tempfile.TemporaryFile() as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=os.environ | dict(variables),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if bool(process.returncode) is not fails:
+            said.seek(0)
+            raise RuntimeError(
+                f"{' '.join(command)} ended with {process.returncode}:\n{said.read().decode()}"
+            )
+    return Took(wall, usage.ru_utime + usage.ru_stime)
+
+
 def environment() -> str:
     """What the numbers depend on, in one line."""
     import torch
 
     parts = [f"Python {platform.python_version()}"]
     parts += [f"{package} {version(package)}" for package in PACKAGES]
-    parts += [f"{os.cpu_count()} cores ({processor()})", f"{torch.get_num_threads()} threads"]
+    threads = torch.get_num_threads()
+    parts += [f"{os.cpu_count()} cores ({processor()})"]
+    parts += [f"{threads} thread{'s' if threads > 1 else ''}"]
     return ", ".join(parts)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
+
 from .errors import UserError
 from .experiment_files import register_experiments
 from .mistakes import explain
@@ -18,6 +20,9 @@ def run(main: Callable[[], Any]) -> None:
     # Waiting threads would spin: beside other programs a fit of a small network takes 20 times as
     # long. Only read when torch is imported, which happens later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Hydra 1.3 copies all configs that it keeps for each of the hundred questions behind --help;
+    # the store is one of a kind, and 1.4 copies it no longer.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     # Hydra reads nan as a number; after debug= it is the name of a preset.
     sys.argv = ["debug='nan'" if word == "debug=nan" else word for word in sys.argv]
     with one_sentence_errors():
