@@ -128,15 +128,22 @@ def time_command(
     return Took(wall, usage.ru_utime + usage.ru_stime)
 
 
-def environment() -> str:
-    """What the numbers depend on, in one line."""
+def use_one_thread() -> None:
+    """One thread: those of a second contender would fight with it."""
     import torch
 
+    torch.set_num_threads(1)
+
+
+def environment() -> str:
+    """What the numbers depend on, in one line."""
     parts = [f"Python {platform.python_version()}"]
     parts += [f"{package} {version(package)}" for package in PACKAGES]
-    threads = torch.get_num_threads()
     parts += [f"{os.cpu_count()} cores ({processor()})"]
-    parts += [f"{threads} thread{'s' if threads > 1 else ''}"]
+    # Where this process trains, and not the commands that it starts.
+    if torch := sys.modules.get("torch"):
+        threads = torch.get_num_threads()
+        parts.append("1 thread" if threads == 1 else f"{threads} threads")
     return ", ".join(parts)
 
 

@@ -18,7 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .common import Project, Took, baked_project, environment, print_table, ratios, spread
+from .common import (
+    Project,
+    Took,
+    baked_project,
+    environment,
+    print_table,
+    ratios,
+    spread,
+    use_one_thread,
+)
 from .images import write_images
 from .turns import Turn, take_turns
 
@@ -61,13 +70,6 @@ def main(words: Sequence[str]) -> None:
     for name in words or ("digits", "images"):
         with baked_project() as project:
             measure(project, SUBJECTS[name])
-
-
-def use_one_thread() -> None:
-    """One thread: those of a second contender would fight with it."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def measure(project: Project, subject: Subject) -> None:

@@ -27,7 +27,7 @@ from .contenders.one_trial import LRS, METRIC, OPTIONS, WIDTHS
 TRIALS, EPOCHS = 16, 3
 STEADY_TRIALS = 120
 PRUNED_TRIALS, SEEDS = 20, range(5)
-SIZES = (100, 1000, 5000)
+SIZES = (10, 100, 1000, 5000, 10_000)
 TIMED_ASKS = 15
 CONTENDERS = ROOT / "build" / "contenders"
 SLOWEST = 600  # seconds, after which a contender is left out
@@ -53,13 +53,13 @@ class Engine:
         what: in words.
         packages: what it needs beyond the project's packages.
         command: the command line, for an interpreter, a project and a new folder.
-        times: how often it is measured.
+        times: how often it is measured; once only where a sweep takes minutes.
     """
 
     what: str
     command: Callable[[str, Path, Path], list[str]]
     packages: tuple[str, ...] = ()
-    times: int = 3
+    times: int = 5
 
 
 def ours(python: str, project: Path, folder: Path, *options: str) -> list[str]:
@@ -287,16 +287,21 @@ def pruning(project: Project, names: Sequence[str]) -> None:
 
 
 def size(project: Project, names: Sequence[str]) -> None:
-    """How long a study takes to propose and note a trial, and the memory, by its trials."""
+    """How long a study takes to propose and note a trial, and the memory, by its trials.
+
+    Args:
+        project: the project.
+        names: numbers of trials instead of the usual ones.
+    """
     rows = []
-    for count in SIZES:
+    for count in names or SIZES:
         command = (sys.executable, "-m", "benchmarks.sweeps", "grown", str(project.root))
         done = subprocess.run(
             (*command, str(count)), cwd=ROOT, capture_output=True, text=True, check=True
         )
-        milliseconds, cpu, megabytes = json.loads(done.stdout.splitlines()[-1])
-        met = "yes" if milliseconds < 150 and megabytes < 400 else "NO"
-        rows.append([f"{count}", f"{milliseconds:.0f}", f"{cpu:.0f}", f"{megabytes:.0f}", met])
+        wall, cpu, megabytes = json.loads(done.stdout.splitlines()[-1])
+        met = "yes" if statistics.median(wall) < 150 and megabytes < 400 else "NO"
+        rows.append([f"{count}", spread(wall, 0), spread(cpu, 0), f"{megabytes:.0f}", met])
     header = [
         "trials in the journal",
         "ask + tell, ms",
@@ -304,11 +309,11 @@ def size(project: Project, names: Sequence[str]) -> None:
         "memory, MB",
         "below 150 ms and 400 MB",
     ]
-    print_table("A study of 8 parameters, TPE", header, rows)
+    print_table(f"A study of 8 parameters, TPE, {TIMED_ASKS} trials more", header, rows)
 
 
-def measure_grown(root: Path, count: int) -> tuple[float, float, float]:
-    """Milliseconds and CPU milliseconds of an ask with its tell, and this process's memory.
+def measure_grown(root: Path, count: int) -> tuple[list[float], list[float], float]:
+    """Milliseconds and CPU milliseconds of asks with their tells, and this process's memory, MB.
 
     Args:
         root: the project.
@@ -329,7 +334,7 @@ def measure_grown(root: Path, count: int) -> tuple[float, float, float]:
             wall.append(1000 * (time.perf_counter() - start))
             cpu.append(1000 * (time.process_time() - cpu_start))
     megabytes = psutil.Process().memory_info().rss / 1e6
-    return statistics.median(wall), statistics.median(cpu), megabytes
+    return wall, cpu, megabytes
 
 
 def grown_search(project: Project, folder: Path, count: int) -> Any:

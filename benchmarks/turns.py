@@ -109,7 +109,7 @@ class Contender:
         """
         try:
             took: Took = self.line.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self.said.seek(0)
             raise RuntimeError(
                 f"{self.name} ended before all rounds were over:\n{self.said.read().decode()}"

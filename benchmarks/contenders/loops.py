@@ -5,6 +5,7 @@ All have the same network, loaders, optimizer and schedule, and validate after e
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -39,33 +40,39 @@ def train_by_hand(
     epochs: int,
     steps: int,
     on_epoch: Callable[[], None],
+    precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> None:
     """The raw loop.
 
     Args:
-        net: the network.
+        net: the network, on the device of the batches.
         train: training batches.
         val: validation batches.
         epochs: how often it goes over the data.
         steps: in all epochs together.
         on_epoch: called at the start of each epoch.
+        precision: what losses are computed in.
     """
+    device = next(net.parameters()).device
     optimizer, schedule = optimizer_and_schedule(net, steps)
     for _ in range(epochs):
         on_epoch()
         net.train()
         for x, y in train:
             optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
+            with precision():
+                loss = F.cross_entropy(net(x), y)
+            loss.backward()
             optimizer.step()
             schedule.step()
         net.eval()
-        loss, correct = torch.zeros(()), torch.zeros(())
-        with torch.no_grad():
+        total, correct = torch.zeros(2, device=device).unbind()
+        with torch.no_grad(), precision():
             for x, y in val:
                 outputs = net(x)
-                loss += F.cross_entropy(outputs, y, reduction="sum")
+                total += F.cross_entropy(outputs, y, reduction="sum")
                 correct += (outputs.argmax(dim=1) == y).sum()
+        print(f"loss {total.item()}, correct {correct.item()}")
 
 
 class Bare(LightningModule):
