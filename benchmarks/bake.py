@@ -58,23 +58,21 @@ def write_smallest_template(folder: Path) -> None:
 def measure(
     templates: dict[str, Path], copied: Sequence[Path], place: Path, rounds: int
 ) -> dict[str, list[Took]]:
-    """Seconds of each template and each copy; the first round compiles and does not count."""
+    """Seconds of each template and each copy."""
     found: dict[str, list[Took]] = {}
     # What cookiecutter keeps in the user's home is not to stay there.
     home = {"HOME": str(place / "home")}
     (place / "home").mkdir()
-    for turn in range(rounds + 1):
+    for _ in range(rounds):
         for name, template in templates.items():
             with tempfile.TemporaryDirectory(dir=place) as target:
                 words = (str(template), "--no-input", "--output-dir", target)
                 took = time_command((sys.executable, "-m", "cookiecutter", *words), place, home)
-            if turn:
-                found.setdefault(name, []).append(took)
+            found.setdefault(name, []).append(took)
         for folder in copied:
             with tempfile.TemporaryDirectory(dir=place) as target:
                 took = time_command(("cp", "-R", str(folder), target), place, home)
-            if turn:
-                found.setdefault(f"a copy of {folder.name}", []).append(took)
+            found.setdefault(f"a copy of {folder.name}", []).append(took)
     return found
 
 

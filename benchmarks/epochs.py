@@ -52,11 +52,9 @@ class Subject:
 # The same pictures in every epoch: what changes them is not the same code everywhere.
 MNIST = ("experiment=mnist", "data.shift=0", "model.net.width=4")
 SUBJECTS = {
-    "digits": Subject(
-        "digits, 1,168 x 8 x 8, MLP", ("experiment=digits", "model=mlp"), rounds=18
-    ),
+    "digits": Subject("digits, 1,168 x 8 x 8, MLP", ("experiment=digits", "model=mlp"), rounds=18),
     "images": Subject("60,000 x 28 x 28, a CNN of width 4", MNIST, rounds=5, images=60_000),
-    "tiny": Subject("2,000 x 28 x 28, a CNN of width 4", MNIST, rounds=1, images=2_000),
+    "tiny": Subject("600 x 28 x 28, a CNN of width 4", MNIST, rounds=1, images=600),
 }
 BARE, OURS, USUAL = "Lightning, barebones", "ours, standard config", "the usual template's path"
 
@@ -217,13 +215,14 @@ def usual(project: Project, cfg: Any, datamodule: Any, epochs: int, turn: Turn) 
     from .contenders.usual_template import Pictures, UsualModule, usual_callbacks
 
     folder = Path(cfg.paths.output_dir)
-    loaders = []
-    for part in ("train", "val"):
-        data = datamodule.datasets[part]
-        pictures = Pictures(data.x, data.y)
-        loaders.append(
-            DataLoader(pictures, batch_size=cfg.data.batch_size, shuffle=part == "train")
+    train, val = (
+        DataLoader(
+            Pictures(datamodule.datasets[part].x, datamodule.datasets[part].y),
+            batch_size=cfg.data.batch_size,
+            shuffle=part == "train",
         )
+        for part in ("train", "val")
+    )
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -231,7 +230,7 @@ def usual(project: Project, cfg: Any, datamodule: Any, epochs: int, turn: Turn) 
         callbacks=[callback(turn), *usual_callbacks(folder)],
         logger=TensorBoardLogger(folder / "tensorboard"),
     )
-    trainer.fit(UsualModule(build_net(project, cfg, datamodule)), *loaders)
+    trainer.fit(UsualModule(build_net(project, cfg, datamodule)), train, val)
 
 
 if __name__ == "__main__":

@@ -219,9 +219,10 @@ def print_packing(project: Project, size: Size) -> None:
 def sweep(project: Project, size: Size, count: int) -> Took:
     """Seconds of a sweep of which so many trials run at once."""
     if size.device == "cuda":
-        share = ("trainer=gpu", "hydra.sweeper.gpus=[0]", f"hydra.sweeper.gpus_per_trial={1 / count}")
+        share = ["trainer=gpu", "hydra.sweeper.gpus=[0]"]
+        share.append(f"hydra.sweeper.gpus_per_trial={1 / count}")
     else:
-        share = ("trainer=cpu", f"hydra.sweeper.workers={count}")
+        share = ["trainer=cpu", f"hydra.sweeper.workers={count}"]
     epochs = 20 if size is ON_GPU else 1
     options = (f"trainer.max_epochs={epochs}", f"hydra.sweeper.n_trials={size.trials}", *share)
     with tempfile.TemporaryDirectory() as folder:

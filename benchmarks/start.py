@@ -1,19 +1,19 @@
-"""How long `train.py` takes to answer: help, a mistake, the first optimizer step, a whole short run.
+"""Seconds until `train.py` answers: help, a mistake, the first optimizer step, a short run.
 
 Against a script that imports torch and Lightning at its top, as the usual templates do. Both are
-measured from the start of the command, by turns, after a first run that compiled their modules:
-every run is a second one. Both have one thread.
+measured from the start of the command, by turns, with their modules compiled, as they are in every
+run but the first. Both have one thread.
 
 `make bench SUBJECTS=start:help` measures one of them; another word says how often, as in
 `start:help:11`.
 """
 
+import compileall
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from .common import (
     ROOT,
@@ -63,9 +63,7 @@ SHORT = ("trainer.max_epochs=1",)
 QUESTIONS = {
     "help": Question("--help", ("--help",), ("--help",), least=15),
     "mistake": Question("a misspelt option", ("trainer.max_epoch=9",), ("trainer.lr=9",), True),
-    "step": Question(
-        "the first optimizer step", (*OURS, FIRST_STEP), ("callbacks=first_step",)
-    ),
+    "step": Question("the first optimizer step", (*OURS, FIRST_STEP), ("callbacks=first_step",)),
     "run": Question("a whole run of one epoch", (*OURS, *SHORT), SHORT),
 }
 
@@ -79,6 +77,8 @@ def main(words: Sequence[str]) -> None:
     names = [word for word in words if word in QUESTIONS] or list(QUESTIONS)
     with baked_project() as project:
         print(environment(), flush=True)
+        for folder in (project.root, CONTENDER.parent):
+            compileall.compile_dir(folder, quiet=1)
         found = {name: ask(project, QUESTIONS[name], rounds) for name in names}
     rows = []
     for name, (own, usual) in found.items():
@@ -101,7 +101,7 @@ def ask(project: Project, question: Question, rounds: int) -> tuple[list[Took], 
     """Seconds of the project's script and of the contender's."""
     own: list[Took] = []
     usual: list[Took] = []
-    for turn in range(rounds + 1):
+    for turn in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             scripts = [
                 (own, "train.py", f"{folder}/own", question.options),
@@ -110,10 +110,7 @@ def ask(project: Project, question: Question, rounds: int) -> tuple[list[Took], 
             # Neither is always the first.
             for found, script, place, options in scripts[:: 1 if turn % 2 else -1]:
                 command = (sys.executable, script, f"hydra.run.dir={place}", *options)
-                took = time_command(command, project.root, SURROUNDINGS, question.fails)
-                # The very first compiles.
-                if turn:
-                    found.append(took)
+                found.append(time_command(command, project.root, SURROUNDINGS, question.fails))
     return own, usual
 
 

@@ -57,7 +57,7 @@ def take_turns(trainings: Mapping[str, Training], rounds: int) -> dict[str, list
     contenders: dict[str, Contender] = {}
     for name, training in trainings.items():
         ours, its = forks.Pipe()
-        said = tempfile.TemporaryFile()
+        said = tempfile.TemporaryFile()  # noqa: SIM115
         # A copy of an end that others hold open would never tell that it is over.
         inherited = [ours, *(contender.line for contender in contenders.values())]
         process = forks.Process(target=run, args=(training, its, inherited, said))
@@ -117,9 +117,7 @@ class Contender:
         return took
 
 
-def run(
-    training: Training, line: Connection, inherited: list[Connection], said: IO[bytes]
-) -> None:
+def run(training: Training, line: Connection, inherited: list[Connection], said: IO[bytes]) -> None:
     """Train in this process, and print into a file."""
     for other in inherited:
         other.close()

@@ -62,7 +62,7 @@ def train_by_hand(
             optimizer.zero_grad()
             with precision():
                 loss = F.cross_entropy(net(x), y)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
         net.eval()
