@@ -45,7 +45,7 @@ lint: $(READY) ## check the code of the template, the hooks, the tests and the b
 	$(ENV)/bin/ruff format --config pyproject.toml --check .
 	$(ENV)/bin/mypy
 
-bench: $(READY) ## measure aids and sweeps; SUBJECTS=aids or sweeps:steady for a part
+bench: $(READY) ## measure epochs, starts, aids, sweeps; SUBJECTS=start or sweeps:steady for a part
 	$(ENV)/bin/python -m benchmarks $(SUBJECTS)
 
 clean: ## remove everything that was made here

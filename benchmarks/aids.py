@@ -34,7 +34,7 @@ class Training:
 
 
 TRAININGS = (
-    Training("digits, 1,168 x 8 x 8, CNN, 20 epochs", ("experiment=digits",), 1.15, pairs=11),
+    Training("digits, 1,168 x 8 x 8, CNN, 20 epochs", ("experiment=digits",), 1.15, pairs=7),
     Training(
         "60,000 x 28 x 28, CNN of width 8, 1 epoch",
         ("experiment=mnist", "model.net.width=8", "trainer.max_epochs=1"),

@@ -5,6 +5,7 @@ some of the engines. Every engine trains with the same options, so that ratios c
 around the training. All commands have one thread a process, or they would fight for the cores.
 """
 
+import compileall
 import json
 import os
 import shutil
@@ -128,6 +129,8 @@ def engines(project: Project, names: Sequence[str]) -> None:
     chosen = {name: ENGINES[name] for name in names or ENGINES}
     found: dict[str, list[float]] = {}
     reasons = []
+    # Compiled files are there in every run but the first; the copies take them along.
+    compileall.compile_dir(project.root, quiet=1)
     for turn in range(max(engine.times for engine in chosen.values())):
         for name, engine in chosen.items():
             if turn >= engine.times or len(found.get(name, ())) < turn:
@@ -158,8 +161,6 @@ def wall_time(project: Project, engine: Engine) -> float:
         copy = Path(folder) / "project"
         shutil.copytree(project.root, copy)
         command = engine.command(python, copy, Path(folder) / "runs")
-        # Compiled files are there in every run but the first.
-        run([python, "-m", "compileall", "-q", str(copy)], copy, Path(folder))
         start = time.perf_counter()
         run(command, copy, Path(folder))
         return time.perf_counter() - start
