@@ -1,10 +1,15 @@
 """Running an entry point: a user's mistake ends in one sentence, not in a traceback."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from hydra.core.config_store import ConfigStore
 
@@ -36,12 +41,32 @@ def one_sentence_errors() -> Iterator[None]:
 
     Everything else is a bug, whose traceback is wanted.
     """
+    # It would print its usage, over many lines.
+    argparse.ArgumentParser.error = _refuse_flag  # type: ignore[method-assign]
     try:
         yield
-    except UserError as error:
-        sys.exit(f"error: {error}")
     except Exception as error:
         sentence = explain(error)
         if sentence is None:
             raise
+        _remove_empty_folder()
         sys.exit(f"error: {sentence}")
+
+
+def _refuse_flag(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """Say what argparse does not understand, in a sentence."""
+    is_hydra = "overrides" in parser.format_usage()
+    hint = "options are written key=value, without dashes, and " if is_hydra else ""
+    raise UserError(f"{message[:1].upper()}{message[1:]}: {hint}--help shows all there is.")
+
+
+def _remove_empty_folder() -> None:
+    """Take back the folder that Hydra makes for every command, if nothing but a log is in it."""
+    if not HydraConfig.initialized():
+        return
+    folder = OmegaConf.select(HydraConfig.get(), "runtime.output_dir")
+    with suppress(OSError, TypeError):
+        log = Path(folder) / "run.log"
+        if list(log.parent.iterdir()) == [log]:
+            log.unlink()
+        log.parent.rmdir()

@@ -1,7 +1,7 @@
 """The one exception that means: the user can mend this."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
@@ -11,6 +11,11 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """What an error says, without its full stop, for a sentence of ours; else what it is."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".!")
+
+
+def named(options: Mapping[str, object]) -> str:
+    """Options as they are given, for a sentence: lr=0.1, betas=0.9."""
+    return ", ".join(f"{key}={value}" for key, value in options.items()) or "no options"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from .analysis.collect import collect
 from .errors import UserError, nearest
 from .models.base import BaseModule
 from .runs.checkpoints import load_model
-from .runs.config_checks import check_top_level
+from .runs.config_checks import check_complete
 from .runs.loading import config_of_checkpoint
 from .runs.logs import capture_everything
 from .runs.summary import print_metrics, print_places
@@ -36,7 +36,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         UserError: no readable checkpoint, no data to measure it on, no such analysis or layer.
     """
-    check_top_level(cfg)
+    check_complete(cfg)
     capture_everything()
     seed_everything(cfg.seed, verbose=False)
     directory = Path(cfg.paths.output_dir)

@@ -1,12 +1,15 @@
 """What Hydra's, OmegaConf's and Lightning's errors mean to the person who gave the command."""
 
 import difflib
+import errno
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -20,6 +23,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from .errors import UserError, first_line, nearest
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+# Why a folder cannot be made or written.
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ENAMETOOLONG}
 
 
 def explain(error: BaseException) -> str | None:
@@ -32,16 +37,30 @@ def explain(error: BaseException) -> str | None:
         case ConfigCompositionException():
             return _wrong_key(error)
         case OverrideParseException():
-            return f"The option {error.override!r} cannot be read: write it as key=value."
+            return _unreadable(error.override or "")
         case MissingMandatoryValue():
             return f"{error.full_key} has no value: add {error.full_key}=... to the command."
         case OmegaConfBaseException():
-            return f"The config value {error.full_key} is wrong: {first_line(error)}."
+            # Not how OmegaConf came across it.
+            reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", first_line(error))
+            return f"The config value {error.full_key} is wrong: {reason.rstrip('.')}."
+        case InstantiationException() if "`_target_` field" in str(error):
+            return "A part of the config has lost its _target_: choose groups as hydra/sweeper=ax."
         case InstantiationException():
             return _not_built(error)
+        case HydraException():
+            return f"{first_line(error)}."
         case ValueError() if "Config group override" in str(error):
-            return "A group takes the name of one of its files; ~experiment leaves a group out."
-        case PermissionError() | NotADirectoryError() if error.filename:
+            return (
+                "A group takes the name of one of its files, as model=cnn; model.net.width=64 sets "
+                "a single value, and ~experiment leaves a group out."
+            )
+        case ValueError() if "`val_check_interval`" in str(error):
+            return f"{first_line(error).partition('. ')[0].replace('`', '')}."
+        case yaml.MarkedYAMLError() if error.problem_mark is not None:
+            mark = error.problem_mark
+            return f"{mark.name} cannot be read as YAML: {error.problem} (line {mark.line + 1})."
+        case OSError() if error.filename and error.errno in UNWRITABLE:
             return (
                 f"{error.filename} cannot be written or read ({error.strerror}): choose another "
                 "folder with paths.log_dir=... or hydra.run.dir=..."
@@ -49,6 +68,16 @@ def explain(error: BaseException) -> str | None:
         case _ if type(error).__name__ == "MisconfigurationException":
             return f"{first_line(error)}."
     return None
+
+
+def _unreadable(option: str) -> str:
+    key, equals, value = option.partition("=")
+    how = "write it as key=value, without spaces"
+    if option.endswith(".ckpt"):
+        how = "write it as ckpt_path=..."
+    elif equals and value:
+        how = f"close what is open in its value, or put it into quotes: \"{key}='{value}'\""
+    return f"The option {option!r} cannot be read: {how}."
 
 
 def _missing_choice(error: MissingConfigException) -> str:
@@ -66,19 +95,55 @@ def _wrong_key(error: ConfigCompositionException) -> str:
     key = message.split("'")[1] if message.count("'") >= 2 else ""
     if "--multirun" in str(error):
         return f"{key} has several values: add -m to try them all."
+    if again := re.search(r"Multiple values for (\w+)|(\w+) appears more than once", message):
+        group = again[1] or again[2]
+        return (
+            f"{group} is chosen twice: write {group}=... without a + in a command, and "
+            f"`override /{group}: ...` in a file."
+        )
+    if message.startswith("In '"):
+        return _wrong_file(message)
     if not key:
-        return message
+        return f"{message}."
     known = _known_keys(key)
+    if namesakes := _namesakes(key, known):
+        return f"There is no option {key!r}; did you mean {namesakes[0]!r}?"
     if not difflib.get_close_matches(key, known):
         # All of them would fill a screen.
         known = _beside(key, known) or {name.partition(".")[0] for name in known}
     return f"There is no option {key!r}; {nearest(key, known)}"
 
 
+def _wrong_file(message: str) -> str:
+    """What is wrong with the defaults of a config file."""
+    _, file, reason = message.split("'", 2)
+    key = reason.split("'")[1] if "'" in reason else ""
+    if "@" in key:
+        hint = "begin it with the line: # @package _global_."
+    else:
+        groups = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
+        hint = nearest(key, groups)
+    return f"configs/{file}.yaml cannot choose {key.partition('@')[0]!r}; {hint}"
+
+
+def _namesakes(key: str, known: set[str]) -> list[str]:
+    """Options further down whose last word was given, as `lr` for `optimizer.lr`."""
+    if "." in key:
+        return []
+    lasts = {name: name.rpartition(".")[2] for name in sorted(known, key=_depth)}
+    close = difflib.get_close_matches(key, lasts.values(), n=1, cutoff=0.7)
+    return [name for name, last in lasts.items() if [last] == close]
+
+
+def _depth(name: str) -> tuple[int, str]:
+    return name.count("."), name
+
+
 def _beside(key: str, known: set[str]) -> set[str]:
-    """The options in the place where the wrong one was looked for."""
+    """The options in the place where the wrong one was looked for, or above it."""
     place = key.rpartition(".")[0]
-    return {name for name in known if place and name.rpartition(".")[0] == place}
+    beside = {name for name in known if place and name.rpartition(".")[0] == place}
+    return beside or (_beside(place, known) if place else set())
 
 
 def _known_keys(wrong: str) -> set[str]:
@@ -91,7 +156,7 @@ def _known_keys(wrong: str) -> set[str]:
     for overrides in (given, []):
         GlobalHydra.instance().clear()
         with suppress(HydraException), initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            of_hydra = wrong.startswith("hydra.")
+            of_hydra = wrong.startswith("hydra.") or "-m" in sys.argv
             config = compose(Path(sys.argv[0]).stem, overrides, return_hydra_config=of_hydra)
             return set(_keys(OmegaConf.to_container(config), ""))
     return set()
@@ -107,6 +172,12 @@ def _keys(node: Any, prefix: str) -> Iterator[str]:
 
 
 def _not_built(error: BaseException) -> str | None:
-    """What the first of the causes that is a mistake means."""
+    """What the first of the causes that is a mistake means, and for which part of the config."""
     cause = error.__cause__
-    return None if cause is None else explain(cause) or _not_built(cause)
+    if cause is None:
+        return None
+    sentence = explain(cause) or _not_built(cause)
+    part = re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE)
+    if sentence and part and not isinstance(cause, UserError | InstantiationException):
+        return f"{part[1]}: {sentence}"
+    return sentence

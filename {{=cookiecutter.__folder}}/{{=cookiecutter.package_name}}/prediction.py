@@ -13,7 +13,7 @@ from .data.inputs import Inputs, read_inputs
 from .errors import UserError
 from .models.supervised import SupervisedModule
 from .runs.checkpoints import load_model
-from .runs.config_checks import check_top_level
+from .runs.config_checks import check_complete
 from .runs.logs import capture_everything
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def predict(cfg: DictConfig) -> None:
     Raises:
         UserError: no readable checkpoint or input, or a place that cannot be written.
     """
-    check_top_level(cfg)
+    check_complete(cfg)
     capture_everything()
     model = load_predictor(cfg.ckpt_path)
     inputs = read_inputs(model.hparams["preprocessing"], Path(cfg.input))

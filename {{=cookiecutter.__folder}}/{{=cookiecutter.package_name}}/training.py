@@ -1,8 +1,8 @@
 """The one place where data, model, callbacks, loggers and trainer meet."""
 
 import logging
+import math
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from .callbacks import MetricHistory, WeightAverage
@@ -19,13 +18,14 @@ from .comparison import compare_weights, measured
 from .errors import UserError
 from .finders import find_values
 from .models.base import BaseModule
+from .models.optimizers import build_optimizer
+from .models.schedulers import Horizon, build_scheduler
 from .runs.checkpoints import check_resumable, find_resumed, load_model, read_checkpoint
 from .runs.config_checks import (
     check_arguments,
     check_combinations,
+    check_complete,
     check_objective,
-    check_seed,
-    check_top_level,
 )
 from .runs.directory import PROJECT_ROOT, claim_directory
 from .runs.environment import describe_environment
@@ -62,6 +62,7 @@ def train(cfg: DictConfig) -> Metrics:
             manifest.update(parameters=sum(p.numel() for p in model.parameters()))
             if cfg.ckpt_path is not None:
                 check_resumable(cfg.ckpt_path, model, trainer.max_epochs or -1)
+        begin_run(cfg, manifest)
         if cfg.finders:
             with manifest.stage("find"):
                 use_finders(cfg, manifest, trainer, model, datamodule)
@@ -108,13 +109,12 @@ def test_checkpoint(cfg: DictConfig, path: Path) -> Metrics:
 
 def check_config(cfg: DictConfig) -> None:
     """Find the mistakes that the config alone shows."""
-    check_top_level(cfg)
-    check_seed(cfg.seed)
+    check_complete(cfg)
     check_arguments(cfg)
 
 
 def start_run(cfg: DictConfig) -> Manifest:
-    """Make the run's folder, its log and its manifest, and seed the random numbers."""
+    """Make the run's folder and its log, and seed the random numbers."""
     check_config(cfg)
     is_first = rank_zero_only.rank == 0
     directory = Path(cfg.paths.output_dir)
@@ -122,14 +122,21 @@ def start_run(cfg: DictConfig) -> Manifest:
     content: dict[str, Any] = {"name": cfg.name, "seed": cfg.seed}
     if is_first:
         claim_directory(directory, cfg.ckpt_path)
-        write_config(cfg, directory)
         content |= {"config": plain(cfg)} | describe_environment(PROJECT_ROOT)
-        log.info("run folder: %s", directory)
     else:
         mute_other_processes()
     if cfg.seed is not None:
         seed_everything(cfg.seed, workers=True, verbose=False)
     return Manifest(directory, content, enabled=is_first)
+
+
+def begin_run(cfg: DictConfig, manifest: Manifest) -> None:
+    """Write the first files of a run, once nothing can be wrong with its command any more."""
+    if manifest.enabled:
+        directory = Path(cfg.paths.output_dir)
+        write_config(cfg, directory)
+        log.info("run folder: %s", directory)
+        manifest.begin()
 
 
 def write_config(cfg: DictConfig, directory: Path, note: str = "") -> None:
@@ -214,7 +221,7 @@ def build_trainer(cfg: DictConfig, model: BaseModule) -> Trainer:
     """
     callbacks: list[Callback] = build_all(cfg.callbacks)
     check_objective(cfg, model.metric_names, callbacks)
-    parts: dict[str, Any] = {"callbacks": callbacks, "logger": build_loggers(cfg.logger) or False}
+    parts: dict[str, Any] = {"callbacks": callbacks, "logger": build_all(cfg.logger) or False}
     if not any(isinstance(callback, Checkpoint) for callback in callbacks):
         # Lightning would add a checkpoint of its own.
         parts["enable_checkpointing"] = False
@@ -227,7 +234,24 @@ def build_trainer(cfg: DictConfig, model: BaseModule) -> Trainer:
         hint = "; trainer=auto takes what this machine has" if no_device else ""
         raise UserError(f"The trainer cannot be built: {reason}{hint}.") from error
     check_combinations(cfg, trainer)
+    check_optimizer(model, trainer)
     return trainer
+
+
+def check_optimizer(model: BaseModule, trainer: Trainer) -> None:
+    """Build optimizer and schedule for a try: Lightning does so when much has been written.
+
+    Raises:
+        UserError: no such optimizer or schedule, or an option that it refuses.
+    """
+    # A model that builds its own may read its options in another way.
+    if type(model).configure_optimizers is not BaseModule.configure_optimizers:
+        return
+    is_endless = trainer.max_epochs == -1 and trainer.max_steps == -1
+    optimizer = build_optimizer(model.hparams["optimizer"], model.parameters())
+    build_scheduler(
+        model.hparams["scheduler"], optimizer, Horizon(math.inf if is_endless else 1000, 10)
+    )
 
 
 def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:
@@ -244,21 +268,6 @@ def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:
     }
     trainer: Trainer = instantiate(cfg.trainer, **quiet | options, _convert_="all")
     return trainer
-
-
-def build_loggers(group: DictConfig | None) -> list[Logger]:
-    """Build the loggers.
-
-    Raises:
-        UserError: the package of a logger is not installed.
-    """
-    for name in group or {}:
-        if name in ("wandb", "mlflow") and find_spec(str(name)) is None:
-            raise UserError(
-                f"logger={name} needs the package {name}: install it with "
-                f"`uv sync --extra {name}` or `pip install {name}`."
-            )
-    return build_all(group)
 
 
 def build_all(group: DictConfig | None) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import UserError, nearest
+from ..errors import UserError, first_line, named, nearest
 
 
 def build_optimizer(
@@ -26,12 +26,12 @@ def build_optimizer(
     names = [n for n, c in vars(torch.optim).items() if _is_optimizer(c)]
     if name not in names:
         raise UserError(f"torch.optim has no optimizer {name!r}; {nearest(name, names)}")
-    if isinstance(options.get("lr"), str):
-        raise UserError(f"optimizer.lr is a number, not {options['lr']!r}.")
     try:
         optimizer: torch.optim.Optimizer = getattr(torch.optim, name)(parameters, **options)
     except (TypeError, ValueError) as error:
-        raise UserError(f"The optimizer {name!r} cannot be built: {error}.") from error
+        raise UserError(
+            f"The optimizer {name!r} cannot be built from {named(options)}: {first_line(error)}."
+        ) from error
     return optimizer
 
 

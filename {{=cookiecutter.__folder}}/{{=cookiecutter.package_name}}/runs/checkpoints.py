@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import os
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,20 @@ if TYPE_CHECKING:
     from ..models.base import BaseModule
 
 PACKAGE = __name__.partition(".")[0]
+
+
+def check_file(path: str | Path) -> None:
+    """Refuse a file that cannot be a checkpoint, without the seconds that torch takes.
+
+    Raises:
+        UserError: no such file, or none that torch has written to its end.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path}{_hint(path)}.")
+    # The table of contents is at the end.
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} cannot be read as a checkpoint: it is cut off, or something else.")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -25,14 +40,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     import torch
 
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no checkpoint {path}{_hint(path)}.")
+    check_file(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(
-            f"{path} cannot be read as a checkpoint: it is cut off, damaged, or holds objects "
-            "other than plain values and tensors, which could run any code."
+            f"{path} cannot be read as a checkpoint: it is damaged, or holds objects other than "
+            "plain values and tensors, which could run any code."
         ) from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "model_class"} <= set(checkpoint):
         raise UserError(f"{path} is not a checkpoint of this project: it names no model of it.")

@@ -12,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UserError, nearest
 from .directory import PROJECT_ROOT
 from .loading import plain
+from .value_checks import check_values
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
 
 NUMBERS = {int, float, bool}
-# NumPy takes no larger one.
-LARGEST_SEED = 2**32 - 1
+# Without these nothing works; evaluate.py finds the data out itself.
+PARTS = ("model", "objective", "optimizer", "paths", "scheduler", "trainer")
 
 
 def check_top_level(cfg: DictConfig) -> None:
@@ -47,16 +48,24 @@ def known_keys(task: str) -> list[str]:
 
 
 def check_complete(cfg: DictConfig) -> None:
-    """Refuse a command that leaves out a value without a default, before anything is imported.
+    """Refuse what the config alone shows to be wrong, before anything is imported.
 
     Raises:
-        UserError: a value is missing, or no true or false where a switch is.
+        UserError: a value is missing or impossible, a part of the config is left out, or no true or
+            false is where a switch is.
     """
+    for key in PARTS:
+        if key in known_keys(cfg.task_name) and not isinstance(cfg.get(key), DictConfig):
+            is_group = (PROJECT_ROOT / "configs" / key).is_dir()
+            how = f"choose one of configs/{key}/" if is_group else f"set {key}.<option>=..."
+            raise UserError(f"{key} holds options and cannot be one value or be left out: {how}.")
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"{key} has no value: add {key}=... to the command.")
     for key in ("compile", "test"):
         if not isinstance(cfg.get(key, False), bool):
             raise UserError(f"{key} is true or false, not {cfg[key]!r}.")
+    check_top_level(cfg)
+    check_values(cfg)
 
 
 def check_arguments(cfg: DictConfig) -> None:
@@ -155,16 +164,6 @@ def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
             "scheduler=plateau looks at the objective after every epoch: set "
             f"trainer.check_val_every_n_epoch=1, not {every}, or take another scheduler."
         )
-
-
-def check_seed(seed: object) -> None:
-    """Refuse seeds that not all random number generators take.
-
-    Raises:
-        UserError: not a whole number from 0 to 2**32 - 1, or null.
-    """
-    if seed is not None and not (type(seed) is int and 0 <= seed <= LARGEST_SEED):
-        raise UserError(f"seed is a whole number from 0 to {LARGEST_SEED}, or null, not {seed!r}.")
 
 
 def _check_numbers(called: Any, name: str, node: DictConfig) -> None:

@@ -29,6 +29,8 @@ def run_id(name: str) -> str:
     A requeued batch job comes back under its old id, and so finds its folder and its checkpoint.
     Elsewhere the suffix keeps runs apart that start in the same second.
     """
+    if "/" in name:
+        raise UserError(f"the name {name!r} becomes a folder and holds no slash")
     job, shell = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_JOB_NAME")
     if job and shell not in ("bash", "interactive"):
         return f"slurm-{job}_{name}"
@@ -41,8 +43,10 @@ def claim_directory(directory: Path, ckpt_path: str | None) -> None:
     A run may go on in a folder when its checkpoint lies there, and after a requeue.
 
     Raises:
-        UserError: the folder belongs to another run.
+        UserError: the folder belongs to another run, or to the project.
     """
+    if directory.resolve() == PROJECT_ROOT:
+        raise UserError("hydra.run.dir is a folder of the run's own, not that of the project.")
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / MANIFEST).exists():
         return

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..mistakes import explain
+
 MANIFEST = "run.json"
 
 
@@ -26,7 +28,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 class Manifest:
-    """The manifest of the run in progress, written anew at every change.
+    """The manifest of the run in progress, from `begin` on written anew at every change.
 
     Args:
         directory: the run's folder.
@@ -37,8 +39,13 @@ class Manifest:
     def __init__(self, directory: Path, content: dict[str, Any], enabled: bool = True) -> None:
         self.path = directory / MANIFEST
         self.enabled = enabled
+        self._has_begun = False
         self._start = time.perf_counter()
         self.content = content | {"status": "running", "started": now(), "timings": {}}
+
+    def begin(self) -> None:
+        """Write from now on; a command that is refused before leaves an earlier run as it was."""
+        self._has_begun = True
         self._write()
 
     def update(self, **values: Any) -> None:
@@ -65,6 +72,8 @@ class Manifest:
             self._end(status="interrupted")
             raise
         except BaseException as error:
+            # A bug in the owner's own code is worth a file.
+            self._has_begun |= explain(error) is None
             self._end(status="failed", error=f"{type(error).__name__}: {error}")
             raise
         self._end(status="finished")
@@ -74,7 +83,7 @@ class Manifest:
         self.update(ended=now(), **values)
 
     def _write(self) -> None:
-        if not self.enabled:
+        if not (self.enabled and self._has_begun):
             return
         # A reader, or a crash in mid-write, must never meet half a file.
         partial = self.path.with_suffix(".partial")

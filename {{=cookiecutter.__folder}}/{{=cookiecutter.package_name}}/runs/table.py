@@ -90,7 +90,14 @@ def print_csv(rows: list[Row]) -> None:
 
 
 def _row(directory: Path, log_dir: Path) -> Row:
-    manifest = read_manifest(directory)
+    try:
+        return _row_of(read_manifest(directory), directory, log_dir)
+    except (AttributeError, TypeError):
+        # Somebody else's run.json, or one that was edited.
+        return _row_of({}, directory, log_dir)
+
+
+def _row_of(manifest: Row, directory: Path, log_dir: Path) -> Row:
     metrics = manifest.get("metrics", {})
     row: Row = {
         "run": str(directory.relative_to(log_dir)),
@@ -99,7 +106,7 @@ def _row(directory: Path, log_dir: Path) -> Row:
         "fit (s)": manifest.get("timings", {}).get("fit"),
         "git": manifest.get("git", {}).get("commit", "")[:7],
     }
-    objective = manifest.get("config", {}).get("objective", {}).get("metric", "")
+    objective = manifest.get("config", {}).get("objective", {}).get("metric") or ""
     for part in ("best", "final", "averaged", "test", "test averaged"):
         for name, value in metrics.get(part, {}).items():
             stage, _, metric = name.rpartition("/")

@@ -33,10 +33,12 @@ def check_point(plan: Plan) -> int:
     folder = Path(tempfile.mkdtemp(prefix="check-"))
     task = (trials.check_trial, plan.base, params, folder)
     result = run_alone(Workers(1), folder / "run.log", *task)
+    is_crash = isinstance(result, Outcome) and result.retry
+    if not is_crash:
+        shutil.rmtree(folder)
     if isinstance(result, Outcome):
-        hint = f" (see {folder / 'run.log'})" if result.retry else ""
+        hint = f" (see {folder / 'run.log'})" if is_crash else ""
         raise UserError(f"{result.error}{hint}")
-    shutil.rmtree(folder)
     names, gpus = result
     # The test set is for the winner alone.
     known = [*MEASURED, *(name for name in names if not name.startswith("test/"))]

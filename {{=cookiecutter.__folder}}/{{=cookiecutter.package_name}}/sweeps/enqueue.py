@@ -29,6 +29,13 @@ def read_points(source: Any, space: Space) -> list[dict[str, Value]]:
     if isinstance(source, str):
         return [_point(row, space, source) for row in _rows(Path(source), space)]
     if isinstance(source, list) and all(isinstance(row, Mapping) for row in source):
+        known = [parameter.key for parameter in space.parameters]
+        # A table may have other columns, a list is written for this sweep.
+        for key in (str(key) for row in source for key in row):
+            if key not in known:
+                raise UserError(
+                    f"hydra.sweeper.enqueue: {key} does not vary; {nearest(key, known)}"
+                )
         return [_point(row, space, "hydra.sweeper.enqueue") for row in source]
     raise UserError(
         "hydra.sweeper.enqueue is a list of points, the path of a CSV file, or the folder of an "
@@ -41,9 +48,14 @@ def _rows(path: Path, space: Space) -> list[dict[str, str]]:
     table = path / "leaderboard.csv" if is_sweep else path
     if not table.is_file():
         raise UserError(f"hydra.sweeper.enqueue: there is no {table}.")
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise UserError(f"hydra.sweeper.enqueue: {table} is no text: save it in UTF-8.") from error
     keys = [parameter.key for parameter in space.parameters]
+    if not rows and not is_sweep:
+        raise UserError(f"hydra.sweeper.enqueue: {table} holds no points.")
     if rows and not set(keys) & set(rows[0]):
         raise UserError(f"{table} has no column of a parameter; there are: {', '.join(keys)}.")
     return rows[:FROM_LEADERBOARD] if is_sweep else rows

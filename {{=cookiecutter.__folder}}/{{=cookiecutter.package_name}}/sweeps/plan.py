@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
+from ..runs.config_checks import check_complete
+from ..runs.value_checks import check_values
 from .ax_client import check_ax
 from .enqueue import read_points
 from .records import Objective, Value
 from .settings import LARGEST_GRID, Settings, objectives_of, read_settings
-from .space import Space, options_of, parse_space
-from .trial import Base
+from .space import Space, options_of, parse_space, text
+from .trial import Base, parsed
 from .tune_algorithms import POPULATIONS, check_engine, check_tune
 
 DEFAULT_TRIALS = 20
@@ -83,6 +85,8 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     Raises:
         UserError: something that no trial could work with.
     """
+    if "objective" not in master:
+        raise UserError("Only train.py sweeps: leave -m out.")
     settings = read_settings(master.hydra.sweeper)
     space, fixed = parse_space(settings.search_space, arguments, config_loader)
     if not space.parameters:
@@ -93,7 +97,8 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     base = _make_base(config_loader, master, fixed, space, settings)
     # A mistake in an option that varies shows here, before anything is imported.
     first = space.sample(lambda parameter: parameter.first())
-    config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
+    composed = config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
+    _check_trials(composed, space)
     objectives = objectives_of(pickle.loads(base.composed), settings)
     _check_settings(settings, space)
     name = settings.study_name or _study_name(master, base, space, objectives, settings)
@@ -145,18 +150,33 @@ def _make_base(
     )
 
 
+def _check_trials(composed: DictConfig, space: Space) -> None:
+    """Refuse values that no training takes, all that are varied included."""
+    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    # Hydra only knows it when a trial runs.
+    OmegaConf.update(config, "paths.output_dir", ".")
+    check_complete(config)
+    for parameter in space.parameters:
+        for value in parameter.choices or (parameter.low, parameter.high):
+            if not parameter.is_group:
+                changed = config.copy()
+                key = parameter.key.lstrip("+")
+                OmegaConf.update(changed, key, parsed(f"{key}={text(value)}"), force_add=True)
+                check_values(changed)
+
+
 def _check_settings(settings: Settings, space: Space) -> None:
     """Find what cannot work before the imports of the trials take their time.
 
     Raises:
         UserError: no such sampler, pruner or database, or a first point outside the space.
     """
-    from .journal import open_database
     from .samplers import build_pruner, build_sampler
 
+    # First what needs no Optuna.
+    read_points(settings.enqueue, space)
     if settings.engine == "ray":
         check_tune(settings, space)
-        read_points(settings.enqueue, space)
         return
     check_engine(settings)
     by_ax = settings.pruner.get("name") == "ax"
@@ -168,8 +188,9 @@ def _check_settings(settings: Settings, space: Space) -> None:
         build_sampler(settings.sampler, 0)
     if not by_ax:
         build_pruner(settings.pruner)
-    read_points(settings.enqueue, space)
     if settings.storage is not None:
+        from .journal import open_database
+
         open_database(settings.storage)
 
 

@@ -1,6 +1,7 @@
 """Samplers, which propose, and pruners, which judge: Optuna's, by their short names."""
 
 import warnings
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +42,7 @@ def build_sampler(config: dict[str, Any], seed: int | None) -> "BaseSampler":
     Raises:
         UserError: no such sampler or option, or a package that it needs is missing.
     """
-    from optuna import samplers
-
-    return _build("sampler", samplers, SAMPLERS, config | {"seed": seed})
+    return _build("sampler", SAMPLERS, config | {"seed": seed})
 
 
 def build_pruner(config: dict[str, Any]) -> "BasePruner":
@@ -52,17 +51,13 @@ def build_pruner(config: dict[str, Any]) -> "BasePruner":
     Raises:
         UserError: no such pruner or option, or a package that it needs is missing.
     """
-    from optuna import pruners
-
     config = dict(config)
     if isinstance(config.get("wrapped_pruner"), dict):
         config["wrapped_pruner"] = build_pruner(config["wrapped_pruner"])
-    return _build("pruner", pruners, PRUNERS, config)
+    return _build("pruner", PRUNERS, config)
 
 
-def _build(kind: str, module: Any, known: dict[str, str], config: dict[str, Any]) -> Any:
-    from optuna.exceptions import ExperimentalWarning
-
+def _build(kind: str, known: dict[str, str], config: dict[str, Any]) -> Any:
     options = {key: value for key, value in config.items() if key != "name"}
     name = str(config.get("name"))
     if name not in known:
@@ -73,6 +68,9 @@ def _build(kind: str, module: Any, known: dict[str, str], config: dict[str, Any]
             f"hydra/sweeper/{kind}={name} needs the package {package}: install it with "
             f"`uv sync --extra {package}` or `pip install {package}`."
         )
+    from optuna.exceptions import ExperimentalWarning
+
+    module = import_module(f"optuna.{kind}s")
     try:
         with warnings.catch_warnings():
             # Optuna calls most of its options experimental, for years.

@@ -62,8 +62,14 @@ def read_settings(config: DictConfig) -> Settings:
     """
     values = plain(config)
     values.pop("_target_")
-    for name in ("more_objectives", "limits"):
+    for name, example in (("more_objectives", "{parameters:min}"), ("limits", "{parameters:1e5}")):
         values[name] = values[name] or {}
+        if not isinstance(values[name], Mapping):
+            raise UserError(
+                f"hydra.sweeper.{name} goes by metrics, as {example}, not {values[name]!r}."
+            )
+    for name in ("study_name", "storage"):
+        values[name] = None if values[name] is None else str(values[name])
     for kind in ("sampler", "pruner"):
         if not isinstance(values[kind], Mapping):
             values[kind] = {"name": str(values[kind])}
@@ -86,6 +92,18 @@ def read_settings(config: DictConfig) -> Settings:
         value = getattr(settings, name)
         if value is not None and not (_is_number(value) and value > 0):
             raise UserError(f"hydra.sweeper.{name} is a number of seconds, not {value!r}.")
+    if "/" in (settings.study_name or ""):
+        raise UserError(
+            f"hydra.sweeper.study_name={settings.study_name} names one folder, without a slash: "
+            "hydra.sweep.dir is the folder it lies in."
+        )
+    gpus, share = settings.gpus, settings.gpus_per_trial
+    if gpus is not None and not (isinstance(gpus, list) and all(type(gpu) is int for gpu in gpus)):
+        raise UserError(f"hydra.sweeper.gpus is a list of numbers as [0,1], not {gpus!r}.")
+    if share is not None and not (_is_number(share) and share >= 0):
+        raise UserError(
+            f"hydra.sweeper.gpus_per_trial is a number of GPUs, or a share as 0.5, not {share!r}."
+        )
     for metric, mode in settings.more_objectives.items():
         if mode not in ("min", "max"):
             raise UserError(f"hydra.sweeper.more_objectives: {metric} is min or max, not {mode!r}.")

@@ -64,7 +64,7 @@ class Base:
             config = pickle.loads(self.composed)
             for key, value in params.items():
                 if isinstance(value, str):
-                    value = _parsed(f"{key}={value}")
+                    value = parsed(f"{key}={value}")
                 with flag_override(config, "struct", not key.startswith("+")):
                     OmegaConf.update(config, key.lstrip("+"), value, merge=True)
         with read_write(config), open_dict(config):
@@ -203,7 +203,7 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.fmean(row[name] for row in rows) for name in sorted(names)}
 
 
-def _parsed(option: str) -> Any:
+def parsed(option: str) -> Any:
     """The value of an option, as Hydra reads it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

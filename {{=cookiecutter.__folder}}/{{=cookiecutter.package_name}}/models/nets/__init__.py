@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import UserError, nearest
+from ...errors import UserError, first_line, named, nearest
 from .cnn import CNN
 from .mlp import MLP
 from .resnet import resnet18
@@ -31,10 +31,18 @@ def build_net(spec: dict[str, Any], input_shape: Sequence[int], num_outputs: int
     name = options.pop("name", None)
     if name not in NETS:
         raise UserError(f"There is no net {name!r} for model.net.name; {nearest(str(name), NETS)}")
+    for option, least in (("width", 1), ("depth", 0)):
+        value = options.get(option, least)
+        if not isinstance(value, int) or value < least:
+            raise UserError(
+                f"model.net.{option} is a whole number of at least {least}, not {value!r}."
+            )
     try:
         return NETS[name](input_shape, num_outputs, **options)
     except (TypeError, ValueError) as error:
-        raise UserError(f"The net {name!r} cannot be built: {error}.") from error
+        raise UserError(
+            f"The net {name!r} cannot be built from {named(options)}: {first_line(error)}."
+        ) from error
 
 
 __all__ = ["CNN", "MLP", "NETS", "build_net", "resnet18"]
