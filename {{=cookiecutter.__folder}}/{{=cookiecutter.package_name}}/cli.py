@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from hydra.core.config_store import ConfigStore
 
@@ -42,7 +42,7 @@ def one_sentence_errors() -> Iterator[None]:
     Everything else is a bug, whose traceback is wanted.
     """
     # It would print its usage, over many lines.
-    argparse.ArgumentParser.error = _refuse_flag  # type: ignore[method-assign]
+    argparse.ArgumentParser.error = _refuse_flag  # type: ignore[assignment,method-assign]
     try:
         yield
     except Exception as error:
@@ -55,18 +55,24 @@ def one_sentence_errors() -> Iterator[None]:
 
 def _refuse_flag(parser: argparse.ArgumentParser, message: str) -> NoReturn:
     """Say what argparse does not understand, in a sentence."""
-    is_hydra = "overrides" in parser.format_usage()
-    hint = "options are written key=value, without dashes, and " if is_hydra else ""
-    raise UserError(f"{message[:1].upper()}{message[1:]}: {hint}--help shows all there is.")
+    hint = "--help shows all there is"
+    if "overrides" in parser.format_usage() and message.startswith("unrecognized"):
+        is_flag = message.partition(": ")[2].startswith("-")
+        hint = (
+            "options are written key=value, without dashes"
+            if is_flag
+            else "flags such as -m stand before all options"
+        )
+    raise UserError(f"{message[:1].upper()}{message[1:]}: {hint}.")
 
 
 def _remove_empty_folder() -> None:
     """Take back the folder that Hydra makes for every command, if nothing but a log is in it."""
     if not HydraConfig.initialized():
         return
-    folder = OmegaConf.select(HydraConfig.get(), "runtime.output_dir")
-    with suppress(OSError, TypeError):
-        log = Path(folder) / "run.log"
+    # A sweep has no folder here.
+    with suppress(OSError, MissingMandatoryValue):
+        log = Path(HydraConfig.get().runtime.output_dir) / "run.log"
         if list(log.parent.iterdir()) == [log]:
             log.unlink()
         log.parent.rmdir()

@@ -11,7 +11,7 @@ from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from torch.utils.data import DataLoader
 
 from .analysis import Analysis, Outcome, analyses_of
-from .analysis.collect import collect
+from .analysis.collect import collect, find_layer
 from .errors import UserError, nearest
 from .models.base import BaseModule
 from .runs.checkpoints import load_model
@@ -42,6 +42,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     directory = Path(cfg.paths.output_dir)
     model = load_model(cfg.ckpt_path)
     analyses = choose_analyses(cfg.analyses, model)
+    if cfg.layer is not None:
+        # Before the metrics, which take their time.
+        find_layer(model, cfg.layer)
     datamodule = find_data(cfg, model)
     loader = part_of(datamodule, cfg.split)
     trainer = build_evaluator(cfg)

@@ -37,7 +37,7 @@ def explain(error: BaseException) -> str | None:
         case ConfigCompositionException():
             return _wrong_key(error)
         case OverrideParseException():
-            return _unreadable(error.override or "")
+            return _unreadable(error.override or "", str(error))
         case MissingMandatoryValue():
             return f"{error.full_key} has no value: add {error.full_key}=... to the command."
         case OmegaConfBaseException():
@@ -66,15 +66,27 @@ def explain(error: BaseException) -> str | None:
                 "folder with paths.log_dir=... or hydra.run.dir=..."
             )
         case _ if type(error).__name__ == "MisconfigurationException":
-            return f"{first_line(error)}."
+            return with_device_hint(first_line(error))
     return None
 
 
-def _unreadable(option: str) -> str:
+def with_device_hint(reason: str) -> str:
+    """Lightning's sentence; it says that there is no such device, not what to do about it."""
+    no_device = "backend found" in reason or "is not available" in reason
+    hint = "; trainer=auto takes what this machine has" if no_device else ""
+    return f"{reason}{hint}."
+
+
+def _unreadable(option: str, reason: str) -> str:
     key, equals, value = option.partition("=")
+    if "Unknown function" in reason:
+        return (
+            f"The option {option!r} calls a function that does not exist: write choice(a,b), "
+            "range(start,stop,step), interval(low,high) or tag(log,interval(low,high))."
+        )
     how = "write it as key=value, without spaces"
     if option.endswith(".ckpt"):
-        how = "write it as ckpt_path=..."
+        how = "write ckpt_path= before it"
     elif equals and value:
         how = f"close what is open in its value, or put it into quotes: \"{key}='{value}'\""
     return f"The option {option!r} cannot be read: {how}."
@@ -94,7 +106,9 @@ def _wrong_key(error: ConfigCompositionException) -> str:
     message = first_line(error)
     key = message.split("'")[1] if message.count("'") >= 2 else ""
     if "--multirun" in str(error):
-        return f"{key} has several values: add -m to try them all."
+        comma = re.fullmatch(r"[^=]+=-?\d+,\d+", key)
+        hint = ", or write decimals with a point" if comma else ""
+        return f"{key} has several values: add -m to try them all{hint}."
     if again := re.search(r"Multiple values for (\w+)|(\w+) appears more than once", message):
         group = again[1] or again[2]
         return (

@@ -17,6 +17,7 @@ from .callbacks import MetricHistory, WeightAverage
 from .comparison import compare_weights, measured
 from .errors import UserError
 from .finders import find_values
+from .mistakes import with_device_hint
 from .models.base import BaseModule
 from .models.optimizers import build_optimizer
 from .models.schedulers import Horizon, build_scheduler
@@ -229,10 +230,7 @@ def build_trainer(cfg: DictConfig, model: BaseModule) -> Trainer:
         trainer: Trainer = instantiate(cfg.trainer, **parts, _convert_="all")
     except InstantiationException as error:
         reason = str(error.__cause__ or error).rstrip(".!")
-        # Lightning says that there is no such device, not what to do about it.
-        no_device = "backend found" in reason or "is not available" in reason
-        hint = "; trainer=auto takes what this machine has" if no_device else ""
-        raise UserError(f"The trainer cannot be built: {reason}{hint}.") from error
+        raise UserError(f"The trainer cannot be built: {with_device_hint(reason)}") from error
     check_combinations(cfg, trainer)
     check_optimizer(model, trainer)
     return trainer

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..errors import UserError, nearest
@@ -69,6 +69,19 @@ def sample_losses(model: BaseModule, outputs: Tensor, targets: Tensor) -> Tensor
     return torch.stack([model.loss(output, target) for output, target in pairs])
 
 
+def find_layer(model: BaseModule, name: str) -> nn.Module:
+    """The layer of this name, for example "net.features".
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    modules = dict(model.named_modules())
+    if name not in modules:
+        names = [known for known in modules if known.partition(".")[0] == "net"]
+        raise UserError(f"The model has no layer {name!r}; {nearest(name, names)}")
+    return modules[name]
+
+
 class Recorder(Callback):
     """Keeps the targets and what the network and one of its layers compute.
 
@@ -91,11 +104,7 @@ class Recorder(Callback):
         self._at_input = layer is None
         name = last_layer(model) if layer is None else layer
         self.place = f"the input of {name}" if layer is None else f"the output of {name}"
-        modules = dict(model.named_modules())
-        if name not in modules:
-            names = [known for known in modules if known.partition(".")[0] == "net"]
-            raise UserError(f"The model has no layer {name!r}; {nearest(name, names)}")
-        self.layer = modules[name]
+        self.layer = find_layer(model, name)
 
     @contextmanager
     def attached(self, trainer: Trainer) -> Iterator[None]:

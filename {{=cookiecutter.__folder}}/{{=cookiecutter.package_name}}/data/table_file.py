@@ -111,6 +111,11 @@ def is_number(text: str) -> bool:
 def check_columns(names: Iterable[str], header: Sequence[str], path: Path) -> None:
     """Raise a UserError for the first name that is no column, with the nearest one that is."""
     for name in names:
+        if name not in header and len(header) == 1:
+            raise UserError(
+                f"{path} has no column {name!r} but the single one {header[0]!r}: say how columns "
+                "are separated with data.delimiter=..."
+            )
         if name not in header:
             raise UserError(f"{path} has no column {name!r}; {nearest(name, header)}")
 

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from types import NoneType
@@ -57,7 +58,7 @@ def check_complete(cfg: DictConfig) -> None:
     for key in PARTS:
         if key in known_keys(cfg.task_name) and not isinstance(cfg.get(key), DictConfig):
             is_group = (PROJECT_ROOT / "configs" / key).is_dir()
-            how = f"choose one of configs/{key}/" if is_group else f"set {key}.<option>=..."
+            how = f"choose one of configs/{key}/" if is_group else f"set {key}.<option>=<value>"
             raise UserError(f"{key} holds options and cannot be one value or be left out: {how}.")
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"{key} has no value: add {key}=... to the command.")
@@ -126,16 +127,24 @@ def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
     """Refuse options that cannot mean anything together.
 
     Raises:
-        UserError: one batch of a training that goes on, two averages of the weights, an average
-            from a share of an endless training, or something that goes by a validation that does
-            not take place.
+        UserError: one batch of a training that goes on, more processes than cores, two averages of
+            the weights, an average from a share of an endless training, or something that goes by a
+            validation that does not take place.
     """
+    from pytorch_lightning.accelerators import CPUAccelerator
+
     from ..callbacks import WeightAverage
 
     if trainer.fast_dev_run and cfg.ckpt_path is not None:
         raise UserError(
             "fast_dev_run tries one batch of a new training, and a checkpoint is past that: leave "
             "ckpt_path out, or set trainer.fast_dev_run=false."
+        )
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > 2 * cores:
+        raise UserError(
+            f"trainer.devices={trainer.num_devices} asks for as many processes, and this machine "
+            f"has {cores} cores: give fewer."
         )
     averages = [c for c in trainer.callbacks if isinstance(c, WeightAverage)]
     if len(averages) > 1:

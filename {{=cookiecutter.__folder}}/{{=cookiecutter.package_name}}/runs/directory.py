@@ -37,6 +37,20 @@ def run_id(name: str) -> str:
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}_{secrets.token_hex(2)}"
 
 
+def check_writable(directory: Path) -> None:
+    """Refuse a place where no folder can be made, before anything is made.
+
+    Raises:
+        UserError: a file is in the way, or the rights are missing.
+    """
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise UserError(
+            f"{directory} cannot be written: choose another folder with paths.log_dir=... or "
+            "hydra.sweep.dir=..."
+        )
+
+
 def claim_directory(directory: Path, ckpt_path: str | None) -> None:
     """Make the run's folder, unless another run lives there.
 

@@ -43,7 +43,7 @@ BOUNDS = {
     "trainer.val_check_interval": "above 0",
 }
 WORDS = {"objective.mode": ("min", "max"), "split": ("val", "test")}
-# Where something is written: an empty name would mean the folder of the command.
+# An empty one would mean the folder of the command.
 PATHS = ("ckpt_path", "data.path", "input", "output", "paths.log_dir")
 LOGGERS = ("wandb", "mlflow")
 
@@ -93,7 +93,10 @@ def check_inputs(cfg: DictConfig) -> None:
         check_file(path)
     for key in ("data.path", "input"):
         path = _get(cfg, key)
-        if path is not None and not Path(path).expanduser().exists():
+        # Your own data may lie at an address.
+        if path is None or "://" in path:
+            continue
+        if not Path(path).expanduser().exists():
             raise UserError(f"{key}: there is no file or folder {path}.")
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
 from ..runs.config_checks import check_complete
+from ..runs.directory import check_writable
 from ..runs.value_checks import check_values
 from .ax_client import check_ax
 from .enqueue import read_points
@@ -88,6 +89,10 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     if "objective" not in master:
         raise UserError("Only train.py sweeps: leave -m out.")
     settings = read_settings(master.hydra.sweeper)
+    if "search_space" in master:
+        raise UserError(
+            "The search space has to begin with the line: # @package hydra.sweeper.search_space."
+        )
     space, fixed = parse_space(settings.search_space, arguments, config_loader)
     if not space.parameters:
         raise UserError(
@@ -102,8 +107,10 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     objectives = objectives_of(pickle.loads(base.composed), settings)
     _check_settings(settings, space)
     name = settings.study_name or _study_name(master, base, space, objectives, settings)
+    folder = (Path(master.hydra.sweep.dir) / name).absolute()
+    check_writable(folder)
     return Plan(
-        folder=(Path(master.hydra.sweep.dir) / name).absolute(),
+        folder=folder,
         name=name,
         settings=settings,
         space=space,

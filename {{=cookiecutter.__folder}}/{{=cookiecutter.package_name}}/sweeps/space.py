@@ -139,10 +139,10 @@ def parse_space(
     for key, entry in search_space.items():
         entry = entry if isinstance(entry, Mapping) else {"space": entry}
         if unknown := sorted(set(entry) - {"space", "when"}):
-            raise UserError(
-                f"search_space: {key} has {unknown[0]!r}, which means nothing; "
-                f"{nearest(unknown[0], ['space', 'when'])}"
-            )
+            hint = nearest(unknown[0], ["space", "when"])
+            if not hint.endswith("?"):
+                hint = f"an option is one word, as {key}.{unknown[0]}: choice(...)."
+            raise UserError(f"search_space: {key} has {unknown[0]!r}, which means nothing; {hint}")
         # What the command says of an option overrules the file.
         if key in given:
             continue
@@ -202,6 +202,8 @@ def _interval(key: str, value: IntervalSweep, line: str) -> Parameter:
     low, high = value.start, value.end
     if low is None or high is None or low > high:
         raise UserError(f"{line}: an interval goes from a number to a greater one.")
+    for tag in sorted(value.tags - {"log"}):
+        raise UserError(f"{line}: there is no tag {tag!r}; the one there is is log.")
     log = "log" in value.tags
     if log and low <= 0:
         raise UserError(f"{line}: a logarithmic interval starts above 0.")
@@ -212,6 +214,8 @@ def _interval(key: str, value: IntervalSweep, line: str) -> Parameter:
 
 def _range(key: str, value: RangeSweep, line: str) -> Parameter:
     start, stop, step = value.start, value.stop, value.step
+    if step == 0:
+        raise UserError(f"{line}: the step of a range is not 0.")
     points = list(value.range())
     if start is None or stop is None or not points:
         raise UserError(f"{line}: this range is empty.")
