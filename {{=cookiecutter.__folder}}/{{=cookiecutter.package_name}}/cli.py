@@ -8,10 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf.errors import MissingMandatoryValue
-
-from hydra.core.config_store import ConfigStore
 
 from .errors import UserError
 from .experiment_files import register_experiments
