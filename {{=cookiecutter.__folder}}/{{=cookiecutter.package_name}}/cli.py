@@ -9,6 +9,7 @@ from typing import Any
 from .errors import UserError
 from .experiment_files import register_experiments
 from .mistakes import explain
+from .redact import redact
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -34,9 +35,9 @@ def one_sentence_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(redact(f"error: {error}"))
     except Exception as error:
         sentence = explain(error)
         if sentence is None:
             raise
-        sys.exit(f"error: {sentence}")
+        sys.exit(redact(f"error: {sentence}"))

@@ -19,6 +19,7 @@ from .comparison import compare_weights, measured
 from .errors import UserError
 from .finders import find_values
 from .models.base import BaseModule
+from .redact import redact
 from .runs.checkpoints import check_resumable, find_resumed, load_model, read_checkpoint
 from .runs.config_checks import (
     check_arguments,
@@ -135,7 +136,7 @@ def start_run(cfg: DictConfig) -> Manifest:
 def write_config(cfg: DictConfig, directory: Path, note: str = "") -> None:
     """Write the run's config, with all references resolved."""
     text = OmegaConf.to_yaml(cfg, resolve=True)
-    (directory / CONFIG).write_text(note + text, "utf-8")
+    (directory / CONFIG).write_text(note + redact(text), "utf-8")
 
 
 def use_finders(

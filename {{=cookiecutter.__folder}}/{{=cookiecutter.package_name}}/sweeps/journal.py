@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from ..errors import UserError, first_line
+from ..redact import redact
 
 # So often a database is opened before it counts as out of reach.
 OPENINGS = 5
@@ -104,7 +104,7 @@ def open_database(url: str) -> BaseStorage:
     Raises:
         UserError: it cannot be reached, or its driver is not installed.
     """
-    place = _without_password(url)
+    place = redact(url)
     try:
         return _make_tables(url)
     except ImportError as error:
@@ -126,10 +126,3 @@ def _make_tables(url: str) -> BaseStorage:
             return get_storage(url)
         time.sleep(random.uniform(0.1, 0.3))
     return get_storage(url)
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":***@", 1)

@@ -19,7 +19,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from ..errors import UserError
-from ..runs.logs import capture_everything, console_handler
+from ..runs.logs import RunLog, capture_everything, console_handler
 from . import loggers, ray_workers
 from . import trial as trials
 from .checking import check_plan
@@ -102,7 +102,7 @@ class Sweep:
     def write_log(self) -> None:
         """Write the sweep's lines to `sweep.log` too."""
         self.plan.folder.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(self.plan.folder / "sweep.log", encoding="utf-8")
+        file = RunLog(self.plan.folder / "sweep.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("[%(asctime)s] %(message)s"))
         logging.getLogger().addHandler(file)
 

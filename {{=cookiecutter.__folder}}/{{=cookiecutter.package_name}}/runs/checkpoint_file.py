@@ -1,0 +1,44 @@
+"""Writing checkpoints so that neither a kill nor a full disk costs the one before."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+
+from ..errors import UserError
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Writes a checkpoint beside the old one, which it replaces once it is whole.
+
+    Lightning writes to the machine's temporary folder. From there to another disk a move is a copy
+    over the old file, and what a kill leaves behind lies there for ever.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        path = Path(path)
+        # Always the same name: the next checkpoint writes over what a kill has left.
+        partial = path.with_name(f"{path.name}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+            partial.replace(path)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            # A full disk leaves torch's file without an end, of which torch complains last.
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            raise UserError(
+                f"{path} cannot be written ({cause.strerror}): make room and go on from the "
+                "checkpoint before it, which is whole."
+            ) from error
