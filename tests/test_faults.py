@@ -1,23 +1,20 @@
 """Kills, full disks, torn files, other clocks: what was trained is kept, and the user is told."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import OUTER, SLOW, BakedProject
-from .sweeps import LR, Swept, finished, processes_of, start_sweep, sweep, wait_until
-from .training_runs import ON_CPU, TrainedRun, is_same, script, train
+from .conftest import BakedProject
+from .sweeps import LR, Swept, processes_of, start_sweep
+from .training_runs import is_same, script, train
 
-# Epochs so short that every second kill hits the writing of a checkpoint.
+WARM_KILLS = Path(__file__).with_name("warm_kills.py")
+# Epochs so short that many a kill hits the writing of a checkpoint.
 SHORT = (
     "model=mlp",
     "model.net.width=300",
@@ -26,64 +23,32 @@ SHORT = (
     "scheduler=constant",
     "callbacks.early_stopping=null",
     "logger=csv",
-    # Ends hold for a while: nobody waits for them here.
-    "callbacks.run_texts=null",
 )
-
-
-def start_training(project: BakedProject, folder: Path, *options: str) -> "subprocess.Popen[bytes]":
-    """Start a training and leave it running."""
-    environment = {key: value for key, value in os.environ.items() if key not in OUTER + SLOW}
-    return subprocess.Popen(
-        [sys.executable, "train.py", f"hydra.run.dir={folder}", *options],
-        cwd=project.root,
-        env=environment | ON_CPU,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
 
 
 def kill_trainings(project: BakedProject, folder: Path, kills: int) -> None:
     """Kill a training at random moments, go on each time, and compare with one left alone."""
-    last, best = (folder / "run" / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
-    moments = random.Random(1)
-    epochs = 0
-    for _ in range(kills):
-        known = last.stat().st_mtime_ns if last.exists() else 0
-        resume = (f"ckpt_path={last}",) if known else ()
-        process = start_training(project, folder / "run", *SHORT, "trainer.max_epochs=-1", *resume)
-        wait_until(partial(is_newer, last, known))
-        time.sleep(moments.uniform(0, 0.5))
-        assert process.poll() is None
-        process.kill()
-        process.wait()
-        assert not processes_of(folder)
-        before, epochs = epochs, epochs_in(last)
-        assert epochs > before, "a checkpoint was lost"
-        assert epochs_in(best) <= epochs + 1
-        left = {path.name for path in best.parent.iterdir()}
-        assert left <= {"best.ckpt", "last.ckpt", "best.ckpt.partial", "last.ckpt.partial"}
-    end = f"trainer.max_epochs={epochs + 1}"
-    resumed = train(project, folder / "run", *SHORT, end, f"ckpt_path={last}")
-    whole = train(project, folder / "whole", *SHORT, end)
+    killed = folder / "killed"
+    options = (*SHORT, "trainer.max_epochs=-1")
+    done = script(project, str(WARM_KILLS), str(killed), str(kills), *options)
+    found = json.loads(done.stdout)
+    assert [kill["ended"] for kill in found] == [-signal.SIGKILL] * kills
+    epochs = [kill["last.ckpt"] for kill in found]
+    assert epochs == sorted(set(epochs)), "a checkpoint was lost"
+    # The best one is written first, and may be one epoch ahead.
+    assert all(kill["best.ckpt"] <= kill["last.ckpt"] + 1 for kill in found)
+    known = {"best.ckpt", "last.ckpt", "best.ckpt.partial", "last.ckpt.partial"}
+    assert all(known.issuperset(kill["files"]) for kill in found)
+    assert not processes_of(killed)
+    end = (*SHORT, f"trainer.max_epochs={epochs[-1] + 1}")
+    last = killed / "checkpoints" / "last.ckpt"
+    resumed = train(project, killed, *end, f"ckpt_path={last}")
+    whole = train(project, folder / "whole", *end)
     for name in ("best", "last"):
         for part in ("epoch", "state_dict", "optimizer_states"):
             assert is_same(resumed.saved(name)[part], whole.saved(name)[part]), (name, part)
     assert resumed.metrics == whole.metrics
-    assert {path.name for path in best.parent.iterdir()} == {"best.ckpt", "last.ckpt"}
-
-
-def epochs_in(checkpoint: Path) -> int:
-    """After how many epochs a checkpoint was written, which can be read."""
-    import torch
-
-    return int(torch.load(checkpoint, weights_only=True)["epoch"]) + 1
-
-
-def is_newer(path: Path, known: int) -> bool:
-    """Whether a file was written since."""
-    return path.exists() and path.stat().st_mtime_ns > known
+    assert sorted(path.name for path in last.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What Hydra's, OmegaConf's and Lightning's errors mean to the person who gave the command."""
 
 import difflib
+import errno
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +19,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from .errors import UserError, first_line, nearest
+
+# A file where a folder should be, no permission, a disk that is full or cannot be written.
+UNWRITABLE = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -41,7 +53,7 @@ def explain(error: BaseException) -> str | None:
             return _not_built(error)
         case ValueError() if "Config group override" in str(error):
             return "A group takes the name of one of its files; ~experiment leaves a group out."
-        case PermissionError() | NotADirectoryError() if error.filename:
+        case OSError() if error.errno in UNWRITABLE and error.filename:
             return (
                 f"{error.filename} cannot be written or read ({error.strerror}): choose another "
                 "folder with paths.log_dir=... or hydra.run.dir=..."

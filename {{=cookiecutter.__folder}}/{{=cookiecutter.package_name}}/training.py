@@ -58,7 +58,8 @@ def train(cfg: DictConfig) -> Metrics:
         with manifest.stage("setup"):
             datamodule = build_datamodule(cfg)
             model = build_model(cfg, datamodule)
-            manifest.update(model=describe_model(model))
+            manifest.update(data=datamodule.fingerprints(), model=describe_model(model))
+            model.trained_on = manifest.content["data"]
             trainer = build_trainer(cfg, model)
             manifest.update(parameters=sum(p.numel() for p in model.parameters()))
             if cfg.ckpt_path is not None:

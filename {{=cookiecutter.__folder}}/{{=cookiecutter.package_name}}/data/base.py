@@ -65,6 +65,17 @@ class BaseDataModule(LightningDataModule):
         """Number of samples in train, val and test."""
         return {part: len(cast(Any, dataset)) for part, dataset in self.datasets.items()}
 
+    def fingerprints(self) -> dict[str, dict[str, Any]]:
+        """Size and fingerprint of each part, which tell whether two runs had the same data.
+
+        A dataset of your own may have a method `fingerprint` too.
+        """
+        return {
+            part: {"samples": len(dataset)}
+            | ({"fingerprint": dataset.fingerprint()} if hasattr(dataset, "fingerprint") else {})
+            for part, dataset in cast(dict[str, Any], self.datasets).items()
+        }
+
     def describe(self) -> dict[str, Any]:
         """What the model is told about the data, in plain values."""
         facts: dict[str, Any] = {"input_shape": list(self.input_shape)}

@@ -5,6 +5,7 @@ that fit in memory one indexing operation fetches the batch, which takes a fract
 Lightning can still replace the sampler, so the same loader works with several processes.
 """
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,6 +49,12 @@ class BatchDataset(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         x, y = self.__getitems__([index])
         return x[0], y[0]
+
+    def fingerprint(self) -> str:
+        """The same for the same samples in the same order; a tenth of a second for CIFAR-10."""
+        content = hashlib.sha256(self.x.contiguous().numpy().data)
+        content.update(self.y.contiguous().numpy().data)
+        return content.hexdigest()[:16]
 
 
 class BatchLoader(DataLoader[Batch]):

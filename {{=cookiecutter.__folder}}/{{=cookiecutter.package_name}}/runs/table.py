@@ -32,7 +32,7 @@ def collect_rows(log_dir: Path) -> list[Row]:
     if not log_dir.is_dir():
         raise UserError(f"There is no folder {log_dir}: train first, or name the folder of runs.")
     manifests = sorted(log_dir.glob(f"**/{MANIFEST}"))
-    rows = [_row(path.parent, log_dir) for path in manifests]
+    rows = [_row_or_none(path.parent, log_dir) for path in manifests]
     return sorted(rows, key=lambda row: str(row["started"]))
 
 
@@ -78,8 +78,15 @@ def print_csv(rows: list[Row]) -> None:
     writer.writerows(rows)
 
 
-def _row(directory: Path, log_dir: Path) -> Row:
-    manifest = read_manifest(directory)
+def _row_or_none(directory: Path, log_dir: Path) -> Row:
+    """The row of a run; of a damaged or foreign file its name alone."""
+    try:
+        return _row(directory, log_dir, read_manifest(directory))
+    except (AttributeError, TypeError):
+        return _row(directory, log_dir, {})
+
+
+def _row(directory: Path, log_dir: Path, manifest: dict[str, Any]) -> Row:
     metrics = manifest.get("metrics", {})
     row: Row = {
         "run": str(directory.relative_to(log_dir)),

@@ -94,8 +94,19 @@ class Journal(JournalFileBackend):
 
 
 def open_journal(folder: Path, lock: FileLock) -> BaseStorage:
-    """The journal in the sweep's folder."""
-    return JournalStorage(Journal(folder / "journal.log", lock))
+    """The journal in the sweep's folder.
+
+    Raises:
+        UserError: the file is damaged, or no journal at all.
+    """
+    path = folder / "journal.log"
+    try:
+        return JournalStorage(Journal(path, lock))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged, or no journal of a study ({first_line(error)}): put a copy of it "
+            "back, or move the file away to begin the study anew."
+        ) from error
 
 
 def open_database(url: str) -> BaseStorage:
