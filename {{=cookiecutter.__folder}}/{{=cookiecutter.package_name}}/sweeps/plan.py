@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import pickle
+import pickle  # nosec B403
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +50,8 @@ class Plan:
     @property
     def config(self) -> DictConfig:
         """The config of a trial, but for what varies."""
-        return pickle.loads(self.base.composed)
+        # Pickled by `_make_base`.
+        return pickle.loads(self.base.composed)  # nosec B301
 
     @property
     def n_trials(self) -> int:
@@ -88,7 +89,9 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     # A mistake in an option that varies shows here, before anything is imported.
     first = space.sample(lambda parameter: parameter.first())
     config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
-    objectives = objectives_of(pickle.loads(base.composed), settings)
+    # Pickled by `_make_base`.
+    composed = pickle.loads(base.composed)  # nosec B301
+    objectives = objectives_of(composed, settings)
     _check_settings(settings, space)
     name = settings.study_name or _study_name(master, base, space, objectives, settings)
     return Plan(
