@@ -41,7 +41,7 @@ class MLFlowLogger(SurvivesOutages, loggers.MLFlowLogger):
         """MLflow's client; it begins the run.
 
         Raises:
-            UserError: nothing answers.
+            UserError: nothing answers, or not as it should.
         """
         if not self._initialized and self.is_paused:
             return DummyExperiment()
@@ -51,8 +51,8 @@ class MLFlowLogger(SurvivesOutages, loggers.MLFlowLogger):
             if self.must_answer:
                 place = redact(str(self._tracking_uri))
                 raise UserError(
-                    f"MLflow does not answer at {place} ({first_line(error)}): start its server, "
-                    "or choose another logger."
+                    f"MLflow at {place} does not take the run ({first_line(error)}): start its "
+                    "server, or choose another logger."
                 ) from error
             self.pause(error)
             return DummyExperiment()

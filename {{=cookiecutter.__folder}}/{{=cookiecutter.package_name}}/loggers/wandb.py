@@ -2,6 +2,9 @@
 
 import logging
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
 from ..errors import UserError, first_line
+from ..redact import redact
 from .outages import SurvivesOutages
 
 log = logging.getLogger(__name__)
@@ -41,7 +45,8 @@ class WandbLogger(SurvivesOutages, loggers.WandbLogger):
         from wandb.errors import AuthenticationError, CommError, Error
 
         try:
-            return super().experiment
+            with without_secrets_in_command():
+                return super().experiment
         except Error as error:
             if not isinstance(error, CommError) or isinstance(error, AuthenticationError):
                 raise UserError(f"W&B does not take the run ({first_line(error)}).") from error
@@ -50,9 +55,21 @@ class WandbLogger(SurvivesOutages, loggers.WandbLogger):
                 first_line(error),
             )
             self._wandb_init["mode"] = "offline"
-            return super().experiment
+            with without_secrets_in_command():
+                return super().experiment
 
     @rank_zero_only
     def log_picture(self, path: Path) -> None:
         """Send a picture."""
         self.attempt(self.log_image, path.stem, [str(path)])
+
+
+@contextmanager
+def without_secrets_in_command() -> Iterator[None]:
+    """W&B sends the words of the command to its server."""
+    before = sys.argv
+    sys.argv = [redact(word) for word in before]
+    try:
+        yield
+    finally:
+        sys.argv = before
