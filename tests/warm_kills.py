@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from warm_start import HEAVY, become
+from warm_start import HEAVY, become  # type: ignore[import-not-found]
 
 LONGEST = 300  # seconds until a first checkpoint, on a machine with much to do
 
