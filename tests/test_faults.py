@@ -26,7 +26,7 @@ from .conftest import BakedProject
 from .one_process import RUN_ALL, run_all
 from .own_data import write_flats
 from .sweeps import LR, Swept, processes_of, start_sweep, wait_until
-from .training_runs import ON_CPU, is_same, script, train
+from .training_runs import ON_CPU, TrainedRun, is_same, script, train
 
 WARM_KILLS = Path(__file__).with_name("warm_kills.py")
 # Epochs so short that many a kill hits the writing of a checkpoint.
@@ -60,7 +60,7 @@ def kill_trainings(project: BakedProject, folder: Path, kills: int) -> None:
     assert epochs == sorted(set(epochs)), "a checkpoint was lost"
     # The best one is written first, and may be one epoch ahead.
     assert all(kill["best.ckpt"] <= kill["last.ckpt"] + 1 for kill in found)
-    known = {"best.ckpt", "last.ckpt", "best.ckpt.partial", "last.ckpt.partial"}
+    known = {"best.ckpt", "last.ckpt", "checkpoint.partial"}
     assert all(known.issuperset(kill["files"]) for kill in found)
     assert not processes_of(killed)
     end = (*SHORT, f"trainer.max_epochs={epochs[-1] + 1}")
@@ -225,6 +225,38 @@ def test_log_on_a_full_disk_complains_once(
         handler.handle(logging.makeLogRecord({"msg": "epoch 1/20", "levelno": logging.INFO}))
     (line,) = capsys.readouterr().err.splitlines()
     assert "run.log cannot be written: No space left on device" in line
+
+
+def spoilt(good: dict[str, Any]) -> dict[str, Any]:
+    """Contents that a checkpoint may have when somebody else's program wrote it."""
+    import torch
+
+    contents: dict[str, Any] = {"a list": [1], "a tensor": torch.zeros(2), "nothing": None}
+    for name in ("state_dict", "hyper_parameters", "loops", "epoch", "model_class"):
+        contents[f"no {name}"] = {key: value for key, value in good.items() if key != name}
+        contents[f"text as {name}"] = good | {name: "x"}
+    contents["numbers as weights"] = good | {"state_dict": dict.fromkeys(good["state_dict"], 1)}
+    contents["other options"] = good | {"hyper_parameters": {"net": 3}}
+    contents["no version"] = good | {"pytorch-lightning_version": "new"}
+    return contents
+
+
+def test_foreign_checkpoints_are_told(package: Any, digits: TrainedRun, tmp_path: Path) -> None:
+    """Of another project, of an old release, or mended by hand: a sentence, and no traceback."""
+    import torch
+
+    checkpoints, user_error = package("runs.checkpoints"), package("errors").UserError
+    path = tmp_path / "x.ckpt"
+    for name, content in spoilt(digits.saved()).items():
+        torch.save(content, path)
+        with pytest.raises(user_error) as caught:
+            checkpoints.load_model(path)
+        assert str(path) in str(caught.value) or "model_class" in name
+    content = digits.checkpoint().read_bytes()
+    for size in range(0, len(content), len(content) // 20):
+        path.write_bytes(content[:size])
+        with pytest.raises(user_error, match="cut off, damaged"):
+            checkpoints.read_checkpoint(path)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ class CheckpointFile(TorchCheckpointIO):
             UserError: the disk is full, or the folder cannot be written.
         """
         path = Path(path)
-        # Always the same name: the next checkpoint writes over what a kill has left.
-        partial = path.with_name(f"{path.name}.partial")
+        # Always the same name: the next checkpoint writes over what a kill has left. And without
+        # that of the checkpoint, by which a requeued job would take it for the newest one.
+        partial = path.with_name("checkpoint.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
