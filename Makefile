@@ -22,7 +22,7 @@ DEPENDENCIES := $(shell cat pyproject.toml *cookiecutter*/pyproject.toml cookiec
 READY := $(ENV)/.ready-$(DEPENDENCIES)
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; print(v if v in ("3.11", "3.12", "3.13") else "3.12")')
 
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint audit bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,10 @@ lint: $(READY) ## check the code of the template, the hooks, the tests and the b
 	$(ENV)/bin/ruff check --config pyproject.toml .
 	$(ENV)/bin/ruff format --config pyproject.toml --check .
 	$(ENV)/bin/mypy
+	$(ENV)/bin/bandit --quiet --recursive --configfile pyproject.toml benchmarks hooks *cookiecutter*/*cookiecutter.package_name*
+
+audit: $(READY) ## ask for known weaknesses of all packages that are used
+	$(ENV)/bin/pip-audit
 
 bench: $(READY) ## measure epochs, starts, aids, sweeps; SUBJECTS=start or sweeps:steady for a part
 	$(ENV)/bin/python -m benchmarks $(SUBJECTS)

@@ -28,29 +28,32 @@ TEMPLATE_MARKS = ["{" + mark for mark in ("{=", "%=", "#=")]
 # A project with the name of something it depends on would depend on itself.
 DISTRIBUTIONS = frozenset(
     """
-    ax-platform cmaes fastapi hatchling hydra-core lightning matplotlib mlflow mypy numpy omegaconf
-    onnx onnxruntime onnxscript optuna pandas pillow pip plotly pre-commit psutil psycopg pytest
-    pytorch-lightning ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard torch
-    torchmetrics torchvision uv uvicorn wandb wheel
+    ax-platform bandit cmaes configspace fastapi hatchling hpbandster hydra-core hyperopt
+    lightning matplotlib mlflow mypy numpy omegaconf onnx onnxruntime onnxscript optuna pandas
+    pillow pip pip-audit plotly pre-commit psutil psycopg pytest pytorch-lightning ray rich ruff
+    scikit-learn scipy setuptools sqlalchemy tensorboard torch torchmetrics torchvision uv
+    uvicorn wandb wheel
     """.split()
 )
 
 # A package with one of these names would be imported in place of the installed one.
 INSTALLED = frozenset(
     """
-    absl aiohttp alembic antlr4 attr attrs ax botorch cfgv click cloudpickle cmaes colorlog
-    contourpy cuda cycler dateutil distlib docker fastapi filelock flask fsspec functorch git
-    google gpytorch graphene greenlet grpc gunicorn hatchling huey hydra identify iniconfig
-    ipywidgets isympy jaxtyping jinja2 joblib kiwisolver librt lightning lightning_fabric
-    lightning_utilities linear_operator mako markdown markdown_it markupsafe matplotlib mdurl
-    mlflow mpl_toolkits mpmath mypy mypy_extensions mypyc narwhals networkx nodeenv numpy nvidia
-    omegaconf onnx onnxruntime onnxscript opentelemetry optuna packaging pandas pathspec pil pip
-    pkg_resources platformdirs plotly pluggy pre_commit psutil psycopg psycopg_binary py pyarrow
-    pydantic pygments pylab pyparsing pyre_extensions pyro pytest pytorch_lightning ray requests
-    rich ruff scipy sentry_sdk setuptools six sklearn skops sphinx sqlalchemy sqlparse sympy
-    tensorboard tensorboard_data_server threadpoolctl torch torchgen torchmetrics torchvision
-    tqdm triton tutorials typing_extensions typing_inspection tzdata urllib3 uv uvicorn
-    virtualenv wandb website werkzeug wheel yaml
+    absl aiohttp alembic antlr4 attr attrs ax bandit boolean botorch cachecontrol certifi cfgv
+    charset_normalizer click cloudpickle cmaes colorlog contourpy cuda cycler cyclonedx dateutil
+    defusedxml distlib docker fastapi filelock flask fsspec functorch git google gpytorch
+    graphene greenlet grpc gunicorn hatchling huey hydra identify idna iniconfig ipywidgets
+    isympy jaxtyping jinja2 joblib kiwisolver librt license_expression lightning
+    lightning_fabric lightning_utilities linear_operator mako markdown markdown_it markupsafe
+    matplotlib mdurl mlflow mpl_toolkits mpmath msgpack mypy mypy_extensions mypyc narwhals
+    networkx nodeenv numpy nvidia omegaconf onnx onnxruntime onnxscript opentelemetry optuna
+    packageurl packaging pandas pathspec pil pip pip_api pip_audit pkg_resources platformdirs
+    plotly pluggy pre_commit psutil psycopg psycopg_binary py py_serializable pyarrow pydantic
+    pygments pylab pyparsing pyre_extensions pyro pytest pytorch_lightning ray requests rich
+    ruff scipy sentry_sdk setuptools six sklearn skops sortedcontainers sphinx sqlalchemy
+    sqlparse stevedore sympy tensorboard tensorboard_data_server threadpoolctl tomli tomli_w
+    torch torchgen torchmetrics torchvision tqdm triton tutorials typing_extensions
+    typing_inspection tzdata urllib3 uv uvicorn virtualenv wandb website werkzeug wheel yaml
     """.split()
 )
 

@@ -120,8 +120,8 @@ def finished(swept: Swept) -> dict[int, tuple[Any, Any]]:
     }
 
 
-def wait_until(condition: Any, seconds: float = 60) -> None:
-    """Wait for something that another process does."""
+def wait_until(condition: Any, seconds: float = 300) -> None:
+    """Wait for something that another process does, on a machine with much to do."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -14,7 +14,7 @@ import runpy
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 HEAVY = (
     "hydra",
@@ -32,17 +32,22 @@ def run(command: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         child = os.fork()
         if child == 0:
-            os.dup2(stdout.fileno(), sys.stdout.fileno())
-            os.dup2(stderr.fileno(), sys.stderr.fileno())
-            sys.argv, sys.path[0] = command, str(Path.cwd())
-            runpy.run_path(command[0], run_name="__main__")
-            sys.exit()
+            become(command, stdout.fileno(), stderr.fileno())
         _, status = os.waitpid(child, 0)
         texts = {}
         for name, file in (("stdout", stdout), ("stderr", stderr)):
             file.seek(0)
             texts[name] = file.read().decode()
     return {"args": command, "returncode": os.waitstatus_to_exitcode(status), **texts}
+
+
+def become(command: list[str], stdout: int, stderr: int) -> NoReturn:
+    """Be a script, in a fork."""
+    os.dup2(stdout, sys.stdout.fileno())
+    os.dup2(stderr, sys.stderr.fileno())
+    sys.argv, sys.path[0] = command, str(Path.cwd())
+    runpy.run_path(command[0], run_name="__main__")
+    sys.exit()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue
 from .errors import UserError
 from .experiment_files import register_experiments
 from .mistakes import explain
+from .redact import redact
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -49,7 +50,7 @@ def one_sentence_errors() -> Iterator[None]:
         if sentence is None:
             raise
         _remove_empty_folder()
-        sys.exit(f"error: {sentence}")
+        sys.exit(redact(f"error: {sentence}"))
 
 
 def _refuse_flag(parser: argparse.ArgumentParser, message: str) -> NoReturn:

@@ -22,9 +22,19 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from .errors import UserError, first_line, nearest
 
+# A file where a folder should be, no permission, a disk that is full or cannot be written.
+UNWRITABLE = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-# Why a folder cannot be made or written.
-UNWRITABLE = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ENAMETOOLONG}
 
 
 def explain(error: BaseException) -> str | None:

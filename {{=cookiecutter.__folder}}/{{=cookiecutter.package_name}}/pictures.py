@@ -4,7 +4,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from .loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
 DPI = 120
 # To press a file of 60 kB as hard as matplotlib does takes as long as drawing it.
@@ -18,10 +19,8 @@ def save_picture(figure: Figure, path: Path, trainer: Trainer) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             _add_to_tensorboard(logger, figure, path, trainer.global_step)
-        elif isinstance(logger, WandbLogger):
-            logger.log_image(path.stem, [str(path)])
-        elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_artifact(logger.run_id, str(path), "figures")
+        elif isinstance(logger, WandbLogger | MLFlowLogger):
+            logger.log_picture(path)
 
 
 def _add_to_tensorboard(
@@ -35,4 +34,5 @@ def _add_to_tensorboard(
         width=width, height=height, colorspace=4, encoded_image_string=path.read_bytes()
     )
     value = Summary.Value(tag=path.stem, image=image)
-    logger.experiment.file_writer.add_summary(Summary(value=[value]), global_step)
+    writer = logger.experiment.file_writer
+    logger.attempt(writer.add_summary, Summary(value=[value]), global_step)

@@ -21,6 +21,7 @@ from .mistakes import with_device_hint
 from .models.base import BaseModule
 from .models.optimizers import build_optimizer
 from .models.schedulers import Horizon, build_scheduler
+from .redact import redact
 from .runs.checkpoints import check_resumable, find_resumed, load_model, read_checkpoint
 from .runs.config_checks import (
     check_arguments,
@@ -59,6 +60,7 @@ def train(cfg: DictConfig) -> Metrics:
             datamodule = build_datamodule(cfg)
             model = build_model(cfg, datamodule)
             manifest.update(data=datamodule.fingerprints(), model=describe_model(model))
+            model.trained_on = manifest.content["data"]
             trainer = build_trainer(cfg, model)
             manifest.update(parameters=sum(p.numel() for p in model.parameters()))
             if cfg.ckpt_path is not None:
@@ -143,7 +145,7 @@ def begin_run(cfg: DictConfig, manifest: Manifest) -> None:
 def write_config(cfg: DictConfig, directory: Path, note: str = "") -> None:
     """Write the run's config, with all references resolved."""
     text = OmegaConf.to_yaml(cfg, resolve=True)
-    (directory / CONFIG).write_text(note + text, "utf-8")
+    (directory / CONFIG).write_text(note + redact(text), "utf-8")
 
 
 def use_finders(

@@ -4,8 +4,9 @@ import logging
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
+
+from ..loggers import TensorBoardLogger
 
 log = logging.getLogger(__name__)
 
@@ -51,4 +52,5 @@ class Histograms(Callback):
             for kind, values in (("parameters", parameter.detach()), ("gradients", parameter.grad)):
                 # A histogram has no place for NaN; NaNGuard and GradientNorms tell of those.
                 if values is not None and torch.isfinite(values).all():
-                    logger.experiment.add_histogram(f"{kind}/{name}", values.float(), step)
+                    add = logger.experiment.add_histogram
+                    logger.attempt(add, f"{kind}/{name}", values.float(), step)

@@ -8,6 +8,8 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
+from .outages import SurvivesOutages
+
 
 class ContinuedWriter(ExperimentWriter):
     """Adds to the `metrics.csv` that it finds."""
@@ -38,7 +40,7 @@ def is_until(row: dict[str, str | None], step: int) -> bool:
     return None not in row.values() and number.isdigit() and int(number) <= step
 
 
-class CSVLogger(loggers.CSVLogger):
+class CSVLogger(SurvivesOutages, loggers.CSVLogger):
     """`metrics.csv` in a folder, continued when a run is resumed there.
 
     The arguments are those of Lightning's `CSVLogger`.

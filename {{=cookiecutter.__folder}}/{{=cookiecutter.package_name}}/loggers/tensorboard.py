@@ -6,8 +6,10 @@ from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from .outages import SurvivesOutages
 
-class TensorBoardLogger(loggers.TensorBoardLogger):
+
+class TensorBoardLogger(SurvivesOutages, loggers.TensorBoardLogger):
     """Event files, in which all metrics that are logged together are one record.
 
     Lightning writes a record for each number, and TensorBoard opens the file for each record.
@@ -23,9 +25,10 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
             for name, value in metrics.items()
         ]
         # The method opens a file again that was closed at the end of the fit.
-        self.experiment._get_file_writer().add_summary(Summary(value=values), step)
+        writer = self.experiment._get_file_writer()
+        self.attempt(writer.add_summary, Summary(value=values), step)
 
     @rank_zero_only
     def save(self) -> None:
         """Write what waits; the run's config, which Lightning adds here, lies in its folder."""
-        self.experiment.flush()
+        self.attempt(self.experiment.flush)

@@ -1,5 +1,6 @@
 """What all models share: means over an epoch, optimizer, schedule, and a resume that repeats."""
 
+import logging
 import math
 from typing import Any
 
@@ -13,6 +14,8 @@ from ..errors import UserError
 from .optimizers import build_optimizer
 from .schedulers import WITH_HORIZON, Horizon, build_scheduler
 
+log = logging.getLogger(__name__)
+
 
 class BaseModule(LightningModule):
     """A model that `train.py` can train, save, resume and test, whatever it learns from.
@@ -25,6 +28,8 @@ class BaseModule(LightningModule):
     """
 
     net: nn.Module
+    # Size and fingerprint of each part of the data, where a run has told them.
+    trained_on: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - never changed in place
 
     def add_means(self, *names: str) -> None:
         """Log the mean over an epoch of each of these, for example `val/loss`."""
@@ -110,12 +115,24 @@ class BaseModule(LightningModule):
         # Relative to the package, so that the checkpoint outlives a renamed project.
         module = type(self).__module__.partition(".")[2]
         checkpoint["model_class"] = f"{module}:{type(self).__name__}"
+        checkpoint["trained_on"] = self.trained_on
         checkpoint["planned_steps"] = self._planned_steps
         monitored = self.trainer.callback_metrics.get(self.hparams["scheduler"].get("monitor"))
         checkpoint["monitored"] = None if monitored is None else float(monitored)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember how long the schedule was meant to last, and a step it still has to make."""
+        """Remember how long the schedule was meant to last, and a step it still has to make.
+
+        And say so if the data are others than those the checkpoint was trained on.
+        """
+        before = checkpoint.get("trained_on", {})
+        changed = [part for part, now in self.trained_on.items() if before.get(part, now) != now]
+        if changed:
+            log.warning(
+                "the data have changed since the checkpoint was written: %s; what was measured "
+                "before and after does not compare",
+                ", ".join(f"{part} ({_sizes(before, self.trained_on, part)})" for part in changed),
+            )
         self._planned_steps = checkpoint.get("planned_steps")
         epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         if epochs["processed"] > epochs["completed"]:
@@ -134,3 +151,9 @@ class BaseModule(LightningModule):
             if isinstance(plateau, ReduceLROnPlateau) and is_on and missed is not None:
                 plateau.step(missed)
         self._missed_plateau_step = None
+
+
+def _sizes(before: dict[str, Any], now: dict[str, Any], part: str) -> str:
+    """For example "1168 samples, now 1200", or "1168 samples, other ones"."""
+    old, new = before[part]["samples"], now[part]["samples"]
+    return f"{old} samples, other ones" if old == new else f"{old} samples, now {new}"

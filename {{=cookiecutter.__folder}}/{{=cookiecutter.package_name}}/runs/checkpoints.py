@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from ..models.base import BaseModule
 
 PACKAGE = __name__.partition(".")[0]
+# What every checkpoint has that Lightning wrote for a model of this project.
+PARTS = {
+    "model_class": str,
+    "state_dict": dict,
+    "hyper_parameters": dict,
+    "loops": dict,
+    "epoch": int,
+    "pytorch-lightning_version": str,
+}
 
 
 def check_file(path: str | Path) -> None:
@@ -48,8 +57,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} cannot be read as a checkpoint: it is damaged, or holds objects other than "
             "plain values and tensors, which could run any code."
         ) from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "model_class"} <= set(checkpoint):
+    if not isinstance(checkpoint, dict) or "model_class" not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of this project: it names no model of it.")
+    wrong = [name for name, kind in PARTS.items() if not isinstance(checkpoint.get(name), kind)]
+    if not wrong:
+        weights = checkpoint["state_dict"].items()
+        wrong = [f"weight {name}" for name, value in weights if not torch.is_tensor(value)]
+    if wrong:
+        raise UserError(f"{path} is a damaged checkpoint: its {wrong[0]} is not what it should be.")
     return checkpoint
 
 
@@ -86,7 +101,7 @@ def load_model(path: str | Path) -> "BaseModule":
     found = model_class(checkpoint)
     try:
         model = found.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except (TypeError, RuntimeError, KeyError) as error:
+    except (TypeError, RuntimeError, KeyError, ValueError) as error:
         raise UserError(
             f"{path} does not fit the model {found.__name__} as it is now in this project "
             f"({first_line(error)})."

@@ -34,7 +34,7 @@ def run_id(name: str) -> str:
     job, shell = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_JOB_NAME")
     if job and shell not in ("bash", "interactive"):
         return f"slurm-{job}_{name}"
-    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}_{secrets.token_hex(2)}"
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}_{secrets.token_hex(4)}"
 
 
 def check_writable(directory: Path) -> None:

@@ -4,6 +4,9 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from ..redact import redact_record
 
 # `log.info(text, extra=FILE_ONLY)`: for texts too long for the console.
 FILE_ONLY = {"file_only": True}
@@ -20,7 +23,27 @@ def console_handler() -> logging.Handler:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", datefmt="%H:%M:%S"))
     handler.addFilter(lambda record: not hasattr(record, "file_only"))
+    handler.addFilter(redact_record)
     return handler
+
+
+class RunLog(logging.FileHandler):
+    """A log file without secrets; that it cannot be written is told once, not with every line."""
+
+    _is_told = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.addFilter(redact_record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say what is wrong with the file."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._is_told:
+            self._is_told = True
+            print(f"{self.baseFilename} cannot be written: {error.strerror}", file=sys.stderr)
 
 
 # Said by every run, and of no use to the person who reads the log.

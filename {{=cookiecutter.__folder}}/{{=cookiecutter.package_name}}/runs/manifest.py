@@ -1,6 +1,7 @@
 """`run.json`: what ran, on what, for how long, and how it ended."""
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..mistakes import explain
+from ..redact import redact
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "run.json"
 
@@ -51,7 +55,7 @@ class Manifest:
     def update(self, **values: Any) -> None:
         """Add or replace entries."""
         self.content.update(values)
-        self._write()
+        self._try_to_write()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -61,7 +65,7 @@ class Manifest:
             yield
         finally:
             self.content["timings"][name] = round(time.perf_counter() - start, 3)
-            self._write()
+            self._try_to_write()
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -82,10 +86,18 @@ class Manifest:
         self.content["timings"]["total"] = round(time.perf_counter() - self._start, 3)
         self.update(ended=now(), **values)
 
+    def _try_to_write(self) -> None:
+        """Write, unless that fails: a full disk shall not hide how a run ended, nor end it."""
+        try:
+            self._write()
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self.path, error.strerror)
+
     def _write(self) -> None:
         if not (self.enabled and self._has_begun):
             return
         # A reader, or a crash in mid-write, must never meet half a file.
         partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(self.content, indent=2, default=str) + "\n", "utf-8")
+        text = json.dumps(self.content, indent=2, default=str)
+        partial.write_text(redact(text) + "\n", "utf-8")
         partial.replace(self.path)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from ..errors import UserError
-from ..runs.logs import capture_everything, console_handler
+from ..runs.logs import RunLog, capture_everything, console_handler
 from . import loggers, ray_workers
 from .checking import check_point
 from .display import Display
@@ -83,7 +83,7 @@ class Sweep(ABC):
     def write_log(self) -> None:
         """Write the sweep's lines to `sweep.log` too."""
         self.plan.folder.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(self.plan.folder / "sweep.log", encoding="utf-8")
+        file = RunLog(self.plan.folder / "sweep.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("[%(asctime)s] %(message)s"))
         logging.getLogger().addHandler(file)
 

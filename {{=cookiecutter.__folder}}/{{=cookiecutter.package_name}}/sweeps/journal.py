@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from ..errors import UserError, first_line
+from ..redact import redact
 
 # So often a database is opened before it counts as out of reach.
 OPENINGS = 5
@@ -94,8 +94,19 @@ class Journal(JournalFileBackend):
 
 
 def open_journal(folder: Path, lock: FileLock) -> BaseStorage:
-    """The journal in the sweep's folder."""
-    return JournalStorage(Journal(folder / "journal.log", lock))
+    """The journal in the sweep's folder.
+
+    Raises:
+        UserError: the file is damaged, or no journal at all.
+    """
+    path = folder / "journal.log"
+    try:
+        return JournalStorage(Journal(path, lock))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged, or no journal of a study ({first_line(error)}): put a copy of it "
+            "back, or move the file away to begin the study anew."
+        ) from error
 
 
 def open_database(url: str) -> BaseStorage:
@@ -104,7 +115,7 @@ def open_database(url: str) -> BaseStorage:
     Raises:
         UserError: it cannot be reached, or its driver is not installed.
     """
-    place = _without_password(url)
+    place = redact(url)
     try:
         return _make_tables(url)
     except ImportError as error:
@@ -124,12 +135,6 @@ def _make_tables(url: str) -> BaseStorage:
     for _ in range(OPENINGS - 1):
         with suppress(IntegrityError, OperationalError, ProgrammingError):
             return get_storage(url)
-        time.sleep(random.uniform(0.1, 0.3))
+        # A wait, and no secret.
+        time.sleep(random.uniform(0.1, 0.3))  # nosec B311
     return get_storage(url)
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":***@", 1)

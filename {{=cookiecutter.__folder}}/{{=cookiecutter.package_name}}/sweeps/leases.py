@@ -4,6 +4,7 @@ import os
 import socket
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,11 @@ def _created(pid: int) -> float | None:
     """When a process started, since its number may be another's by now; None if it is gone."""
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        # Counted from the start of the machine: the time of day moves when somebody sets the clock.
+        with suppress(OSError):
+            return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return process.create_time()
     except psutil.NoSuchProcess:
         return None

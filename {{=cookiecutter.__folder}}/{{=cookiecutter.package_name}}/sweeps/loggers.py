@@ -49,6 +49,10 @@ def mark_runs(config: DictConfig, study: str, parent_run: str | None, name: str)
                 # A group that the command names is one for several sweeps.
                 entry.group = entry.get("group") or study
             else:
+                from ..loggers import MLFlowLogger
+
+                # The sweep has seen the server: should it go away, the trials train without it.
+                MLFlowLogger.must_answer = False
                 entry.run_name = name
                 if parent_run is not None:
                     entry.tags = {**(entry.get("tags") or {}), PARENT_RUN: parent_run}
@@ -131,7 +135,7 @@ def _connect(options: dict[str, Any], run_id: str | None) -> Any:
     logger = instantiate(options, run_id=run_id, _convert_="all")
     try:
         is_there = run_id and logger.experiment.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:
+    except (MlflowException, UserError):
         # Deleted for good, or the sweep goes on with another server.
         is_there = False
     return logger if is_there or run_id is None else _connect(options, None)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import pickle
+import pickle  # nosec B403
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +54,8 @@ class Plan:
     @property
     def config(self) -> DictConfig:
         """The config of a trial, but for what varies."""
-        return pickle.loads(self.base.composed)
+        # Pickled by `_make_base`.
+        return pickle.loads(self.base.composed)  # nosec B301
 
     @property
     def n_trials(self) -> int:
@@ -104,7 +105,8 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     first = space.sample(lambda parameter: parameter.first())
     composed = config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
     _check_trials(composed, space)
-    objectives = objectives_of(pickle.loads(base.composed), settings)
+    # Pickled by `_make_base`.
+    objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
     _check_settings(settings, space)
     name = settings.study_name or _study_name(master, base, space, objectives, settings)
     folder = (Path(master.hydra.sweep.dir) / name).absolute()

@@ -105,7 +105,8 @@ def duration(record: TrialRecord) -> float | str:
     """The seconds from start to end; empty where a trial has not ended."""
     if record.started is None or record.ended is None:
         return ""
-    return round((record.ended - record.started).total_seconds(), 1)
+    # A clock may have been set back in between.
+    return round(max(0.0, (record.ended - record.started).total_seconds()), 1)
 
 
 def _candidates(

@@ -2,7 +2,7 @@
 
 import logging
 import math
-import pickle
+import pickle  # nosec B403
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_writ
 
 from ..errors import UserError
 from ..mistakes import explain
+from ..redact import redact
 from ..runs.directory import register_resolvers
 from . import link, loggers
 from .records import Objective, Outcome, State, Value
@@ -61,7 +62,8 @@ class Base:
             config = self.config_loader.load_sweep_config(self.master, options)
         else:
             # Ten times as fast, and the same: values come after all files in any case.
-            config = pickle.loads(self.composed)
+            # Pickled by the sweep's own process.
+            config = pickle.loads(self.composed)  # nosec B301
             for key, value in params.items():
                 if isinstance(value, str):
                     value = parsed(f"{key}={value}")
@@ -178,10 +180,10 @@ def failed(error: Exception) -> Outcome:
     sentence = explain(error)
     if sentence is not None:
         log.error("%s", sentence)
-        return Outcome(State.FAILED, error=sentence)
+        return Outcome(State.FAILED, error=redact(sentence))
     log.exception("the trial broke off", exc_info=error)
     first = (str(error).strip().splitlines() or [""])[0]
-    return Outcome(State.FAILED, error=f"{type(error).__name__}: {first}", retry=True)
+    return Outcome(State.FAILED, error=redact(f"{type(error).__name__}: {first}"), retry=True)
 
 
 def _checkpoint(folders: list[Path], max_epochs: int) -> str | None:

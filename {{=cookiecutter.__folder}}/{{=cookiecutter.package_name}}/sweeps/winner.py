@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from ..experiment_files import is_experiment_file, read_experiment
+from ..redact import redact
 from ..runs.directory import PROJECT_ROOT
 from .records import TrialRecord
 from .space import text
@@ -40,7 +41,9 @@ def write_best(
         # How the sweep ran is no part of the experiment.
         if option in named or option.is_hydra_override():
             continue
-        if option.key_or_group in groups_after and defaults[option.key_or_group] is None:
+        if redact(option.input_line or "") != option.input_line:
+            experiment.leave_out(option)
+        elif option.key_or_group in groups_after and defaults[option.key_or_group] is None:
             experiment.include(option)
         elif option.key_or_group in groups_after:
             experiment.leave_out(option)
@@ -99,8 +102,9 @@ class _Experiment:
             OmegaConf.update(self.values, option.key_or_group, option.value(), force_add=True)
 
     def leave_out(self, option: Override) -> None:
-        """Say that a config cannot hold this: a deletion, an element of a list, a later group."""
-        self.comments.append(f"No file can say {option.input_line}: add it to the command.")
+        """Say what the file does not hold: a deletion, an element of a list, a password."""
+        words = redact(option.input_line or "")
+        self.comments.append(f"No file can say {words}: add it to the command.")
 
     def to_yaml(self) -> str:
         """The text of the file."""

@@ -1,0 +1,75 @@
+"""Lightning's W&B logger, whose server may be out of reach."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import loggers
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities import rank_zero_only
+
+from ..errors import UserError, first_line
+from ..redact import redact
+from .outages import SurvivesOutages
+
+log = logging.getLogger(__name__)
+
+# Seconds; with its own 90 a training would seem to hang.
+os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
+
+
+class WandbLogger(SurvivesOutages, loggers.WandbLogger):
+    """Runs in Weights & Biases, written to be sent later where the server does not answer.
+
+    The arguments are those of Lightning's `WandbLogger`.
+    """
+
+    def outages(self) -> tuple[type[Exception], ...]:
+        """The errors that mean that W&B's own process is away."""
+        from wandb.errors import Error
+
+        return (OSError, Error)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """W&B's run; it is begun here.
+
+        Raises:
+            UserError: W&B does not take the run.
+        """
+        from wandb.errors import AuthenticationError, CommError, Error
+
+        try:
+            with without_secrets_in_command():
+                return super().experiment
+        except Error as error:
+            if not isinstance(error, CommError) or isinstance(error, AuthenticationError):
+                raise UserError(f"W&B does not take the run ({first_line(error)}).") from error
+            log.warning(
+                "W&B does not answer (%s): the run is written to be sent later, with `wandb sync`",
+                first_line(error),
+            )
+            self._wandb_init["mode"] = "offline"
+            with without_secrets_in_command():
+                return super().experiment
+
+    @rank_zero_only
+    def log_picture(self, path: Path) -> None:
+        """Send a picture."""
+        self.attempt(self.log_image, path.stem, [str(path)])
+
+
+@contextmanager
+def without_secrets_in_command() -> Iterator[None]:
+    """W&B sends the words of the command to its server."""
+    before = sys.argv
+    sys.argv = [redact(word) for word in before]
+    try:
+        yield
+    finally:
+        sys.argv = before
