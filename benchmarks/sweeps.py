@@ -247,6 +247,43 @@ def steady(project: Project, names: Sequence[str]) -> None:
     print_table("One-epoch trials on 2 workers, once they are running", header, rows)
 
 
+ON_RAY = {
+    "optuna": (),
+    "optuna, workers=ray": ("hydra.sweeper.workers=ray:2",),
+    "ray": ("hydra/sweeper=ray", "hydra/sweeper/sampler=tpe"),
+}
+TIMES_ON_RAY = 3
+GOAL_ON_RAY = 2.5
+
+
+def on_ray(project: Project, names: Sequence[str]) -> None:
+    """The same sweep by our engines on Ray, whose start is not counted."""
+    options = (f"trainer.max_epochs={EPOCHS}", f"hydra.sweeper.n_trials={TRIALS}", WITHOUT_PRUNING)
+    whole: dict[str, list[float]] = {name: [] for name in ON_RAY}
+    working: dict[str, list[float]] = {name: [] for name in ON_RAY}
+    for _ in range(TIMES_ON_RAY):
+        for name, engine in ON_RAY.items():
+            with tempfile.TemporaryDirectory() as folder:
+                command = ours(sys.executable, project.root, Path(folder), *options, *engine)
+                start = time.time()
+                run(command, project.root, Path(folder))
+                end = time.time()
+                # Written by each trial before it trains.
+                configs = Path(folder).glob("study/trials/*/config.yaml")
+                first = min(path.stat().st_mtime for path in configs)
+            whole[name].append(end - start)
+            working[name].append(end - first)
+    base = statistics.median(working["optuna"])
+    rows = []
+    for name in ON_RAY:
+        ratio = statistics.median(working[name]) / base
+        met = "" if name == "optuna" else "yes" if ratio <= GOAL_ON_RAY else "NO"
+        seconds = (spread(whole[name], 1), spread(working[name], 1))
+        rows.append([name, *seconds, f"{ratio:.2f}", met])
+    header = ["engine", "seconds", "from the first trial on", "to optuna", f"{GOAL_ON_RAY} met"]
+    print_table(f"{TRIALS} trials of {EPOCHS} epochs of digits, on Ray", header, rows)
+
+
 def swept(project: Project, *options: str) -> list[optuna.trial.FrozenTrial]:
     """The trials of a sweep of the project."""
     with tempfile.TemporaryDirectory() as folder:
@@ -382,7 +419,7 @@ def past_trial(space: Any, number: int) -> optuna.trial.FrozenTrial:
     )
 
 
-PARTS = {"engines": engines, "steady": steady, "pruning": pruning, "size": size}
+PARTS = {"engines": engines, "on_ray": on_ray, "steady": steady, "pruning": pruning, "size": size}
 
 
 def main(words: Sequence[str]) -> None:
