@@ -18,7 +18,7 @@ import yaml
 from sklearn.datasets import load_diabetes
 
 from .conftest import ROOT, Bake, BakedProject
-from .doc_code import read_blocks, read_commands, read_options
+from .doc_code import FENCED, read_blocks, read_commands, read_options
 from .doc_elsewhere import ELSEWHERE, Elsewhere
 from .doc_options import check_options, check_search_space
 from .own_data import write_flats, write_fruit
@@ -74,7 +74,7 @@ class Reader:
 
     def type(self, commands: list[str]) -> None:
         """Run the scripts that name no run or sweep, then those that do, then other programs."""
-        # There is an environment already, and what it is.
+        # There is an environment already.
         commands = [re.sub(r"^uv run (?=\w+\.py)", "python ", command) for command in commands]
         scripts = [command for command in dict.fromkeys(commands) if is_script(command)]
         closed = [command for command in scripts if "<" not in command]
@@ -146,9 +146,9 @@ def project(bake: Bake) -> BakedProject:
     return bake(project_name="Pages")
 
 
-def make_reader(bake: Bake, start: str) -> Reader:
+def make_reader(bake: Bake, name: str, start: str = "digits") -> Reader:
     """A project with files of its owner and short trainings."""
-    project = bake(project_name=f"Reader of {start}", starting_point=start, git="yes")
+    project = bake(project_name=name, starting_point=start, git="yes")
     for file in (project.root / "configs").rglob("*.yaml"):
         text = file.read_text("utf-8")
         file.write_text(re.sub(r"max_epochs: \d+", "max_epochs: 2", text), "utf-8")
@@ -157,8 +157,8 @@ def make_reader(bake: Bake, start: str) -> Reader:
     table = (project.root / "table.csv").read_text("utf-8")
     (project.root / "table.csv").write_text(table.replace("dear", "species", 1), "utf-8")
     patients = load_diabetes(scaled=False)
-    with (project.root / "patients.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([patients.feature_names, *patients.data[:9]])
+    with (project.root / "patients.csv").open("w", newline="", encoding="utf-8") as new:
+        csv.writer(new).writerows([patients.feature_names, *patients.data[:9]])
     return Reader(project)
 
 
@@ -175,20 +175,21 @@ def test_blocks_say_their_language(project: BakedProject) -> None:
 
 def test_commands_run(bake: Bake) -> None:
     """The first commands that a newcomer types must not be the first that fail."""
-    reader = make_reader(bake, "digits")
+    reader = make_reader(bake, "Reader")
     commands = commands_of(reader.project.root / "README.md", *PAGES)
     reader.type([c for c in commands if elsewhere(c) is None and not is_sweep(c)])
     reader.assert_all_went_well()
-    # The page ends with renaming the package, which runs are to outlive.
-    (evaluation,) = (c for c in reader.answers if c.startswith("python evaluate.py"))
-    assert (reader.project.root / "new_name" / "training.py").is_file()
-    reader.project.run(*shlex.split(reader.fill_in(evaluation)))
+    # The page ends with renaming the package, which runs are to outlive, and so its notebook.
+    blocks = read_blocks(reader.project.root / "README.md")
+    (notebook,) = (block.code for block in blocks if block.language == "python")
+    assert "from new_name.runs import load_run" in notebook
+    script(reader.project, "-c", reader.fill_in(notebook))
 
 
 @pytest.mark.slow
 def test_sweeps_run(bake: Bake) -> None:
     """A sweep is left alone for the night, and nobody is there when it ends at once."""
-    reader = make_reader(bake, "digits")
+    reader = make_reader(bake, "Sweeper")
     commands = commands_of(reader.project.root / "README.md", *PAGES)
     reader.type([c for c in commands if is_sweep(c)])
     reader.assert_all_went_well()
@@ -199,7 +200,7 @@ def test_sweeps_run(bake: Bake) -> None:
 @pytest.mark.slow
 def test_commands_of_a_regression_run(bake: Bake) -> None:
     """The page of a project that starts with a table must not speak of pictures."""
-    reader = make_reader(bake, "diabetes")
+    reader = make_reader(bake, "Doctor", "diabetes")
     commands = commands_of(reader.project.root / "README.md")
     reader.type([c for c in commands if elsewhere(c) is None])
     reader.assert_all_went_well()
@@ -261,7 +262,8 @@ def test_search_space_of_the_page_can_be_used(project: BakedProject) -> None:
 def test_links_lead_somewhere(project: BakedProject) -> None:
     """A page that is moved or a heading that is reworded leaves its readers nowhere."""
     for page in (*PAGES, project.root / "README.md"):
-        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text("utf-8")):
+        text = FENCED.sub("", page.read_text("utf-8"))
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
             file, _, anchor = link.partition("#")
             target = page.parent / file if file else page
             assert target.exists(), (page.name, link)

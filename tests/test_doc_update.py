@@ -11,8 +11,9 @@ from .doc_code import Block, read_blocks
 from .test_update import commit_all, edit
 
 PAGE = ROOT / "docs" / "updating.md"
-# The name, Enter for what is asked next, and no continuous integration: that is added later.
-ANSWERS = "Tiny Nets" + "\n" * 10 + "3\n\n"
+# The name, Enter for what is asked next, and no continuous integration: that is added later. The
+# last Enter is for the commit that a project is linked to.
+ANSWERS = "Tiny Nets" + "\n" * 10 + "3\n\n\n"
 ADA = {
     "GIT_AUTHOR_NAME": "Ada",
     "GIT_AUTHOR_EMAIL": "ada@example.org",
@@ -42,11 +43,11 @@ class Story:
     def play(self, block: Block) -> None:
         """Type the commands of a block, and compare."""
         for entry in block.code.split("$ ")[1:]:
-            command, *shown = entry.splitlines()
+            command, *shown = filter(None, entry.splitlines())
             printed = self.type(command)
             rest = iter(printed.splitlines())
             # In this order, with other lines between: the page shows what matters.
-            for line in filter(None, shown):
+            for line in shown:
                 assert line.startswith("@@") or line in rest, (command, line, printed)
 
     def type(self, command: str) -> str:
@@ -54,7 +55,10 @@ class Story:
         words = f"{{ {command.replace('<commit>', self.first)}; }} 2>&1 < {self.folder}/answers"
         place = self.project if self.project.exists() else self.folder
         variables = {"TEMPLATE": str(self.template), **ADA}
-        return run("bash", "-c", words, cwd=place, check=False, **variables).stdout
+        done = run("bash", "-c", words, cwd=place, check=False, **variables)
+        # It tells by its exit code that there is something new.
+        assert done.returncode == 0 or command == "cruft check", done.stdout
+        return done.stdout
 
     def change_template(self, file: str, old: str, new: str) -> None:
         """A new version of the template."""
@@ -104,7 +108,7 @@ def story(template: Path, tmp_path: Path) -> Story:
 
 def test_commands_of_the_page_print_what_it_shows(story: Story) -> None:
     """People compare, line by line, when they merge a template into their work."""
-    played = set()
+    played: set[str] = set()
     for block in read_blocks(PAGE):
         if block.heading in BEFORE.keys() - played:
             BEFORE[block.heading](story)
