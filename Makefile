@@ -8,8 +8,13 @@ SHELL := /bin/bash
 
 BUILD := $(CURDIR)/build
 UV := $(BUILD)/tools/bin/uv
-ENV := $(BUILD)/env
 DEMO := $(BUILD)/demo
+
+# highest, or lowest-direct for the oldest packages that the projects allow; --all-extras for their
+# extras too. Each choice has an environment of its own.
+RESOLUTION := highest
+EXTRAS :=
+ENV := $(BUILD)/env$(patsubst %,-%,$(filter-out highest,$(RESOLUTION)))$(EXTRAS:--%=-%)
 
 # The machine's own Python, also where a project's .python-version names another one.
 export UV_PYTHON := $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
@@ -61,11 +66,12 @@ $(UV):
 	$(PYTHON) -m venv $(BUILD)/tools
 	$(BUILD)/tools/bin/pip install --quiet uv
 
-# One environment for all tests: the tools of this repository and what a new project depends on.
+# One environment for all tests: the tools of this repository and what a new project depends on,
+# resolved together: a tool that was there first would keep what it needs from being the lowest.
 $(READY): $(UV)
 	rm -rf $(ENV) $(BUILD)/dependencies
 	$(UV) venv --quiet $(ENV)
-	$(UV) pip install --python $(ENV) --group dev
-	$(ENV)/bin/cookiecutter . --default-config --no-input --output-dir $(BUILD)/dependencies git=no
-	cd $(BUILD)/dependencies/my-project && $(UV) pip install --python $(ENV) --requirements pyproject.toml --group dev
+	$(UV) tool run --from 'cookiecutter>=2.7' cookiecutter . --default-config --no-input --output-dir $(BUILD)/dependencies git=no
+	cd $(BUILD)/dependencies/my-project && $(UV) pip install --python $(ENV) --resolution $(RESOLUTION) \
+		--requirements pyproject.toml $(EXTRAS) --group dev --group $(CURDIR)/pyproject.toml:dev
 	touch $@

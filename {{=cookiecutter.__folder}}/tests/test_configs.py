@@ -48,7 +48,8 @@ def test_every_search_space_varies_options_that_exist(name: str, package: Packag
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("train", chosen, RunMode.MULTIRUN)
         lines = dict(master.hydra.sweeper.search_space)
-        space, _ = package("sweeps.space").parse_space(lines, [], loader)
+        grammar = package("sweeps.space")
+        space, _ = grammar.parse_space(lines, [], loader)
         first = space.sample(lambda parameter: parameter.first())
-        options = [*chosen, *space.overrides(first)]
+        options = [*chosen, *grammar.options_of(first)]
         loader.load_configuration("train", options, RunMode.RUN)
