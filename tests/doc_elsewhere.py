@@ -116,6 +116,21 @@ ELSEWHERE = [
         # Reads the journal as the dashboard does.
         tested_by("test_sweeps.py::test_sweep_leaves_the_files_it_promises"),
     ),
+    Elsewhere(
+        r"python serve\.py .*",
+        "it goes on until it is stopped",
+        tested_by("test_serve.py::test_picture_is_answered_as_by_predict"),
+    ),
+    Elsewhere(
+        r"curl .*",
+        "it needs the server",
+        tested_by("test_serve.py::test_picture_is_answered_as_by_predict"),
+    ),
+    Elsewhere(
+        r"docker .*",
+        "it needs Docker",
+        tested_by("test_container.py::test_ci_builds_the_image_and_trains_in_it"),
+    ),
     Elsewhere(r"sbatch .*", "it needs SLURM", check_slurm),
     Elsewhere(r"srun uv run --no-sync train\.py", "it needs SLURM", check_train),
     Elsewhere(

@@ -28,6 +28,8 @@ from .training_runs import script
 STORIES = {"updating.md": "test_doc_update.py", "your-own-model.md": "test_examples.py"}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"bash", "console", "diff", "python", "text", "toml", "yaml"}
+# Of the scripts; one of them has to take an option.
+CONFIGS = ("train", "evaluate", "predict", "export", "serve")
 WARM_START = Path(__file__).with_name("warm_start.py")
 
 # A run has to break off before a command can go on with it.
@@ -102,7 +104,10 @@ class Reader:
         logs = self.project.root / "logs" / "train"
         if "<run>" in command:
             # Named by their time.
-            command = command.replace("<run>", max(path.name for path in logs.glob("runs/*")))
+            names = sorted(path.name for path in logs.glob("runs/*"))
+            # The newest was broken off, by something in its config.
+            run = names[0] if "config.yaml" in command else names[-1]
+            command = command.replace("<run>", run).replace("<other run>", names[0])
         if "<study>" in command:
             newest = max(logs.glob("sweeps/*"), key=lambda path: path.stat().st_mtime)
             command = command.replace("<study>", newest.name)
@@ -111,7 +116,7 @@ class Reader:
     def assert_all_went_well(self) -> None:
         """Every command ended as it should."""
         failed = {c: done.stderr for c, done in self.answers.items() if done.returncode != 0}
-        assert failed == {}
+        assert failed == {}, "\n".join(f"{c}: {e[-300:]}" for c, e in failed.items())
 
 
 def is_script(command: str) -> bool:
@@ -143,7 +148,7 @@ def commands_of(*pages: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def project(bake: Bake) -> BakedProject:
     """For looking at: nothing is typed into it."""
-    return bake(project_name="Pages")
+    return bake(project_name="Pages", git="yes")
 
 
 def make_reader(bake: Bake, name: str, start: str = "digits") -> Reader:
@@ -227,7 +232,7 @@ def test_options_mean_something(project: BakedProject) -> None:
         for option in set(read_options(page)) - NO_OPTIONS:
             words = shlex.split(fill_in(option))
             words += [other for name, other in BESIDE.items() if words[0].startswith(name)]
-            answers = [answer(project, config, words) for config in ("train", "evaluate")]
+            answers = [answer(project, config, words) for config in CONFIGS]
             if all(answers):
                 refused[page.name, option] = answers[0]
     assert refused == {}

@@ -21,13 +21,15 @@ def find_run(name: str, log_dir: Path) -> Path:
     """The folder of a run.
 
     Args:
-        name: a path, or the name that the table of runs shows.
+        name: a path, the name that the table of runs shows, or the end of one.
         log_dir: the folder of runs.
 
     Raises:
         UserError: there is no such run, or its manifest cannot be read.
     """
-    for folder in (Path(name).expanduser(), log_dir / name):
+    ends = [path.parent for path in log_dir.glob(f"**/{name.strip('/')}/{MANIFEST}")]
+    meant = ends if len(ends) == 1 else []
+    for folder in (Path(name).expanduser(), log_dir / name, *meant):
         if (folder / MANIFEST).is_file():
             if not read_manifest(folder):
                 raise UserError(f"{folder / MANIFEST} cannot be read: it is damaged.")
