@@ -114,6 +114,7 @@ def test_population_hands_on_its_best(demo: BakedProject, tmp_path: Path) -> Non
     assert measured["val/acc"] == pytest.approx(float(best["val/acc"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_interrupt_saves_and_the_same_command_goes_on(demo: BakedProject, tmp_path: Path) -> None:
     """Ctrl-C is how most sweeps end."""
     swept = Swept(tmp_path / "interrupted")
@@ -184,6 +185,7 @@ def test_every_algorithm_runs(
     assert {row["state"] for row in swept.rows} <= {"finished", "pruned"}
 
 
+@pytest.mark.slow
 def test_grid_has_every_point_once(demo: BakedProject, tmp_path: Path) -> None:
     """A grid that leaves a point out, or has it twice, is no grid."""
     options = ("hydra/sweeper/sampler=grid", "model.net.width=8,16", "seed=range(0,3)")
@@ -282,6 +284,7 @@ def test_mistake_is_told_in_one_sentence(
     assert not swept.folder.exists()
 
 
+@pytest.mark.slow
 def test_sweep_of_other_algorithms_needs_another_name(
     sweeps_package: Any, demo: BakedProject, tmp_path: Path
 ) -> None:

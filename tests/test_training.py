@@ -60,7 +60,7 @@ def test_diabetes_reaches_its_r2(diabetes: TrainedRun) -> None:
 
 def test_run_folder_is_named_by_time_and_name(digits: TrainedRun) -> None:
     """Runs of one second must not share a folder, and a name must find its run."""
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_digits_[0-9a-f]{4}", digits.folder.name)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_digits_[0-9a-f]{8}", digits.folder.name)
 
 
 def test_manifest_tells_code_and_packages(demo: BakedProject, digits: TrainedRun) -> None:

@@ -18,8 +18,8 @@ register_resolvers()
 def main(cfg: DictConfig) -> None:
     """Export the checkpoint."""
     with one_sentence_errors():
-        check_complete(cfg)
         check_extra("export.py", "onnx")
+        check_complete(cfg)
         # Imported here: torch and Lightning would delay --help and config errors by seconds.
         from {{= cookiecutter.package_name }}.exporting import export
 

@@ -18,8 +18,8 @@ register_resolvers()
 def main(cfg: DictConfig) -> None:
     """Answer requests."""
     with one_sentence_errors():
-        check_complete(cfg)
         check_extra("serve.py", "serve")
+        check_complete(cfg)
         # Imported here: torch and Lightning would delay --help and config errors by seconds.
         from {{= cookiecutter.package_name }}.serving import serve
 

@@ -127,19 +127,13 @@ def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
     """Refuse options that cannot mean anything together.
 
     Raises:
-        UserError: one batch of a training that goes on, more processes than cores, two averages of
-            the weights, an average from a share of an endless training, or something that goes by a
-            validation that does not take place.
+        UserError: more processes than cores, two averages of the weights, an average from a share of
+            an endless training, or something that goes by a validation that does not take place.
     """
     from pytorch_lightning.accelerators import CPUAccelerator
 
     from ..callbacks import WeightAverage
 
-    if trainer.fast_dev_run and cfg.ckpt_path is not None:
-        raise UserError(
-            "fast_dev_run tries one batch of a new training, and a checkpoint is past that: leave "
-            "ckpt_path out, or set trainer.fast_dev_run=false."
-        )
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > 2 * cores:
         raise UserError(

@@ -32,7 +32,7 @@ WHOLE = {
 BOUNDS = {
     "data.test_fraction": "above 0 and below 1",
     "data.val_fraction": "above 0 and below 1",
-    "optimizer.lr": "above 0",
+    "optimizer.lr": "from 0",
     "optimizer.momentum": "from 0",
     "optimizer.weight_decay": "from 0",
     "scheduler.factor": "above 0 and below 1",
@@ -73,6 +73,12 @@ def check_values(cfg: DictConfig) -> None:
             raise UserError(f"{key} is the path of a file or folder, not {value!r}.")
     if isinstance(_get(cfg, "analyses"), str):
         raise UserError(f"analyses is a list, as analyses=[{cfg.analyses}].")
+    is_one_batch = cfg.get("task_name") == "train" and _get(cfg, "trainer.fast_dev_run")
+    if is_one_batch and cfg.ckpt_path is not None:
+        raise UserError(
+            "fast_dev_run tries one batch of a new training, and a checkpoint is past that: leave "
+            "ckpt_path out, or set trainer.fast_dev_run=false."
+        )
     check_inputs(cfg)
     check_packages(cfg)
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-import pickle
+import pickle  # nosec B403
 import random
 import shutil
 import signal
@@ -323,6 +323,7 @@ def _number(trial: Any) -> int:
 
 
 def _error_of(trial: Any) -> Exception | None:
-    """Why a trial has lost its actor, from the file that Ray Tune in this process has written."""
+    """Why a trial has lost its actor."""
     file = Path(trial.pickled_error_file)
-    return pickle.loads(file.read_bytes()) if file.is_file() else None
+    # Written by Ray Tune in this very process.
+    return pickle.loads(file.read_bytes()) if file.is_file() else None  # nosec B301

@@ -57,16 +57,16 @@ def check_tune(settings: Settings, space: Space) -> None:
         raise UserError(f"Ray Tune has no sampler {sampler!r}; {nearest(str(sampler), known)}")
     if pruner not in SCHEDULERS:
         raise UserError(f"Ray Tune has no pruner {pruner!r}; {nearest(str(pruner), SCHEDULERS)}")
+    if (sampler == "bohb") != (pruner == "bohb"):
+        raise UserError(
+            "BOHB proposes and judges: give hydra/sweeper/sampler=bohb hydra/sweeper/pruner=bohb."
+        )
     for package in SEARCHERS.get(str(sampler), ()):
         if find_spec(package) is None:
             raise UserError(
                 f"hydra/sweeper/sampler={sampler} needs the package {package}: install it with "
                 f"`uv sync --extra {sampler}` or `pip install {' '.join(SEARCHERS[sampler])}`."
             )
-    if (sampler == "bohb") != (pruner == "bohb"):
-        raise UserError(
-            "BOHB proposes and judges: give hydra/sweeper/sampler=bohb hydra/sweeper/pruner=bohb."
-        )
     _check_options(settings)
     if pruner in POPULATIONS:
         _check_population(settings, space)

@@ -2,7 +2,7 @@
 
 import json
 import os
-import pickle
+import pickle  # nosec B403
 import shutil
 import time
 from dataclasses import dataclass
@@ -81,7 +81,8 @@ class TuneTrial(tune.Trainable):
         assert task is not None
         self.task = task
         self.slot = RemoteWorker(task.threads, task.marker)
-        self.base = pickle.loads(task.base)
+        # Pickled by the sweep.
+        self.base = pickle.loads(task.base)  # nosec B301
         _, node, _ = self.slot.hello(task.packages)
         self.worker = f"{os.getpid()} on {node}"
         self._prepare(config)
