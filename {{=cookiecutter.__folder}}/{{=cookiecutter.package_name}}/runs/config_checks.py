@@ -127,8 +127,8 @@ def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
     """Refuse options that cannot mean anything together.
 
     Raises:
-        UserError: more processes than cores, two averages of the weights, an average from a share of
-            an endless training, or something that goes by a validation that does not take place.
+        UserError: more processes than cores, two averages of the weights, an average from a share
+            of an endless training, or something that goes by a validation that does not take place.
     """
     from pytorch_lightning.accelerators import CPUAccelerator
 
