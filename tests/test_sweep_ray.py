@@ -134,6 +134,39 @@ def test_node_that_dies_loses_nothing(
 
 
 @pytest.mark.slow
+def test_node_that_dies_loses_nothing_under_ray_tune(
+    cluster: Cluster, project: BakedProject, tmp_path: Path
+) -> None:
+    """Ray Tune begins such trials again itself; they must be told from those that crashed."""
+    swept = Swept(tmp_path / "study")
+    process = start_sweep(
+        project,
+        swept.folder,
+        LR,
+        "hydra/sweeper=ray",
+        *cluster.options[1:],
+        "hydra.sweeper.n_trials=12",
+        "trainer.max_epochs=3",
+        "+callbacks.slow._target_=slow_trials.Slow",
+        "hydra/sweeper/pruner=none",
+    )
+    results = swept.folder / "results.jsonl"
+    wait_until(lambda: process.poll() is not None or told(results) >= 6, 240)
+    cluster.nodes["one"].send_signal(signal.SIGKILL)
+    printed = process.communicate(timeout=400)[0]
+    assert process.returncode == 0, printed
+    # Trial 4 kills itself, whenever it is tried.
+    states = {int(row["number"]): row["state"] for row in swept.rows}
+    assert states == {n: "failed" if n == 4 else "finished" for n in range(12)}
+    assert {row["worker"].split()[-1] for row in swept.rows} & {"head", "two"}
+
+
+def told(results: Path) -> int:
+    """How many epochs the trials of a sweep by Ray Tune have told."""
+    return len(results.read_text("utf-8").splitlines()) if results.exists() else 0
+
+
+@pytest.mark.slow
 def test_killed_sweep_goes_on(cluster: Cluster, project: BakedProject, tmp_path: Path) -> None:
     """The cluster outlives the command, and must not go on working for nobody."""
     kill_and_continue(project, tmp_path / "killed", *cluster.options, total=12, kills=2)
