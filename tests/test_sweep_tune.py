@@ -1,5 +1,6 @@
 """Sweeps under Ray Tune: its algorithms, our trials, and the files of every other sweep."""
 
+import importlib
 import json
 import os
 import signal
@@ -295,3 +296,23 @@ def test_sweep_of_other_algorithms_needs_another_name(
         swept = sweep(demo, tmp_path / "study", *options, other, check=False)
         assert "give another hydra.sweeper.study_name" in swept.printed
         assert "Traceback" not in swept.printed
+
+
+@pytest.mark.parametrize(
+    ("module", "found", "words"), [("ray", "2.60.0", "needs Ray Tune"), (None, "2.9.3", "2.60 or")]
+)
+def test_missing_or_old_package_is_named_with_the_command(
+    module: str | None,
+    found: str,
+    words: str,
+    sweeps_package: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray is an extra, and what many machines have of it is old."""
+    algorithms = sweeps_package("tune_algorithms")
+    monkeypatch.setattr(algorithms, "version", lambda name: found)
+    monkeypatch.setattr(algorithms, "find_spec", lambda name: None if name == module else object())
+    user_error = importlib.import_module("demo.errors").UserError
+    with pytest.raises(user_error, match=words) as told:
+        algorithms.check_tune(None, None)
+    assert "uv sync --extra ray" in str(told.value)

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,6 +13,7 @@ from .settings import Settings
 from .space import Space
 from .tune_space import TuneSpace
 
+OLDEST_RAY = (2, 60)
 # The packages of what Ray Tune has besides Optuna's samplers, each an extra of the same name.
 SEARCHERS = {"hyperopt": ("hyperopt",), "bohb": ("hpbandster", "ConfigSpace")}
 # They train all trials side by side, from random points, and let the worst go on from the best.
@@ -46,11 +48,7 @@ def check_tune(settings: Settings, space: Space) -> None:
     Raises:
         UserError: an algorithm that it lacks, or two that do not go together.
     """
-    if find_spec("ray") is None:
-        raise UserError(
-            "hydra/sweeper=ray needs Ray Tune: install it with `uv sync --extra ray` or "
-            "`pip install 'ray[tune]'`."
-        )
+    _check_packages()
     sampler, pruner = settings.sampler.get("name"), settings.pruner.get("name")
     known = [*SAMPLERS, *SEARCHERS]
     if sampler not in known:
@@ -192,6 +190,22 @@ def mutated(settings: Settings, space: Space) -> list[str]:
 def _mutations(distribution: Any) -> Any:
     """Choices as a list, whose neighbours PBT goes to; Ray Tune multiplies anything else."""
     return getattr(distribution, "categories", distribution)
+
+
+def _check_packages() -> None:
+    """Refuse a Ray that is missing, came without Tune, or is too old."""
+    if not all(map(find_spec, ("ray", "pandas", "pyarrow"))):
+        raise UserError(
+            "hydra/sweeper=ray needs Ray Tune: install it with `uv sync --extra ray` or "
+            "`pip install 'ray[tune]'`."
+        )
+    found = version("ray")
+    if tuple(map(int, found.split(".")[:2])) < OLDEST_RAY:
+        oldest = ".".join(map(str, OLDEST_RAY))
+        raise UserError(
+            f"hydra/sweeper=ray needs Ray {oldest} or later, and {found} is installed: "
+            "`uv sync --extra ray` or `pip install -U 'ray[tune]'` brings it."
+        )
 
 
 def _check_options(settings: Settings) -> None:
