@@ -52,7 +52,7 @@ class Running:
     process: ForkServerProcess
     line: connection.Connection
     started: float = field(default_factory=time.monotonic)
-    result: Any = None
+    results: list[Any] = field(default_factory=list)
     killed: Outcome | None = None
 
 
@@ -140,7 +140,7 @@ class Workers:
                 if isinstance(message, tuple) and len(message) == 2:
                     yield Report(running.number, *message)
                 else:
-                    (running.result,) = message
+                    running.results += message
         if running.process.exitcode is None:
             return
         # What it started must not outlive it.
@@ -152,8 +152,9 @@ class Workers:
         yield Ended(running.number, self._result(running))
 
     def _result(self, running: Running) -> Any:
-        if running.result is not None:
-            return running.result
+        # It may be None.
+        if running.results:
+            return running.results[0]
         if running.killed is not None:
             return running.killed
         code = running.process.exitcode or 0
