@@ -38,6 +38,13 @@ class Slow(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 '''
 
+# Long enough for a node to die meanwhile, and all of them to their end.
+SLOWLY = (
+    "trainer.max_epochs=3",
+    "+callbacks.slow._target_=slow_trials.Slow",
+    "hydra/sweeper/pruner=none",
+)
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -80,8 +87,9 @@ def start_node(name: str, folder: Path, *options: str) -> psutil.Process:
     command = [str(Path(sys.executable).with_name("ray")), "start", f"--node-name={name}"]
     sizes = ["--num-cpus=1", "--object-store-memory=100000000", "--node-ip-address=127.0.0.1"]
     subprocess.run([*command, *sizes, *options], check=True, capture_output=True)
-    (new,) = set(raylets(folder)) - before
-    return new
+    wait_until(lambda: set(raylets(folder)) - before)
+    # What it has just forked looks like it for a moment.
+    return min(set(raylets(folder)) - before, key=psutil.Process.create_time)
 
 
 def processes(folder: Path) -> list[psutil.Process]:
@@ -113,9 +121,7 @@ def test_node_that_dies_loses_nothing(
         LR,
         *cluster.options,
         "hydra.sweeper.n_trials=24",
-        "trainer.max_epochs=3",
-        "+callbacks.slow._target_=slow_trials.Slow",
-        "hydra/sweeper/pruner=none",
+        *SLOWLY,
     )
     journal = swept.folder / "journal.log"
     wait_until(lambda: process.poll() is not None or journal.exists(), 120)
@@ -146,9 +152,7 @@ def test_node_that_dies_loses_nothing_under_ray_tune(
         "hydra/sweeper=ray",
         *cluster.options[1:],
         "hydra.sweeper.n_trials=12",
-        "trainer.max_epochs=3",
-        "+callbacks.slow._target_=slow_trials.Slow",
-        "hydra/sweeper/pruner=none",
+        *SLOWLY,
     )
     results = swept.folder / "results.jsonl"
     wait_until(lambda: process.poll() is not None or told(results) >= 6, 240)

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import ray
 from ray import tune
 from ray.exceptions import RayTaskError
 
@@ -103,8 +104,6 @@ class TuneSweep(Sweep):
 
     def search(self) -> None:
         """Run the trials under Ray Tune."""
-        import ray
-
         plan = self.plan
         if self.record.is_finished():
             return
