@@ -301,7 +301,7 @@ def pruning(project: Project, names: Sequence[str]) -> None:
         project: the project.
         names: pruners instead of the default.
     """
-    pruners = ("none", *(names or ("median",)))
+    pruners = ("none", *(names or ("percentile",)))
     best: dict[str, list[float]] = {pruner: [] for pruner in pruners}
     epochs: dict[str, list[int]] = {pruner: [] for pruner in pruners}
     for seed in SEEDS:
