@@ -8,17 +8,21 @@ SHARED = ("__init__", "__main__", "common", "images", "turns")
 
 
 def main(names: list[str]) -> None:
-    """Run each subject in a process of its own: none warms up another."""
+    """Run each subject in a process of its own: none warms up another, or takes it down."""
     folder = Path(__file__).resolve().parent
     subjects = sorted(path.stem for path in folder.glob("*.py") if path.stem not in SHARED)
     unknown = sorted({name.partition(":")[0] for name in names} - set(subjects))
     if unknown:
         sys.exit(f"error: no benchmark {', '.join(unknown)}; there are {', '.join(subjects)}.")
+    failed = []
     for subject in names or subjects:
         # What follows a colon is for the subject: one of its parts.
         module, *part = subject.split(":")
         command = (sys.executable, "-m", f"benchmarks.{module}", *part)
-        subprocess.run(command, cwd=folder.parent, check=True)
+        if subprocess.run(command, cwd=folder.parent, check=False).returncode:
+            failed.append(subject)
+    if failed:
+        sys.exit(f"error: not measured, for the reason above: {', '.join(failed)}.")
 
 
 if __name__ == "__main__":

@@ -65,8 +65,9 @@ def main(words: Sequence[str]) -> None:
         sys.exit(f"error: no training {words[0]}; there are {', '.join(SUBJECTS)}.")
     use_one_thread()
     print(environment(), flush=True)
-    for name in words or ("digits", "images"):
-        with baked_project() as project:
+    # One project: its modules are imported once and know their folder.
+    with baked_project() as project:
+        for name in words or ("digits", "images"):
             measure(project, SUBJECTS[name])
 
 
