@@ -5,12 +5,16 @@ and each pair gives a ratio: what else the machine does then changes both. On a 
 ratio of the fastest fit with to the fastest without is the steadier number. User and system time of
 all threads are counted, from the first line of `trainer.fit` to the last, imports left out. All run
 on one core: moving between cores, and threads that wait for each other, would count too.
+
+`make bench SUBJECTS=aids` measures all of it; `aids:digits`, `aids:images`, `aids:profilers` and
+`aids:each` a part.
 """
 
 import os
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +37,18 @@ class Training:
     pairs: int
 
 
-TRAININGS = (
-    Training("digits, 1,168 x 8 x 8, CNN, 20 epochs", ("experiment=digits",), 1.15, pairs=7),
-    Training(
+TRAININGS = {
+    "digits": Training(
+        "digits, 1,168 x 8 x 8, CNN, 20 epochs", ("experiment=digits",), 1.15, pairs=7
+    ),
+    "images": Training(
         "60,000 x 28 x 28, CNN of width 8, 1 epoch",
         ("experiment=mnist", "model.net.width=8", "trainer.max_epochs=1"),
         1.05,
         pairs=5,
     ),
-)
+}
+PARTS = (*TRAININGS, "profilers", "each")
 # Aids that are off by default; two averages cannot stand together.
 MORE_AIDS = ("callbacks=[default,histograms,activations,swa]", "callbacks=[default,ema]")
 PROFILERS = ("simple", "advanced", "pytorch")
@@ -123,18 +130,26 @@ class Stopwatch:
         setattr(owner, name, measured)
 
 
-def main() -> None:
-    """Measure and print."""
+def main(words: Sequence[str]) -> None:
+    """Measure and print: all parts, or those that are named."""
+    unknown = [word for word in words if word not in PARTS]
+    if unknown:
+        sys.exit(f"error: no part {unknown[0]}; there are {', '.join(PARTS)}.")
+    parts = words or PARTS
     use_one_core()
     with baked_project() as project:
-        write_images(project.root / "data" / "MNIST" / "raw")
+        if "images" in parts:
+            write_images(project.root / "data" / "MNIST" / "raw")
         print(environment(), flush=True)
         watch = Stopwatch()
         with watch.on_every_fit():
-            print_ratios(lambda *options: seconds(project, watch, *options))
-            print_profilers(lambda *options: seconds(project, watch, *options))
+            if chosen := [TRAININGS[part] for part in parts if part in TRAININGS]:
+                print_ratios(chosen, lambda *options: seconds(project, watch, *options))
+            if "profilers" in parts:
+                print_profilers(lambda *options: seconds(project, watch, *options))
         with watch.on_every_fit(looks_inside=True):
-            print_shares(project, watch)
+            if "each" in parts:
+                print_shares(project, watch)
 
 
 def use_one_core() -> None:
@@ -169,10 +184,10 @@ def ratios(
     return [a / b for a, b in pairs], list(others), fastest
 
 
-def print_ratios(measure: Callable[..., float]) -> None:
+def print_ratios(trainings: Sequence[Training], measure: Callable[..., float]) -> None:
     """All standard aids on against all off."""
     rows = []
-    for training in TRAININGS:
+    for training in trainings:
         options = training.options
         found, without, fastest = ratios(measure, options, (*options, *OFF), training.pairs)
         verdict = "yes" if statistics.median(found) <= training.goal else "NO"
@@ -201,7 +216,7 @@ def print_ratios(measure: Callable[..., float]) -> None:
 
 def print_profilers(measure: Callable[..., float]) -> None:
     """Profilers, over a run with the standard aids."""
-    plain = (*TRAININGS[0].options, *SHORT)
+    plain = (*TRAININGS["digits"].options, *SHORT)
     rows = []
     for name in PROFILERS:
         found, _, _ = ratios(measure, (*plain, f"profiler={name}"), plain, FEW)
@@ -214,7 +229,7 @@ def print_shares(project: Project, watch: Stopwatch) -> None:
     shares: dict[str, list[float]] = {}
     once: dict[str, list[float]] = {}
     for callbacks in MORE_AIDS:
-        options = (*TRAININGS[0].options, callbacks)
+        options = (*TRAININGS["digits"].options, callbacks)
         seconds(project, watch, *options, *WARM_UP)
         for _ in range(FEW):
             seconds(project, watch, *options)
@@ -229,4 +244,4 @@ def print_shares(project: Project, watch: Stopwatch) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
