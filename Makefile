@@ -54,7 +54,7 @@ lint: $(READY) ## check the code of the template, the hooks, the tests and the b
 audit: $(READY) ## ask for known weaknesses of all packages that are used
 	$(ENV)/bin/pip-audit
 
-bench: $(READY) ## measure epochs, starts, aids, sweeps; SUBJECTS=start or sweeps:steady for a part
+bench: $(READY) ## measure epochs, starts, sweeps, bakes; SUBJECTS=aids or sweeps:pruning for more
 	$(ENV)/bin/python -m benchmarks $(SUBJECTS)
 
 clean: ## remove everything that was made here

@@ -27,6 +27,7 @@ from .one_process import RUN_ALL, run_all
 from .own_data import write_flats
 from .sweeps import LR, Swept, processes_of, start_sweep, wait_until
 from .training_runs import ON_CPU, TrainedRun, is_same, script, train
+from .wandb_server import end, wandb_server
 
 WARM_KILLS = Path(__file__).with_name("warm_kills.py")
 # Epochs so short that many a kill hits the writing of a checkpoint.
@@ -491,3 +492,37 @@ def test_training_goes_on_without_wandbs_server(demo: BakedProject, tmp_path: Pa
     assert b"val/acc" in file.read_bytes()
     for path in (tmp_path / "run").rglob("*"):
         assert not path.is_file() or b"CANARY" not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+def test_training_survives_the_end_of_wandbs_server(demo: BakedProject, tmp_path: Path) -> None:
+    """W&B waits for its server for hours at the end, and a cluster's job with it."""
+    pytest.importorskip("wandb")
+    folder, log = tmp_path / "run", tmp_path / "run" / "run.log"
+    options = ("logger=wandb", "logger.wandb.offline=false", "model=mlp")
+    with wandb_server() as server:
+        host, port = server.server_address[:2]
+        variables = {
+            "WANDB_BASE_URL": f"http://{host!s}:{port}",
+            "WANDB_API_KEY": 40 * "x",
+            "WANDB_FINISH_TIMEOUT": "5",
+        }
+        process = subprocess.Popen(
+            [sys.executable, "train.py", f"hydra.run.dir={folder}", *options],
+            cwd=demo.root,
+            env=os.environ | ON_CPU | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        wait_until(lambda: log.exists() and "epoch 2/" in log.read_text("utf-8"))
+        end(server)
+        printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    assert "epoch 20/20" in log.read_text("utf-8")
+    assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "finished"
+    (file,) = folder.glob("wandb/run-*/run-*.wandb")
+    assert b"val/acc" in file.read_bytes()
+    # Five seconds here; who sets nothing waits five minutes.
+    words = "import os, demo.loggers.wandb; print(os.environ['WANDB_FINISH_TIMEOUT'])"
+    assert demo.run("python", "-c", words, check=True).stdout.split() == ["300"]

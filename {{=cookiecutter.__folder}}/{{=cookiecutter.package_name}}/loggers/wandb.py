@@ -18,8 +18,10 @@ from .outages import SurvivesOutages
 
 log = logging.getLogger(__name__)
 
-# Seconds; with its own 90 a training would seem to hang.
+# Seconds. With its own 90 a training would seem to hang; and where the server has gone away, W&B
+# waits for it for hours once the training has ended.
 os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
+os.environ.setdefault("WANDB_FINISH_TIMEOUT", "300")
 
 
 class WandbLogger(SurvivesOutages, loggers.WandbLogger):
