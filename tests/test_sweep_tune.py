@@ -90,8 +90,8 @@ def test_population_hands_on_its_best(demo: BakedProject, tmp_path: Path) -> Non
         TUNE,
         "hydra/sweeper/pruner=pbt",
         "hydra.sweeper.n_trials=4",
-        "trainer.max_epochs=6",
-        # Whatever the start, the worst of four is not the best.
+        "trainer.max_epochs=12",
+        # Five comparisons, and the worst of four is not the best, whatever the start.
         "model.net.width=8,64",
         small=False,
     )
@@ -104,7 +104,7 @@ def test_population_hands_on_its_best(demo: BakedProject, tmp_path: Path) -> Non
         width = line["params"]["model.net.width"]
         assert width in {row["params"]["model.net.width"] for row in source}
     assert {row["state"] for row in swept.rows} == {"finished"}
-    assert {row["epochs"] for row in swept.rows} == {"6"}
+    assert {row["epochs"] for row in swept.rows} == {"12"}
     report = (swept.folder / "report.html").read_text("utf-8")
     assert "Schedule of optimizer.lr" in report
     assert "Schedule of model.net.width" not in report
