@@ -57,7 +57,8 @@ def test_killed_sweep_goes_on(project: BakedProject, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_twenty_kills_lose_nothing(project: BakedProject, tmp_path: Path) -> None:
     """The rare moments are found by trying many."""
-    kill_and_continue(project, tmp_path / "killed", total=60, kills=20)
+    # So many trials that even a fast machine has some left for the last kill.
+    kill_and_continue(project, tmp_path / "killed", total=160, kills=20)
 
 
 def share(project: BakedProject, folder: Path, total: int) -> None:
