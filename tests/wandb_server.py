@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def wandb_server() -> Iterator[ThreadingHTTPServer]:
-    """A server on a free port of this machine; `server_close` makes it go away."""
+    """A server on a free port of this machine; `end` lets it go away before."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
