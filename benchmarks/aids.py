@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +143,12 @@ def main(words: Sequence[str]) -> None:
             write_images(project.root / "data" / "MNIST" / "raw")
         print(environment(), flush=True)
         watch = Stopwatch()
+        measure = partial(seconds, project, watch)
         with watch.on_every_fit():
             if chosen := [TRAININGS[part] for part in parts if part in TRAININGS]:
-                print_ratios(chosen, lambda *options: seconds(project, watch, *options))
+                print_ratios(chosen, measure)
             if "profilers" in parts:
-                print_profilers(lambda *options: seconds(project, watch, *options))
+                print_profilers(measure)
         with watch.on_every_fit(looks_inside=True):
             if "each" in parts:
                 print_shares(project, watch)

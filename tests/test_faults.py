@@ -421,28 +421,35 @@ def answers(port: int) -> bool:
     return True
 
 
+def train_without_server(
+    demo: BakedProject, folder: Path, end: Callable[[], None], *options: str, **variables: str
+) -> None:
+    """Train to the end, though the logger's server goes away after the second epoch."""
+    process = subprocess.Popen(
+        [sys.executable, "train.py", f"hydra.run.dir={folder}", *options],
+        cwd=demo.root,
+        env=os.environ | ON_CPU | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    log = folder / "run.log"
+    wait_until(lambda: log.exists() and "epoch 2/" in log.read_text("utf-8"))
+    end()
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    assert "epoch 20/20" in log.read_text("utf-8")
+    assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "finished"
+
+
 @pytest.mark.slow
 def test_training_survives_the_end_of_mlflows_server(demo: BakedProject, tmp_path: Path) -> None:
     """A server that is restarted at night held trainings up for minutes, and then ended them."""
     folder = tmp_path / "run"
     with mlflow_server(tmp_path / "server") as (address, kill):
         options = (f"logger.mlflow.tracking_uri={address}", "logger.mlflow.artifact_location=null")
-        process = subprocess.Popen(
-            [sys.executable, "train.py", f"hydra.run.dir={folder}", "logger=mlflow", *options],
-            cwd=demo.root,
-            env=os.environ | ON_CPU,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        log = folder / "run.log"
-        wait_until(lambda: log.exists() and "epoch 2/" in log.read_text("utf-8"))
-        kill()
-        _, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert "epoch 20/20" in log.read_text("utf-8")
-    assert log.read_text("utf-8").count("MLFlowLogger does not work") == 1
-    assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "finished"
+        train_without_server(demo, folder, kill, "logger=mlflow", *options)
+    assert (folder / "run.log").read_text("utf-8").count("MLFlowLogger does not work") == 1
     # One that was never there is the user's mistake.
     again = script(
         demo, "train.py", f"hydra.run.dir={tmp_path}/b", "logger=mlflow", *options, check=False
@@ -498,7 +505,7 @@ def test_training_goes_on_without_wandbs_server(demo: BakedProject, tmp_path: Pa
 def test_training_survives_the_end_of_wandbs_server(demo: BakedProject, tmp_path: Path) -> None:
     """W&B waits for its server for hours at the end, and a cluster's job with it."""
     pytest.importorskip("wandb")
-    folder, log = tmp_path / "run", tmp_path / "run" / "run.log"
+    folder = tmp_path / "run"
     options = ("logger=wandb", "logger.wandb.offline=false", "model=mlp")
     with wandb_server() as server:
         host, port = server.server_address[:2]
@@ -507,20 +514,7 @@ def test_training_survives_the_end_of_wandbs_server(demo: BakedProject, tmp_path
             "WANDB_API_KEY": 40 * "x",
             "WANDB_FINISH_TIMEOUT": "5",
         }
-        process = subprocess.Popen(
-            [sys.executable, "train.py", f"hydra.run.dir={folder}", *options],
-            cwd=demo.root,
-            env=os.environ | ON_CPU | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-        )
-        wait_until(lambda: log.exists() and "epoch 2/" in log.read_text("utf-8"))
-        end(server)
-        printed, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, printed
-    assert "epoch 20/20" in log.read_text("utf-8")
-    assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "finished"
+        train_without_server(demo, folder, lambda: end(server), *options, **variables)
     (file,) = folder.glob("wandb/run-*/run-*.wandb")
     assert b"val/acc" in file.read_bytes()
     # Five seconds here; who sets nothing waits five minutes.

@@ -115,14 +115,8 @@ def test_node_that_dies_loses_nothing(
 ) -> None:
     """Spot machines are cheap because they vanish; what runs there must end elsewhere."""
     swept = Swept(tmp_path / "study")
-    process = start_sweep(
-        project,
-        swept.folder,
-        LR,
-        *cluster.options,
-        "hydra.sweeper.n_trials=24",
-        *SLOWLY,
-    )
+    options = (LR, *cluster.options, "hydra.sweeper.n_trials=24", *SLOWLY)
+    process = start_sweep(project, swept.folder, *options)
     journal = swept.folder / "journal.log"
     wait_until(lambda: process.poll() is not None or journal.exists(), 120)
     wait_until(lambda: process.poll() is not None or len(finished(swept)) >= 8, 120)
@@ -145,15 +139,9 @@ def test_node_that_dies_loses_nothing_under_ray_tune(
 ) -> None:
     """Ray Tune begins such trials again itself; they must be told from those that crashed."""
     swept = Swept(tmp_path / "study")
-    process = start_sweep(
-        project,
-        swept.folder,
-        LR,
-        "hydra/sweeper=ray",
-        *cluster.options[1:],
-        "hydra.sweeper.n_trials=12",
-        *SLOWLY,
-    )
+    engine = ("hydra/sweeper=ray", *cluster.options[1:])
+    options = (LR, *engine, "hydra.sweeper.n_trials=12", *SLOWLY)
+    process = start_sweep(project, swept.folder, *options)
     results = swept.folder / "results.jsonl"
     wait_until(lambda: process.poll() is not None or told(results) >= 6, 240)
     cluster.nodes["one"].send_signal(signal.SIGKILL)
