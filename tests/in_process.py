@@ -96,10 +96,10 @@ class Project:
             raise RuntimeError(done.stderr)
         return Run(folder, json.loads((folder / "run.json").read_text("utf-8")))
 
-    def evaluate(self, checkpoint: Path, split: str) -> dict[str, float]:
+    def evaluate(self, checkpoint: Path, split: str, *options: str) -> dict[str, float]:
         """Measure a checkpoint as its owner would."""
-        options = (f"ckpt_path={checkpoint}", f"split={split}", "trainer=cpu", "analyses=[]")
+        common = (f"ckpt_path={checkpoint}", f"split={split}", "trainer=cpu", "analyses=[]")
         folder = self.folder / f"{checkpoint.stem}-{split}-{self.count}"
-        cfg = self.configure("evaluate", folder, *options)
+        cfg = self.configure("evaluate", folder, *common, *options)
         metrics: dict[str, float] = self.module("evaluation").evaluate(cfg)
         return metrics

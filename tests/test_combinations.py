@@ -174,7 +174,7 @@ def test_aids_agree(project: Project, run: dict[str, str]) -> None:
     for name, file in whole.manifest["checkpoints"].items():
         part = "test" if name == "best" else f"test {name}"
         if part in whole.metrics:
-            measured = project.evaluate(Path(file), "test")
+            measured = project.evaluate(Path(file), "test", *AIDS["precision"][run["precision"]])
             assert is_close(measured, whole.metrics[part], run)
 
     stopped = project.folder / str(project.count + 1)
@@ -195,12 +195,18 @@ def trains(project: Project, run: dict[str, str]) -> Callable[..., Run]:
 
 
 def is_close(measured: dict[str, float], expected: dict[str, float], run: dict[str, str]) -> bool:
-    """Whether evaluate.py, in one process, in 32 bits, without compiling, finds the same."""
-    if run["processes"] == "two_processes":
-        # A sample may count twice, so that both processes have as many.
-        return measured == pytest.approx(expected, abs=0.02)
-    is_exact = (run["precision"], run["compile"]) == ("32", "eager")
-    return measured == pytest.approx(expected, rel=1e-5 if is_exact else 0.02)
+    """Whether evaluate.py, in one eager process of the same precision, measures the same.
+
+    An eager run repeats the same operations on the same batches; 1e-5 leaves room for sums in
+    another order. A compiled network fuses operations and skips roundings between them: that
+    changes an output by one unit in the last place, 2**-8 of its size in bf16.
+    """
+    if run["compile"] == "eager":
+        return measured == pytest.approx(expected, rel=1e-5)
+    if run["precision"] == "32":
+        return measured == pytest.approx(expected, rel=1e-4)
+    # Scores of about 4 that are off by 4 * 2**-8, and samples of 359 whose class changes with them.
+    return measured == pytest.approx(expected, rel=0.02, abs=4 * 2**-8)
 
 
 @pytest.mark.parametrize(
