@@ -1,8 +1,9 @@
-"""Train, validation and test parts, made once from a seed.
+"""Training, validation and test splits, made once from a seed.
 
-The test part is cut off first, so a different `val_fraction` leaves the test part as it was.
+The test split is cut off first, so a different `val_fraction` leaves it unchanged.
 """
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,12 @@ from sklearn.model_selection import train_test_split
 
 from ..errors import UserError
 
+log = logging.getLogger(__name__)
+
 Indices = NDArray[np.int64]
+
+# More names than this make a line of the log unreadable.
+NAMES_SHOWN = 5
 
 
 def split_in_three(
@@ -26,14 +32,16 @@ def split_in_three(
 
     Args:
         count: number of samples.
-        val_fraction: share of all samples for validation.
-        test_fraction: share of all samples for the test.
-        seed: the same seed gives the same parts.
-        labels: class numbers (count,); when given, every part holds the classes in the same ratio.
-        class_names: names for the error messages.
+        val_fraction: fraction of all samples for validation.
+        test_fraction: fraction of all samples for the test.
+        seed: the same seed gives the same splits.
+        labels: class numbers (count,). If given, all splits have the same class ratio and every
+            class of at least three samples occurs in each of them. A class of two occurs in the
+            training and the test split, a single sample in the training split.
+        class_names: names for the messages.
 
     Raises:
-        UserError: a part would be empty, or a class has too few samples for three parts.
+        UserError: a split would be empty.
     """
     if val_fraction + test_fraction >= 1:
         raise UserError(
@@ -42,7 +50,7 @@ def split_in_three(
         )
     everything = np.arange(count)
     rest, test = split_off(
-        "test", everything, round(count * test_fraction), seed, labels, class_names
+        "test", everything, round(count * test_fraction), seed, labels, class_names, reserve=2
     )
     train, val = split_off("val", rest, round(count * val_fraction), seed, labels, class_names)
     return {"train": train, "val": val, "test": test}
@@ -55,47 +63,120 @@ def split_off(
     seed: int,
     labels: Indices | None = None,
     class_names: Sequence[str] = (),
+    reserve: int = 1,
 ) -> tuple[Indices, Indices]:
-    """The rest, and `size` of the `indices` for the part called `part`, both in random order.
+    """The rest, and `size` of the `indices` for the split called `part`, both in random order.
 
-    Random order matters: a limited run reads only the first batches, and data often lie sorted by
+    Random order matters: a limited run reads only the first batches, and data is often sorted by
     class.
 
+    Args:
+        part: "val" or "test".
+        indices: positions to choose from.
+        size: how many to choose; more or fewer where the classes require it, which is logged.
+        seed: the same seed gives the same choice.
+        labels: class numbers of all samples; None to ignore the classes.
+        class_names: names for the messages.
+        reserve: how many samples of each class the rest keeps, one for each split still to come,
+            as far as the class has that many beside the one that is split off.
+
     Raises:
-        UserError: the part or the rest would be empty or too small to hold every class.
+        UserError: the split or the rest would be empty.
     """
-    rest = len(indices) - size
-    if size < 1 or rest < 1:
-        raise UserError(
-            f"The {part} part would hold {size} of {len(indices)} samples and leave {rest}: "
-            f"change data.{part}_fraction or add samples."
-        )
     if labels is None:
+        _check_size(part, size, len(indices))
         return tuple(train_test_split(indices, test_size=size, random_state=seed))
-    labels = labels[indices]
-    _check_classes(part, labels, size, class_names)
-    kept, taken = train_test_split(indices, test_size=size, random_state=seed, stratify=labels)
-    return kept, taken
+    numbers, classes, counts = np.unique(labels[indices], return_inverse=True, return_counts=True)
+    low = np.minimum(1, counts - 1)
+    high = np.maximum(counts - reserve, low)
+    wanted, size = size, int(np.clip(size, low.sum(), high.sum()))
+    _check_size(part, size, len(indices))
+    _report(part, wanted, size, numbers[counts == 1], class_names)
+    kept, taken = _stratified(classes, counts, size, seed, low, high)
+    return indices[kept], indices[taken]
 
 
 def shuffled(count: int, seed: int) -> Indices:
-    """All positions in an order that the seed fixes, for a part that is given as a whole."""
+    """All positions in an order that the seed fixes, for a split that is given as a whole."""
     return np.random.default_rng(seed).permutation(count)
 
 
-def _check_classes(part: str, labels: Indices, size: int, class_names: Sequence[str]) -> None:
-    numbers, counts = np.unique(labels, return_counts=True)
-    smallest = numbers[counts.argmin()]
-    name = class_names[smallest] if len(class_names) else str(smallest)
-    # One for each part that is still to come: train, val and, at first, test.
-    needed = 3 if part == "test" else 2
-    if counts.min() < needed:
+def _stratified(
+    classes: Indices, counts: Indices, size: int, seed: int, low: Indices, high: Indices
+) -> tuple[Indices, Indices]:
+    """Positions of the rest and of `size` samples, between `low` and `high` of each class.
+
+    scikit-learn stratifies, but needs two samples of each class and may still leave a small class
+    out of one side: single samples join the rest afterwards, and such a class is corrected.
+    """
+    several = counts[classes] > 1
+    kept, taken = train_test_split(
+        np.flatnonzero(several), test_size=size, random_state=seed, stratify=classes[several]
+    )
+    found = np.bincount(classes[taken], minlength=len(counts))
+    change = _within_bounds(found, low, high, counts * size / len(classes)) - found
+    if several.all() and not change.any():
+        return kept, taken
+    kept = np.concatenate([kept, np.flatnonzero(~several)])
+    more, fewer = _first(classes[kept], change), _first(classes[taken], -change)
+    random = np.random.default_rng(seed)
+    return (
+        random.permutation(np.concatenate([kept[~more], taken[fewer]])),
+        random.permutation(np.concatenate([taken[~fewer], kept[more]])),
+    )
+
+
+def _within_bounds(
+    found: Indices, low: Indices, high: Indices, share: NDArray[np.float64]
+) -> Indices:
+    """Samples per class, within the bounds and with the sum of `found`.
+
+    The classes that have most of their proportional share give what others lack (the rule of
+    Sainte-Laguë), so that the result is as proportional as the bounds allow.
+    """
+    total, counts = found.sum(), found.clip(low, high)
+    while counts.sum() > total:
+        counts[np.where(counts > low, (counts - 0.5) / share, -np.inf).argmax()] -= 1
+    while counts.sum() < total:
+        counts[np.where(counts < high, (counts + 0.5) / share, np.inf).argmin()] += 1
+    return counts
+
+
+def _first(classes: Indices, number: Indices) -> NDArray[np.bool_]:
+    """A mask of the first `number[c]` samples of each class c; none if the number is negative."""
+    order = np.argsort(classes, kind="stable")
+    ordered = classes[order]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    return rank < number[classes]
+
+
+def _check_size(part: str, size: int, count: int) -> None:
+    if size < 1 or size >= count:
         raise UserError(
-            f"Class '{name}' has too few samples ({counts.min()}) to appear in every part: "
-            "add samples of it or leave the class out."
+            f"The {part} split would hold {size} of {count} samples and leave {count - size}: "
+            f"change data.{part}_fraction or add samples."
         )
-    if min(size, len(labels) - size) < len(numbers):
-        raise UserError(
-            f"The {part} part would hold {size} of {len(labels)} samples, so not every part could "
-            f"have all {len(numbers)} classes: change data.{part}_fraction or add samples."
+
+
+def _report(part: str, wanted: int, size: int, single: Indices, class_names: Sequence[str]) -> None:
+    """Log what differs from a plain stratified split."""
+    if len(single):
+        names = [str(class_names[label]) if len(class_names) else str(label) for label in single]
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        log.warning(
+            "The %s split has no sample of %d classes, which have fewer samples than there are "
+            "splits: %s%s",
+            part,
+            len(names),
+            ", ".join(names[:NAMES_SHOWN]),
+            more,
+        )
+    if size != wanted:
+        log.warning(
+            "The %s split has %d samples instead of %d, so that every class with enough samples "
+            "occurs in every split",
+            part,
+            size,
+            wanted,
         )
