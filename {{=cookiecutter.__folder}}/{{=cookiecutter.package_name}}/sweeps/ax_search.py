@@ -13,7 +13,7 @@ from .ax_client import AxClient, Proposal, make_client
 from .figures import Figure, styled
 from .optuna_search import OptunaSearch, is_waiting
 from .plan import Plan
-from .records import Outcome, Trial
+from .records import Answer, Next, Outcome, Trial
 
 
 class AxSearch(OptunaSearch):
@@ -67,19 +67,20 @@ class AxSearch(OptunaSearch):
             self._begin_proposal()
         return trial
 
-    def report(self, number: int, step: int, value: float) -> bool:
-        """Note a value; True if the trial is given up."""
-        is_behind = super().report(number, step, value)
+    def report(self, number: int, step: int, value: float) -> Answer:
+        """Note a value; PRUNE if the trial is unpromising."""
+        answer = super().report(number, step, value)
         if not self.is_ax_pruner or self._is_busy:
-            return is_behind
+            return answer
         self.client.catch_up(self.records())
-        return self.client.should_stop(number, step, value)
+        is_behind = self.client.should_stop(number, step, value)
+        return Answer.PRUNE if is_behind else Answer.CONTINUE
 
-    def tell(self, number: int, outcome: Outcome) -> str:
+    def tell(self, number: int, outcome: Outcome) -> Next:
         """Note how a trial ended."""
-        words = super().tell(number, outcome)
+        decision = super().tell(number, outcome)
         self._keep()
-        return words
+        return decision
 
     def close(self) -> None:
         """Take back what was proposed for nobody, and give the lease back."""

@@ -5,24 +5,33 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from enum import Enum, auto
 
 from ..errors import UserError
 from ..runs.logs import RunLog, capture_everything, console_handler
 from . import loggers, ray_workers
 from .checking import check_point
 from .display import Display
+from .failures import Failures
 from .finish import finish
+from .notes import all_failed, progress_of, why_no_winner
 from .plan import Plan
-from .records import Outcome, State, Trial
+from .records import Next, Outcome, State, Trial, excesses
 from .results import best_trials
 from .search import Record, warm_up
-from .workers import start_server
+from .workers import Workers, start_server
 
 log = logging.getLogger(__name__)
 
-# So many trials with the same error in a row end the sweep, and fewer where none ever finished.
-SAME_ERRORS = 10
-SAME_ERRORS_AT_FIRST = 3
+CONTINUE = "the same command continues the sweep"
+
+
+class Stop(Enum):
+    """Why a sweep ends before all its trials have ended."""
+
+    INTERRUPT = auto()
+    TIMEOUT = auto()
+    ERRORS = auto()
 
 
 class Sweep(ABC):
@@ -34,9 +43,8 @@ class Sweep(ABC):
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.interrupts = 0
-        self._errors: list[str] = []
-        self._ever_finished = False
+        self.stopped_by: Stop | None = None
+        self.failures = Failures()
 
     @abstractmethod
     def prepare(self, gpu_count: int) -> None:
@@ -68,17 +76,18 @@ class Sweep(ABC):
             self.search()
         finally:
             record.close()
-        finish(plan, record)
+        finish(plan, record, self.testers())
         loggers.end_parent(plan, record)
-        self.raise_if_hopeless()
-        if self.interrupts:
-            log.info("interrupted; the same command goes on")
-            sys.exit(130)
+        self.conclude(record)
 
     def connect(self) -> None:
         """Join the cluster, if trials run on one."""
         if self.plan.settings.is_on_ray:
             ray_workers.connect(self.plan.settings.address)
+
+    def testers(self) -> Workers:
+        """Workers of this machine, to test trials when none is trained any more."""
+        return Workers(1)
 
     def write_log(self) -> None:
         """Write the sweep's lines to `sweep.log` too."""
@@ -94,7 +103,7 @@ class Sweep(ABC):
         for trial in trials:
             if not trial.superseded and trial.state in counts:
                 counts[trial.state] += 1
-                self._ever_finished |= trial.state != State.FAILED
+                self.failures.ever_finished |= trial.state is not State.FAILED
         for trial in best_trials(trials, objectives):
             self.display.offer(trial.values[0], trial.number, objectives[0].mode)
         if ended := sum(counts.values()):
@@ -104,22 +113,15 @@ class Sweep(ABC):
     @property
     def is_stopping(self) -> bool:
         """Whether no trial is to be started any more."""
-        return self.interrupts > 0 or self.is_hopeless
+        return self.stopped_by is not None or self.failures.is_hopeless
 
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether trials keep failing with one and the same error."""
-        return len(self._errors) >= (SAME_ERRORS if self._ever_finished else SAME_ERRORS_AT_FIRST)
-
-    def note_end(self, record: Record, trial: Trial, outcome: Outcome, words: str) -> None:
+    def note_end(self, record: Record, trial: Trial, outcome: Outcome, decision: Next) -> None:
         """Show how a trial ended, and remember which error it had."""
-        if outcome.state == State.FAILED:
-            same = not self._errors or self._errors[-1] == outcome.error
-            self._errors = [*(self._errors if same else []), outcome.error]
-        elif outcome.state != State.WAITING:
-            self._errors, self._ever_finished = [], True
+        if self.stopped_by is None:
+            self.failures.note(outcome, trial.params)
+        if outcome.state is State.FINISHED:
             self.note_best(record, trial, outcome)
-        self.display.end(trial, outcome, words)
+        self.display.end(trial, outcome, decision)
 
     def note_best(self, record: Record, trial: Trial, outcome: Outcome) -> None:
         """Show the best trial so far."""
@@ -127,17 +129,36 @@ class Sweep(ABC):
             front = best_trials(record.records(), self.plan.objectives)
             self.display.best = f"{len(front)} trials of a Pareto front"
             return
-        value = outcome.metrics.get(self.plan.objectives[0].metric)
-        within = all(
-            outcome.metrics[name] <= limit for name, limit in self.plan.settings.limits.items()
-        )
-        if outcome.state == State.FINISHED and value is not None and within:
-            self.display.offer(value, trial.number, self.plan.objectives[0].mode)
+        objective, limits = self.plan.objectives[0], self.plan.settings.limits
+        if all(excess <= 0 for excess in excesses(outcome.metrics, limits).values()):
+            value = outcome.metrics[objective.metric]
+            self.display.offer(value, trial.number, objective.mode)
 
-    def raise_if_hopeless(self) -> None:
-        """End with the error that all trials had."""
-        if self.is_hopeless:
+    def conclude(self, record: Record) -> None:
+        """Say how the sweep ended, for people and, by the exit code, for programs.
+
+        Raises:
+            UserError: the trials fail alike, or there is no winner and will be none.
+        """
+        records, is_finished = record.records(), record.is_finished()
+        no_winner = why_no_winner(records, self.plan.objectives, self.plan.settings.limits)
+        progress = progress_of(records, self.plan.n_trials)
+        if self.stopped_by is Stop.INTERRUPT:
+            if no_winner is not None:
+                log.warning("%s", no_winner)
+            log.info("interrupted: %s; %s", progress, CONTINUE)
+            sys.exit(130)
+        logs = f"Their logs are in {self.plan.folder / 'trials'}."
+        if self.failures.is_hopeless or self.stopped_by is Stop.ERRORS:
             raise UserError(
-                f"The last {len(self._errors)} trials ended with the same error: "
-                f"{self._errors[-1].rstrip('.')}. Their logs are in {self.plan.folder / 'trials'}."
+                f"The last {self.failures.count} trials ended with the same error: "
+                f"{self.failures.error.rstrip('.')}. {logs}"
             )
+        if no_winner is not None and (is_finished or all_failed(records)):
+            raise UserError(
+                f"{no_winner.rstrip('.')}. {logs}" if all_failed(records) else no_winner
+            )
+        if no_winner is not None:
+            log.warning("%s", no_winner)
+        if self.stopped_by is Stop.TIMEOUT and not is_finished:
+            log.info("timeout: %s; %s", progress, CONTINUE)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .records import Outcome, State, Trial, Value
+from .records import Next, Outcome, State, Trial, Value
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LINES = 15  # running trials that fit on a screen
+# What follows for a trial that ended.
+DECISIONS = {Next.NOTHING: "", Next.RETRY: "  will be retried", Next.RESUME: "  to be resumed"}
 
 
 @dataclass
@@ -54,7 +56,10 @@ class Display:
             return nullcontext()
         from rich.live import Live
 
-        return Live(get_renderable=self.table, refresh_per_second=2, redirect_stderr=False)
+        # Transient: once no trial runs, only the log and the results are of interest.
+        return Live(
+            get_renderable=self.table, refresh_per_second=2, redirect_stderr=False, transient=True
+        )
 
     def start(self, trial: Trial, worker: int | str) -> None:
         """A trial begins."""
@@ -65,24 +70,23 @@ class Display:
         self.running[number].step = step
         self.running[number].value = value
 
-    def end(self, trial: Trial, outcome: Outcome, words: str) -> None:
+    def end(self, trial: Trial, outcome: Outcome, decision: Next) -> None:
         """A trial has ended: one line in the log."""
         shown = self.running.pop(trial.number)
         seconds = time.monotonic() - shown.started
-        if not words:
+        if decision is Next.NOTHING:
             self.counts[outcome.state] += 1
             self._ended_here += 1
         value = outcome.metrics.get(self.metric, shown.value)
         result = outcome.error or ("" if value is None else f"{self.metric} {value:.4g}")
-        state = "stopped" if outcome.state == State.WAITING else outcome.state
         log.info(
             "trial %d  %s  %s  %s  %.1f s%s  (%d/%d%s)",
             trial.number,
-            state,
+            outcome.state,
             result,
             words_of(trial.params),
             seconds,
-            f"  {words}" if words else "",
+            DECISIONS[decision],
             sum(self.counts.values()),
             self.total,
             f", best {self.best}" if self.best else "",

@@ -2,25 +2,43 @@
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from . import trial as trials
+from .notes import notes, why_no_winner
 from .plan import Plan
-from .records import Outcome, TrialRecord, trial_folder
-from .results import best_trials, write_leaderboard
+from .records import TrialRecord, trial_folder
+from .results import best_trials, finished, write_leaderboard
 from .search import Record
+from .settings import Tested
+from .testing import test_trials
 from .winner import write_best
-from .workers import Workers, run_alone
+from .workers import Workers
 
 log = logging.getLogger(__name__)
 
 
-def finish(plan: Plan, record: Record) -> None:
-    """Write `leaderboard.csv`, `best.yaml` and `report.html`; once all is done, test the winner."""
+def finish(plan: Plan, record: Record, testers: Workers) -> None:
+    """Write `leaderboard.csv`, `best.yaml` and `report.html`; once all is done, test the winner.
+
+    Args:
+        plan: of the sweep.
+        record: of its trials.
+        testers: test the winner, or all trials that finished.
+    """
     records = record.records()
-    write_leaderboard(plan.folder / "leaderboard.csv", records, plan.objectives)
+    table = plan.folder / "leaderboard.csv"
+    # Before the tests, which take their time.
+    write_leaderboard(table, records, plan.objectives)
     best = best_trials(records, plan.objectives)
     facts = {}
+    tested: dict[int, dict[str, float]] = {}
+    if record.is_finished():
+        chosen = _to_test(plan, records)
+        tested = test_trials(plan, record, chosen, testers) if chosen else {}
+    if plan.settings.test is Tested.ALL and tested:
+        records = [replace(r, metrics=r.metrics | tested.get(r.number, {})) for r in records]
+        write_leaderboard(table, records, plan.objectives)
     if best:
         winner = best[0]
         values = ", ".join(
@@ -36,42 +54,54 @@ def finish(plan: Plan, record: Record) -> None:
             note += "\nThese are its last options: report.html shows how they changed meanwhile."
         write_best(path, winner, plan.fixed, plan.groups, note)
         facts["retrain the winner"] = f"python train.py experiment={_short(path)}"
-        if record.is_finished():
-            for metric, value in sorted(test_winner(plan, record, winner).items()):
-                facts[metric] = f"{value:.4g}"
+        for metric, value in sorted(tested.get(winner.number, {}).items()):
+            facts[metric] = f"{value:.4g}"
     journal = plan.folder / "journal.log"
     if journal.is_file():
         facts["look at the study"] = f"optuna-dashboard {_short(journal)}"
-    write_page(plan, record, records, facts)
+    remarks = notes(records, plan.objectives)
+    no_winner = why_no_winner(records, plan.objectives, plan.settings.limits)
+    # The command ends with it.
+    first = [] if no_winner is None else [no_winner]
+    write_page(plan, record, records, facts, [*first, *remarks])
     for name, fact in facts.items():
         log.info("%s: %s", name, fact)
+    for remark in remarks:
+        log.warning("%s", remark)
 
 
-def test_winner(plan: Plan, record: Record, winner: TrialRecord) -> dict[str, float]:
-    """The winner's metrics on the test set, measured once and then remembered."""
-    known = record.recall("tested")
-    if known.get("number") == winner.number:
-        return known["metrics"]
-    folder = plan.folder / trial_folder(winner.number)
-    result = run_alone(
-        Workers(1), folder / "test.log", trials.test_trial, plan.base, winner.params, folder
-    )
-    if isinstance(result, Outcome):
-        log.warning("the winner could not be tested: %s", result.error)
-        return {}
-    record.remember("tested", {"number": winner.number, "metrics": result})
-    return result
+def _to_test(plan: Plan, records: list[TrialRecord]) -> list[TrialRecord]:
+    match plan.settings.test:
+        case Tested.ALL:
+            return finished(records, plan.objectives)
+        case Tested.WINNER:
+            return best_trials(records, plan.objectives)[:1]
+        case Tested.NOTHING:
+            return []
 
 
 def write_page(
-    plan: Plan, record: Record, records: list[TrialRecord], facts: dict[str, str]
+    plan: Plan,
+    record: Record,
+    records: list[TrialRecord],
+    facts: dict[str, str],
+    remarks: list[str],
 ) -> None:
     """Write `report.html`."""
     from .report import write_report
 
     path = plan.folder / "report.html"
     try:
-        write_report(path, plan.name, records, plan.objectives, plan.space, facts, record.figures())
+        write_report(
+            path,
+            plan.name,
+            records,
+            plan.objectives,
+            plan.space,
+            facts,
+            record.figures(),
+            remarks,
+        )
     except Exception:
         # The trials are worth more than a page about them.
         log.exception("the report could not be written")

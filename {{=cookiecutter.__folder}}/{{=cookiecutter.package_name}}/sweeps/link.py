@@ -2,21 +2,23 @@
 
 from multiprocessing.connection import Connection
 
+from .records import Answer
+
 
 class Link:
     """The line from a trial's process to the sweep.
 
     Attributes:
-        answer: what the sweep said last: "go", "prune", or "save" to go on another time.
+        answer: what the sweep said last.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._offset = 0
         self._ended: list[float] = []
-        self.answer = "go"
+        self.answer = Answer.CONTINUE
 
-    def report(self, epochs: int, value: float, is_last: bool = False) -> str:
+    def report(self, epochs: int, value: float, is_last: bool = False) -> Answer:
         """Tell the value after so many epochs and wait for the answer.
 
         With several seeds it is the mean over them, the seeds before by their best: so a point is
@@ -24,8 +26,8 @@ class Link:
         """
         mean = sum([*self._ended, value]) / (len(self._ended) + 1)
         self._connection.send((self._offset + epochs, mean))
-        answer = self._connection.recv()
-        self.answer = "go" if is_last and answer == "prune" else answer
+        answer: Answer = self._connection.recv()
+        self.answer = Answer.CONTINUE if is_last and answer is Answer.PRUNE else answer
         return self.answer
 
     def end_seed(self, best: float, max_epochs: int) -> None:

@@ -1,8 +1,10 @@
 """A search by Optuna: one study, which several commands may share and any later one continues.
 
 A trial that broke off (its process died, or the command that ran it) is told as failed, and a new
-one with the same values takes its place. It is `superseded`, and does not count. The number of
-trials that count never exceeds `n_trials`, in whatever order the commands get to write.
+one with the same values takes its place. It is `superseded`, and does not count. One that was
+stopped to be resumed has failed for Optuna, which has no other state for it; the trial that resumes
+it knows better. The number of trials that count never exceeds `n_trials`, in whatever order the
+commands get to write.
 """
 
 import math
@@ -20,7 +22,17 @@ from .figures import Figure
 from .journal import FileLock, open_database, open_journal
 from .leases import Parents
 from .plan import Plan
-from .records import Objective, Outcome, State, Trial, TrialRecord, Value
+from .records import (
+    Answer,
+    Next,
+    Objective,
+    Outcome,
+    State,
+    Trial,
+    TrialRecord,
+    Value,
+    excesses,
+)
 from .samplers import build_pruner, build_sampler
 from .space import Parameter, Space
 
@@ -31,7 +43,7 @@ STATES = {
     TrialState.PRUNED: State.PRUNED,
     TrialState.FAIL: State.FAILED,
 }
-OPTUNA_STATES = {state: name for name, state in STATES.items()}
+OPTUNA_STATES = {state: name for name, state in STATES.items()} | {State.STOPPED: TrialState.FAIL}
 # What a trial passes on to the one that takes its place.
 KEPT = ("point", "crashes")
 
@@ -108,35 +120,35 @@ class OptunaSearch:
         self._running[trial.number] = trial
         return Trial(trial.number, params, tuple(trial.user_attrs.get("earlier", ())))
 
-    def report(self, number: int, step: int, value: float) -> bool:
-        """Note a value; True if the pruner gives the trial up."""
+    def report(self, number: int, step: int, value: float) -> Answer:
+        """Note a value; PRUNE if the pruner says so."""
         trial = self._running[number]
         if len(self.objectives) > 1:
             # Optuna judges single objectives only.
-            return False
+            return Answer.CONTINUE
         trial.report(value, step)
-        return trial.should_prune()
+        return Answer.PRUNE if trial.should_prune() else Answer.CONTINUE
 
-    def tell(self, number: int, outcome: Outcome) -> str:
+    def tell(self, number: int, outcome: Outcome) -> Next:
         """Note how a trial ended, and put it into the queue again if that may help."""
         trial = self._running.pop(number)
         trial.set_user_attr("metrics", outcome.metrics)
         values = [outcome.metrics.get(objective.metric, math.nan) for objective in self.objectives]
-        for metric, limit in self.limits.items():
-            if math.isfinite(excess := outcome.metrics.get(metric, math.nan) - limit):
+        for metric, excess in excesses(outcome.metrics, self.limits).items():
+            if math.isfinite(excess):
                 trial.set_constraint(metric, excess)
         if outcome.error:
             trial.set_user_attr("error", outcome.error)
-        if outcome.state == State.WAITING:
-            self._try_again(number)
-            return "goes on later"
+        if outcome.state is State.STOPPED:
+            self._try_again(number, State.STOPPED)
+            return Next.RESUME
         crashes = 1 + trial.user_attrs.get("crashes", 0)
         if outcome.retry and crashes <= self.max_retries:
             trial.set_user_attr("crashes", crashes)
-            self._try_again(number)
-            return "will be tried again"
+            self._try_again(number, State.FAILED)
+            return Next.RETRY
         self._finish(number, outcome.state, values)
-        return ""
+        return Next.NOTHING
 
     def tick(self) -> None:
         """Renew the lease."""
@@ -148,10 +160,20 @@ class OptunaSearch:
         return len(ended) >= self.n_trials
 
     def records(self) -> list[TrialRecord]:
-        """All trials so far."""
+        """All trials so far; a stopped one stands for the queued one that will resume it."""
         trials = self._trials()
-        counting = {trial.number for trial in _counting(trials)}
-        return [_record(trial, trial.number not in counting) for trial in trials]
+        stopped, queued = _stopped(trials), _queued(trials)
+        replaced = _superseded(trials) - set(queued.values())
+        return [
+            _record(
+                trial,
+                State.STOPPED if trial.number in stopped else STATES[trial.state],
+                trial.number in replaced,
+                self.limits,
+            )
+            for trial in trials
+            if trial.number not in queued
+        ]
 
     def figures(self) -> Iterator[Figure]:
         """What this engine alone can draw: nothing that the report does not have."""
@@ -185,9 +207,9 @@ class OptunaSearch:
                 continue
             owner = trial.user_attrs.get("parent")
             if owner == self.parents.id or not self.parents.is_alive(owner):
-                self._try_again(trial.number)
+                self._try_again(trial.number, State.STOPPED)
 
-    def _try_again(self, number: int) -> None:
+    def _try_again(self, number: int, state: State) -> None:
         """Queue the same point under another number, since a trial is told but once."""
         with self._lock.held():
             trials = self._trials()
@@ -199,17 +221,20 @@ class OptunaSearch:
             if number not in _superseded(trials):
                 params = broken.system_attrs.get("fixed_params", {}) | broken.params
                 kept = {key: broken.user_attrs[key] for key in KEPT if key in broken.user_attrs}
-                earlier = [number, *broken.user_attrs.get("earlier", ())]
-                self.study.enqueue_trial(params, user_attrs=kept | {"earlier": earlier})
-            self._finish(number, State.FAILED, [])
+                kept["earlier"] = [number, *broken.user_attrs.get("earlier", ())]
+                stopped = [number] if state is State.STOPPED else []
+                kept["stopped"] = [*stopped, *broken.user_attrs.get("stopped", ())]
+                self.study.enqueue_trial(params, user_attrs=kept)
+            self._finish(number, state, [])
 
     def _finish(self, number: int, state: State, values: list[float]) -> None:
         told = values if state == State.FINISHED else None
         try:
             self.study.tell(number, told, OPTUNA_STATES[state], skip_if_finished=True)
-        except RuntimeError as error:
-            # All points of a finite space were tried; Optuna then stops a loop that is not ours.
-            if "Study.stop" not in str(error):
+        except RuntimeError:
+            # All points of a finite space were tried: Optuna has noted the trial, and then fails to
+            # stop a loop that is not its own.
+            if not self._trials()[number].state.is_finished():
                 raise
 
 
@@ -280,6 +305,22 @@ def _superseded(trials: Sequence[FrozenTrial]) -> set[int]:
     return replaced | {trial.number for trial in trials if trial.user_attrs.get("withdrawn")}
 
 
+def _stopped(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of the trials that were stopped to be resumed."""
+    return {number for trial in trials for number in trial.user_attrs.get("stopped", ())}
+
+
+def _queued(trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """The trials in the queue that will resume a stopped one, each with the number of that one."""
+    stopped = _stopped(trials)
+    return {
+        trial.number: trial.user_attrs["earlier"][0]
+        for trial in trials
+        if trial.state == TrialState.WAITING
+        and stopped & set(trial.user_attrs.get("earlier", ())[:1])
+    }
+
+
 def _counting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     superseded = _superseded(trials)
     return [trial for trial in trials if trial.number not in superseded]
@@ -301,18 +342,21 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
     return trial.suggest_float(key, low, high, step=step, log=log)
 
 
-def _record(trial: FrozenTrial, superseded: bool) -> TrialRecord:
+def _record(
+    trial: FrozenTrial, state: State, superseded: bool, limits: Mapping[str, float]
+) -> TrialRecord:
+    metrics = trial.user_attrs.get("metrics", {})
     return TrialRecord(
         number=trial.number,
-        state=STATES[trial.state],
+        state=state,
         params=trial.params,
         values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
         steps=trial.intermediate_values,
-        metrics=trial.user_attrs.get("metrics", {}),
+        metrics=metrics,
         started=trial.datetime_start,
         ended=trial.datetime_complete,
         worker=trial.user_attrs.get("worker", ""),
         error=trial.user_attrs.get("error", ""),
-        constraints=trial.constraints,
+        constraints=excesses(metrics, limits) if metrics else {},
         superseded=superseded,
     )

@@ -17,7 +17,8 @@ from ..runs.value_checks import check_values
 from .ax_client import check_ax
 from .enqueue import read_points
 from .records import Objective, Value
-from .settings import LARGEST_GRID, Settings, objectives_of, read_settings
+from .samplers import automatic_pruner
+from .settings import LARGEST_GRID, Settings, Tested, objectives_of, read_settings
 from .space import Space, options_of, parse_space, text
 from .trial import Base, parsed
 from .tune_algorithms import POPULATIONS, check_engine, check_tune
@@ -100,6 +101,10 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
             "There is nothing to vary: give search_space=<one of configs/search_space/>, or "
             "options with several values as model.net.width=32,64."
         )
+    points = _laid_out_points(settings, space)
+    settings = _with_pruner(settings, space, points)
+    if not master.test:
+        settings = replace(settings, test=Tested.NOTHING)
     base = _make_base(config_loader, master, fixed, space, settings)
     # A mistake in an option that varies shows here, before anything is imported.
     first = space.sample(lambda parameter: parameter.first())
@@ -119,7 +124,7 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
         base=replace(base, study=name),
         objectives=objectives,
         fixed=fixed,
-        points=_laid_out_points(settings, space),
+        points=points,
     )
 
 
@@ -212,6 +217,21 @@ def _study_name(
         about.append(settings.engine)
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
     return f"{master.name}-{digest[:6]}"
+
+
+def _with_pruner(
+    settings: Settings, space: Space, points: list[dict[str, Value]] | None
+) -> Settings:
+    """The settings, with the pruner that `auto` stands for."""
+    if settings.pruner.get("name") != "auto":
+        return settings
+    listed = read_points(settings.enqueue, space)
+    is_list = len(listed) >= (settings.n_trials or DEFAULT_TRIALS)
+    sampler = str(settings.sampler.get("name"))
+    is_grid = points is not None or is_list or sampler == "bruteforce"
+    is_search = not is_grid and not settings.more_objectives
+    pruner = automatic_pruner(settings.engine, sampler, is_search)
+    return replace(settings, pruner=pruner)
 
 
 def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:

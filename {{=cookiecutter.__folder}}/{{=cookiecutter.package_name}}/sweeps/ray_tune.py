@@ -26,12 +26,12 @@ from ..errors import UserError, first_line
 from . import ray_workers
 from . import trial as trials
 from .checking import gpus_on_ray
-from .command import Sweep
+from .command import Stop, Sweep
 from .enqueue import read_points
 from .loggers import packages
 from .plan import Plan
 from .ray_workers import room
-from .records import Outcome, State, Trial, Value, trial_folder
+from .records import Next, Outcome, State, Trial, Value, trial_folder
 from .tune_algorithms import PAUSING, VALUE, build_scheduler, build_searcher, mutated, proposes
 from .tune_records import OPEN, Row, TuneRecords
 from .tune_space import TuneSpace
@@ -41,6 +41,11 @@ log = logging.getLogger(__name__)
 
 # A trial is not to blame for its node, as often as that.
 LOST_NODES = 10
+STOPPED_BY = {
+    Stop.INTERRUPT: "interrupted (once more ends at once)",
+    Stop.TIMEOUT: "timeout",
+    Stop.ERRORS: "the trials cannot be trained",
+}
 SETTINGS = {
     # Ours are enough.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -143,42 +148,46 @@ class TuneSweep(Sweep):
         self.display.running[row.number].worker = row.worker
         if row.value is not None:
             self.display.report(row.number, row.epoch, row.value)
-        if time.monotonic() > self._deadline:
-            self.stop("timeout")
 
-    def ended(self, number: int, error: str = "") -> None:
-        """A trial has ended."""
+    def ended(self, number: int, error: str | None = None) -> None:
+        """A trial has ended, by an error that it could not tell itself if one is given."""
         trial = self.trials.pop(number, None)
         if trial is None or not self.record.knows(number):
             return
         if self.record.record(number).state is OPEN:
-            state = State.FAILED if error else State.PRUNED
-            self.record.end(number, state, error=error)
+            state = State.PRUNED if error is None else State.FAILED
+            self.record.end(number, state, error=error or "")
         known = self.record.record(number)
         trial = Trial(number, known.params)
-        self.note_end(self.record, trial, Outcome(known.state, known.metrics, known.error), "")
-        if self.is_hopeless:
-            self.stop("all trials fail alike")
+        outcome = Outcome(known.state, known.metrics, known.error)
+        self.note_end(self.record, trial, outcome, Next.NOTHING)
+        if self.failures.is_hopeless:
+            self.stop(Stop.ERRORS)
+
+    def watch_the_time(self) -> None:
+        """Stop when hydra.sweeper.timeout has passed."""
+        if time.monotonic() > self._deadline:
+            self.stop(Stop.TIMEOUT)
 
     def paused(self, number: int) -> None:
         """A trial waits for its turn."""
         if number in self.display.running:
             self.display.running[number].worker = "waits"
 
-    def stop(self, why: str) -> None:
+    def stop(self, why: Stop) -> None:
         """Have Ray Tune save its state and end."""
-        if not self.interrupts:
-            self.interrupts = 1
-            log.info("%s: the running trials end", why)
+        if self.stopped_by is None:
+            self.stopped_by = why
+            log.info("%s: the running trials end", STOPPED_BY[why])
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
         """Ctrl-C once: the state is saved and the running trials end; twice: at once."""
 
         def stop(signum: int, frame: FrameType | None) -> None:
-            if self.interrupts:
+            if self.stopped_by is not None:
                 os._exit(130)
-            self.stop("interrupted (once more ends at once)")
+            self.stop(Stop.INTERRUPT)
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -277,7 +286,8 @@ class Watcher(tune.Callback):
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Ray Tune is about to look for news."""
-        if self.sweep.interrupts:
+        self.sweep.watch_the_time()
+        if self.sweep.stopped_by is not None:
             signal.raise_signal(signal.SIGUSR1)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -288,7 +298,7 @@ class Watcher(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial has told something."""
-        self.sweep.told(Row(**result[ROW]))
+        self.sweep.told(Row.read(result[ROW]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended, or was given up."""
@@ -299,7 +309,7 @@ class Watcher(tune.Callback):
         error = _error_of(trial)
         if isinstance(error, RayTaskError):
             self.sweep.broken = ray_workers.cannot_start(error)
-            self.sweep.stop("the workers cannot start")
+            self.sweep.stop(Stop.ERRORS)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has lost its actor too often."""

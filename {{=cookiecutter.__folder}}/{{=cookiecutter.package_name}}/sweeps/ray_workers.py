@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import UserError, first_line
 from ..runs.directory import PROJECT_ROOT
-from .records import Outcome, State
+from .records import Answer, Outcome, State
 from .trial import Base
 from .workers import Ended, Report, Workers, run_alone, start_server, usable_cores
 
@@ -107,9 +107,9 @@ class RayWorkers:
         events = actor.start.remote(number, log, function, args, files)
         self.running[number] = Running(worker, log.parent, events)
 
-    def answer(self, number: int, word: str) -> None:
-        """Answer a report: "go", "prune" or "save"."""
-        self._actor(number).answer.remote(number, word)
+    def answer(self, number: int, answer: Answer) -> None:
+        """Answer a report."""
+        self._actor(number).answer.remote(number, answer)
 
     def kill(self, number: int, outcome: Outcome) -> None:
         """End a process and all it started, with this outcome."""
@@ -170,7 +170,7 @@ class RayWorkers:
         if slot.node_id not in alive or isinstance(error, ray.exceptions.ActorUnavailableError):
             # Only its connection may be gone, and the trial shall not run twice.
             ray.kill(slot.actor)
-            return Outcome(State.WAITING, error=f"its node {slot.node} does not answer")
+            return Outcome(State.STOPPED, error=f"its node {slot.node} does not answer")
         reason = first_line(error)
         return Outcome(State.FAILED, error=f"its worker on {slot.node} died: {reason}", retry=True)
 
@@ -264,9 +264,9 @@ class RemoteWorker:
         shutil.rmtree(self.log.parent)
         return events, packed
 
-    def answer(self, number: int, word: str) -> None:
+    def answer(self, number: int, answer: Answer) -> None:
         """Answer a report."""
-        self.workers.answer(number, word)
+        self.workers.answer(number, answer)
 
     def kill(self, number: int, outcome: Outcome) -> None:
         """End the trial."""

@@ -1,10 +1,10 @@
 """What the parts of a sweep tell each other, as plain values."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 # A value of a parameter: a number, or the text of an option as it stands on a command line.
 Value = int | float | str
@@ -15,9 +15,28 @@ class State(StrEnum):
 
     WAITING = "waiting"
     RUNNING = "running"
+    # To be resumed by the next command: neither a result nor a failure.
+    STOPPED = "stopped"
     FINISHED = "finished"
     PRUNED = "pruned"
     FAILED = "failed"
+
+
+class Answer(Enum):
+    """What a trial is told after each report."""
+
+    CONTINUE = auto()
+    PRUNE = auto()
+    # Save a checkpoint and end: the trial will be resumed.
+    STOP = auto()
+
+
+class Next(Enum):
+    """What happens to a trial whose process has ended."""
+
+    NOTHING = auto()
+    RETRY = auto()
+    RESUME = auto()
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,7 @@ class Outcome:
     """How a trial's process ended.
 
     Attributes:
-        state: FINISHED, PRUNED or FAILED; WAITING when it was stopped to go on another time.
+        state: FINISHED, PRUNED or FAILED; STOPPED if it is to be resumed.
         metrics: the metrics of its best epoch, and what else was measured.
         error: what went wrong, in one line.
         retry: whether another try may end better.
@@ -90,6 +109,20 @@ class TrialRecord:
     def is_feasible(self) -> bool:
         """Whether all limits are kept."""
         return all(excess <= 0 for excess in self.constraints.values())
+
+    def best_so_far(self, objective: Objective) -> float | None:
+        """The best value of the first objective, also of a trial that did not finish."""
+        if self.values:
+            return self.values[0]
+        choose = max if objective.mode == "max" else min
+        known = [value for value in self.steps.values() if not math.isnan(value)]
+        return choose(known, default=None)
+
+
+def excesses(metrics: Mapping[str, float], limits: Mapping[str, float]) -> dict[str, float]:
+    """How far each limit is exceeded: at most 0 where it is kept, infinite where nobody knows."""
+    found = {name: metrics.get(name, math.nan) - limit for name, limit in limits.items()}
+    return {name: math.inf if math.isnan(excess) else excess for name, excess in found.items()}
 
 
 def trial_folder(number: int) -> str:

@@ -86,6 +86,7 @@ def write_report(
     space: Space,
     facts: Mapping[str, str],
     more: Iterable[Figure] = (),
+    remarks: Sequence[str] = (),
 ) -> None:
     """Write the report.
 
@@ -97,11 +98,13 @@ def write_report(
         space: what varied.
         facts: what else is good to know, such as commands, by name.
         more: figures of the engine.
+        remarks: sentences about the result.
     """
     figures = [*draw_figures(records, objectives, space), *more]
     body = [
         f"<h1>{html.escape(title)}</h1>",
         *_summary(records, objectives),
+        *_remarks(remarks),
         *_winner(records, objectives),
         _section("Good to know", "", _facts(facts)),
         *(_figure(index, figure) for index, figure in enumerate(figures) if figure.plot),
@@ -120,7 +123,7 @@ def _summary(records: Sequence[TrialRecord], objectives: Sequence[Objective]) ->
     """What was searched for and found, and the largest numbers."""
     best = best_trials(records, objectives)
     goals = " and ".join(f"the {WORDS[o.mode]} {o.metric}" for o in objectives)
-    found = "" if best else " No trial finished within its limits."
+    found = ""
     if len(best) > 1:
         found = f" {len(best)} trials form the front: none of them beats another in every respect."
     yield f'<p>In search of {html.escape(goals)}.{found}</p><div class="tiles">'
@@ -140,6 +143,13 @@ def _summary(records: Sequence[TrialRecord], objectives: Sequence[Objective]) ->
     yield "</div>"
 
 
+def _remarks(remarks: Sequence[str]) -> Iterator[str]:
+    """What is easily overlooked in the tables."""
+    if remarks:
+        lines = "".join(f"<p>{html.escape(remark)}</p>" for remark in remarks)
+        yield _section("Please note", "", lines)
+
+
 def _winner(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
     """The parameters of the best trial, where there is one best."""
     for trial in best_trials(records, objectives) if len(objectives) == 1 else []:
@@ -152,13 +162,17 @@ def _winner(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
 def _tables(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
     """The leaderboard, the trials that were pruned, and those that failed."""
     rows = list(leaderboard(records, objectives))
-    finished = [row for row in rows if row["state"] == State.FINISHED]
-    pruned = [row for row in rows if row["state"] == State.PRUNED]
-    failed = [row for row in rows if row["state"] == State.FAILED]
+    finished, stopped, pruned, failed = (
+        [row for row in rows if row["state"] == state]
+        for state in (State.FINISHED, State.STOPPED, State.PRUNED, State.FAILED)
+    )
     columns = [key for key in (rows[0] if rows else ()) if not key.startswith(FOR_SPREADSHEETS)]
-    over = any(row["rank"] == "" for row in finished)
+    over = any(row["rank"] is None for row in finished)
     note = "Those without a rank exceed a limit." if over else ""
     yield _section("Leaderboard", note, _table(finished, columns))
+    if stopped:
+        note = "The same command resumes them; until they finish they have no rank."
+        yield _section("Stopped", note, _table(stopped, columns[1:]))
     if pruned:
         yield _section("Pruned", "The most promising first.", _table(pruned, columns[1:]))
     if failed:
@@ -226,6 +240,8 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "<td></td>"
     if isinstance(value, int | float):
         return f'<td class="number">{_short(value)}</td>'
     return f"<td>{html.escape(value)}</td>"

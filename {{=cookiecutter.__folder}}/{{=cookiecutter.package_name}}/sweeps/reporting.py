@@ -5,6 +5,7 @@ from pytorch_lightning import LightningModule, Trainer
 from ..callbacks import MetricHistory
 from ..callbacks.epoch_end import EpochEndCallback
 from . import link
+from .records import Answer
 
 
 class TrialReporter(EpochEndCallback):
@@ -36,6 +37,7 @@ class TrialReporter(EpochEndCallback):
         if link.current is not None and trainer.is_global_zero:
             epochs = trainer.current_epoch + 1
             is_last = epochs == trainer.max_epochs
-            stop = link.current.report(epochs, metrics[self.metric], is_last) != "go"
+            answer = link.current.report(epochs, metrics[self.metric], is_last)
+            stop = answer is not Answer.CONTINUE
         if trainer.strategy.broadcast(stop):
             trainer.should_stop = True

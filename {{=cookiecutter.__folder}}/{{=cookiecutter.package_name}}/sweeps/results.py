@@ -9,7 +9,14 @@ from typing import Any
 from .records import Objective, State, TrialRecord, trial_folder
 
 # The order of the leaderboard, after the trials that finished and kept all limits.
-STATES = (State.FINISHED, State.PRUNED, State.FAILED, State.RUNNING, State.WAITING)
+STATES = (
+    State.FINISHED,
+    State.STOPPED,
+    State.PRUNED,
+    State.FAILED,
+    State.RUNNING,
+    State.WAITING,
+)
 
 
 def best_trials(
@@ -83,7 +90,7 @@ def write_leaderboard(
 def leaderboard(
     records: Sequence[TrialRecord], objectives: Sequence[Objective]
 ) -> Iterator[dict[str, Any]]:
-    """The rows of the leaderboard; what a trial does not have is an empty text."""
+    """The rows of the leaderboard; what a trial does not have is None."""
     rows = ranked(records, objectives)
     good = len(_candidates(records, objectives))
     best = len(best_trials(records, objectives))
@@ -92,19 +99,21 @@ def leaderboard(
     others = [name for name in _in_order(r.metrics for r in rows) if name not in names]
     for place, record in enumerate(rows, start=1):
         values = record.metrics | dict(zip(names, record.values, strict=False))
-        row: dict[str, Any] = {"rank": "" if place > good else 1 if place <= best else place}
+        if record.state is State.STOPPED:
+            values = {names[0]: record.best_so_far(objectives[0])} | values
+        row: dict[str, Any] = {"rank": None if place > good else 1 if place <= best else place}
         row |= {"number": record.number, "state": str(record.state)}
-        row |= {name: values.get(name, "") for name in names}
-        row |= {key: record.params.get(key, "") for key in parameters}
-        row |= {name: values.get(name, "") for name in others}
+        row |= {name: values.get(name) for name in names}
+        row |= {key: record.params.get(key) for key in parameters}
+        row |= {name: values.get(name) for name in others}
         row |= {"epochs": len(record.steps), "duration": duration(record), "worker": record.worker}
         yield row | {"error": record.error, "folder": trial_folder(record.number)}
 
 
-def duration(record: TrialRecord) -> float | str:
-    """The seconds from start to end; empty where a trial has not ended."""
+def duration(record: TrialRecord) -> float | None:
+    """The seconds from start to end; None where a trial has not ended."""
     if record.started is None or record.ended is None:
-        return ""
+        return None
     # A clock may have been set back in between.
     return round(max(0.0, (record.ended - record.started).total_seconds()), 1)
 
@@ -130,11 +139,15 @@ def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _order(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[int, float, int]:
-    """Where a trial that is no candidate stands: by state, pruned ones by their last value."""
+    """Where a trial that is no candidate stands: by state, then by how far it came."""
     loss = math.inf
+    reached = None
     if record.state is State.PRUNED and record.steps:
-        last = record.steps[max(record.steps)]
-        loss = -last if objectives[0].mode == "max" else last
+        reached = record.steps[max(record.steps)]
+    elif record.state is State.STOPPED:
+        reached = record.best_so_far(objectives[0])
+    if reached is not None:
+        loss = -reached if objectives[0].mode == "max" else reached
     # Nothing compares with NaN: one would leave the others in no order.
     return STATES.index(record.state), math.inf if math.isnan(loss) else loss, record.number
 

@@ -5,7 +5,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from ..errors import UserError, nearest
+from ..runs.directory import PROJECT_ROOT
+from ..runs.loading import plain
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -33,6 +37,8 @@ PRUNERS = {
     "threshold": "ThresholdPruner",
     "wilcoxon": "WilcoxonPruner",
 }
+# The pruner of hydra/sweeper/pruner=auto, by the engine.
+SEARCHING = {"optuna": "percentile", "ax": "ax", "ray": "asha"}
 NEEDS = {"cmaes": "cmaes", "gp": "scipy", "qmc": "scipy", "wilcoxon": "scipy"}
 
 
@@ -55,6 +61,21 @@ def build_pruner(config: dict[str, Any]) -> "BasePruner":
     if isinstance(config.get("wrapped_pruner"), dict):
         config["wrapped_pruner"] = build_pruner(config["wrapped_pruner"])
     return _build("pruner", PRUNERS, config)
+
+
+def automatic_pruner(engine: str, sampler: str, is_search: bool) -> dict[str, Any]:
+    """The pruner of `hydra/sweeper/pruner=auto`, with its own options.
+
+    Args:
+        engine: who searches.
+        sampler: who proposes.
+        is_search: whether only the best trial counts. Of a grid every result is wanted, and of
+            several objectives none alone tells which trials are unpromising.
+    """
+    name = "none"
+    if is_search:
+        name = "bohb" if sampler == "bohb" else SEARCHING[engine]
+    return plain(OmegaConf.load(PROJECT_ROOT / f"configs/hydra/sweeper/pruner/{name}.yaml"))
 
 
 def _build(kind: str, known: dict[str, str], config: dict[str, Any]) -> Any:

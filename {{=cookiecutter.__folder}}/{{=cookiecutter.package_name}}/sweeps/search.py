@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .records import Outcome, Trial, TrialRecord
+from .records import Answer, Next, Outcome, Trial, TrialRecord
 
 if TYPE_CHECKING:
     from .figures import Figure
@@ -39,11 +39,11 @@ class Search(Record, Protocol):
     def ask(self, worker: str) -> Trial | None:
         """The next trial, None when there is none to start at present."""
 
-    def report(self, number: int, step: int, value: float) -> bool:
-        """Note the first objective after `step` epochs; True if the trial is not worth going on."""
+    def report(self, number: int, step: int, value: float) -> Answer:
+        """Note the first objective after `step` epochs; CONTINUE, or PRUNE if it is unpromising."""
 
-    def tell(self, number: int, outcome: Outcome) -> str:
-        """Note how a trial ended; what will be done about it, in words."""
+    def tell(self, number: int, outcome: Outcome) -> Next:
+        """Note how a trial ended, and decide whether its point is tried again."""
 
     def tick(self) -> None:
         """Called every few seconds, also while nothing happens."""

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from omegaconf import DictConfig
@@ -11,6 +12,16 @@ from omegaconf import DictConfig
 from ..errors import UserError
 from ..runs.loading import plain
 from .records import Objective
+
+
+class Tested(StrEnum):
+    """What is measured on the test set once all trials have ended."""
+
+    WINNER = "winner"
+    ALL = "all"
+    # By test=false, as in a single training.
+    NOTHING = "nothing"
+
 
 # Above it a grid is a mistake rather than a plan.
 LARGEST_GRID = 100_000
@@ -31,6 +42,7 @@ class Settings:
     trial_timeout: float | None
     max_retries: int
     seeds: int
+    test: Tested
     study_name: str | None
     storage: str | None
     enqueue: Any
@@ -73,6 +85,10 @@ def read_settings(config: DictConfig) -> Settings:
     for kind in ("sampler", "pruner"):
         if not isinstance(values[kind], Mapping):
             values[kind] = {"name": str(values[kind])}
+    known = [Tested.WINNER, Tested.ALL]
+    if values["test"] not in known:
+        raise UserError(f"hydra.sweeper.test is winner or all, not {values['test']!r}.")
+    values["test"] = Tested(values["test"])
     settings = Settings(**values)
     for name, least in (("n_trials", 1), ("workers", 1), ("seeds", 1), ("max_retries", 0)):
         value = getattr(settings, name)

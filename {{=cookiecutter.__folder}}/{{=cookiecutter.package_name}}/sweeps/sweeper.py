@@ -16,12 +16,12 @@ from omegaconf import DictConfig
 
 from . import trial as trials
 from .checking import make_workers
-from .command import Sweep
+from .command import Stop, Sweep
 from .plan import make_plan
 from .ray_workers import AnyWorkers
-from .records import Outcome, State, Trial, judged, trial_folder
+from .records import Answer, Next, Outcome, State, Trial, judged, trial_folder
 from .search import Search, open_search
-from .workers import Ended, Report
+from .workers import Ended, Report, Workers
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,10 @@ class AskTellSweep(Sweep):
         """Make the workers."""
         self.workers = make_workers(self.plan, gpu_count)
 
+    def testers(self) -> Workers:
+        """The same workers, if they are on this machine."""
+        return self.workers if isinstance(self.workers, Workers) else super().testers()
+
     def open(self) -> Search:
         """Open the study."""
         self.study = open_search(self.plan)
@@ -69,17 +73,16 @@ class AskTellSweep(Sweep):
                 self.loop(workers)
         finally:
             for number in list(workers.running):
-                workers.kill(number, Outcome(State.WAITING))
+                workers.kill(number, Outcome(State.STOPPED))
             workers.close()
 
     def loop(self, workers: AnyWorkers) -> None:
         """Until all trials have ended, or it was told to stop."""
-        started = time.monotonic()
-        timeout = self.plan.settings.timeout
+        deadline = time.monotonic() + (self.plan.settings.timeout or float("inf"))
         while True:
-            if timeout is not None and time.monotonic() - started > timeout and not self.interrupts:
+            if self.stopped_by is None and time.monotonic() > deadline:
                 log.info("timeout: the running trials end their epochs")
-                self.interrupts = 1
+                self.stopped_by = Stop.TIMEOUT
             if not self.is_stopping:
                 self.start_trials(workers)
             if not workers.running and (self.is_stopping or self.study.is_finished()):
@@ -111,15 +114,14 @@ class AskTellSweep(Sweep):
         """Answer a trial, or note its end."""
         if isinstance(event, Report):
             self.display.report(event.number, event.step, event.value)
-            prune = self.study.report(event.number, event.step, event.value)
-            word = "save" if self.interrupts else "prune" if prune else "go"
-            workers.answer(event.number, word)
+            answer = self.study.report(event.number, event.step, event.value)
+            workers.answer(event.number, answer if self.stopped_by is None else Answer.STOP)
             return
         trial, outcome = self.trials.pop(event.number), judged(event.result, self.plan.objectives)
-        words = self.study.tell(event.number, outcome)
-        self.note_end(self.study, trial, outcome, words)
-        if not words:
-            # Only what broke off is gone on with.
+        decision = self.study.tell(event.number, outcome)
+        self.note_end(self.study, trial, outcome, decision)
+        if decision is Next.NOTHING:
+            # Nothing resumes from it.
             last = self.plan.folder / trial_folder(trial.number) / "checkpoints" / "last.ckpt"
             last.unlink(missing_ok=True)
 
@@ -133,15 +135,15 @@ class AskTellSweep(Sweep):
 
     @contextmanager
     def interruptible(self, workers: AnyWorkers) -> Iterator[None]:
-        """Ctrl-C once: the running trials end their epoch; twice: they end now."""
+        """Ctrl-C once: the running trials end their epoch; twice, or after a timeout: now."""
 
         def stop(signum: int, frame: FrameType | None) -> None:
-            self.interrupts += 1
-            if self.interrupts == 1:
+            is_first, self.stopped_by = self.stopped_by is None, Stop.INTERRUPT
+            if is_first:
                 log.info("the running trials end their epochs; once more stops them now")
             else:
                 for number in workers.running:
-                    workers.kill(number, Outcome(State.WAITING))
+                    workers.kill(number, Outcome(State.STOPPED))
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,17 @@ from ..mistakes import explain
 from ..redact import redact
 from ..runs.directory import register_resolvers
 from . import link, loggers
-from .records import Objective, Outcome, State, Value
+from .records import Answer, Objective, Outcome, State, Value
 from .space import options_of
 
 log = logging.getLogger(__name__)
+
+# What a trial is that ended after the last answer.
+STATES = {
+    Answer.CONTINUE: State.FINISHED,
+    Answer.PRUNE: State.PRUNED,
+    Answer.STOP: State.STOPPED,
+}
 
 
 @dataclass(frozen=True)
@@ -102,15 +110,15 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> O
         if isinstance(result, Outcome):
             return result
         results.append(result)
-        if link.current.answer != "go":
+        if link.current.answer is not Answer.CONTINUE:
             break
         link.current.end_seed(result.get(base.objective.metric, math.nan), max_epochs)
     metrics = _mean(results)
-    if base.seeds > 1 and base.objective.metric in metrics:
+    # A spread of fewer seeds than the other points have would look better than it is.
+    if len(results) == base.seeds > 1 and base.objective.metric in metrics:
         spread = statistics.pstdev(row[base.objective.metric] for row in results)
         metrics[f"{base.objective.metric}/std"] = spread
-    states = {"go": State.FINISHED, "prune": State.PRUNED, "save": State.WAITING}
-    return Outcome(states[link.current.answer], metrics)
+    return Outcome(STATES[link.current.answer], metrics)
 
 
 def check_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
@@ -128,14 +136,25 @@ def check_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
 
 
 def test_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
-    """Test the best checkpoint of a finished trial; its metrics, or an Outcome with the error."""
+    """Test the best checkpoint of a finished trial; its metrics, or an Outcome with the error.
+
+    With several seeds it is the mean over them, as for all other metrics.
+    """
+    results = []
+    for index in range(base.seeds):
+        place = folder if base.seeds == 1 else folder / f"seed_{index}"
+        path = place / "checkpoints" / "best.ckpt"
+        result = run_job(base.compose(params, place), partial(_test, path=path))
+        if isinstance(result, Outcome):
+            return result
+        results.append(result)
+    return _mean(results)
+
+
+def _test(cfg: DictConfig, path: Path) -> dict[str, float]:
     from ..training import test_checkpoint
 
-    if base.seeds > 1:
-        folder = folder / "seed_0"
-    config = base.compose(params, folder)
-    path = folder / "checkpoints" / "best.ckpt"
-    return run_job(config, lambda cfg: test_checkpoint(cfg, path))
+    return test_checkpoint(cfg, path)
 
 
 def _train(cfg: DictConfig) -> dict[str, float]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from .figures import Figure
-from .records import Objective, State, TrialRecord, Value
+from .records import Objective, State, TrialRecord, Value, excesses
 from .tune_figures import draw_schedules
 
-# What became of a trial whose last line does not say so.
-OPEN = State.WAITING
+# What a trial is whose last line does not tell its end: nothing runs any more when this is read.
+OPEN = State.STOPPED
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,15 @@ class Row:
     worker: str
     began: float
     at: float
-    state: str = OPEN
+    state: State = OPEN
     metrics: dict[str, float] | None = None
     error: str = ""
     copied: int | None = None
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any]) -> "Row":
+        """A row from what was written of it."""
+        return cls(**{**facts, "state": State(facts["state"])})
 
 
 class TuneRecords:
@@ -83,7 +88,7 @@ class TuneRecords:
     def end(self, number: int, state: State, **facts: Any) -> None:
         """Note what became of a trial that could not tell it itself."""
         if self.knows(number):
-            self.add(replace(self._rows[number][-1], value=None, state=str(state), **facts))
+            self.add(replace(self._rows[number][-1], value=None, state=state, **facts))
 
     def knows(self, number: int) -> bool:
         """Whether a trial has told anything yet."""
@@ -92,7 +97,7 @@ class TuneRecords:
     def ended(self) -> dict[int, Row]:
         """The last row of every trial that has ended."""
         last = {number: rows[-1] for number, rows in self._rows.items()}
-        return {number: row for number, row in last.items() if row.state != OPEN}
+        return {number: row for number, row in last.items() if row.state is not OPEN}
 
     def record(self, number: int) -> TrialRecord:
         """A trial so far."""
@@ -100,9 +105,8 @@ class TuneRecords:
         last = rows[-1]
         metrics = last.metrics or {}
         steps = {row.epoch: row.value for row in rows if row.value is not None}
-        state = State(last.state)
+        state = last.state
         best = metrics.get(self.objectives[0].metric)
-        excess = {n: metrics[n] - limit for n, limit in self.limits.items() if n in metrics}
         return TrialRecord(
             number=number,
             state=state,
@@ -111,10 +115,10 @@ class TuneRecords:
             steps=dict(sorted(steps.items())),
             metrics=metrics,
             started=datetime.fromtimestamp(rows[0].began),
-            ended=None if state is OPEN else datetime.fromtimestamp(last.at),
+            ended=datetime.fromtimestamp(last.at),
             worker=last.worker,
             error=last.error,
-            constraints=excess,
+            constraints=excesses(metrics, self.limits) if metrics else {},
         )
 
     def records(self) -> list[TrialRecord]:
@@ -156,7 +160,7 @@ class TuneRecords:
             if "kept" in facts:
                 self._kept[facts["name"]] = facts["kept"]
             else:
-                self._take(Row(**facts))
+                self._take(Row.read(facts))
 
     def _take(self, row: Row) -> None:
         rows = self._rows.setdefault(row.number, [])

@@ -13,7 +13,7 @@ from ray import tune
 
 from . import trial as trials
 from .ray_workers import RemoteWorker
-from .records import Objective, Outcome, State, judged, trial_folder
+from .records import Answer, Objective, Outcome, State, judged, trial_folder
 from .tune_algorithms import EPOCH, VALUE
 from .tune_records import OPEN, Row
 from .tune_space import TuneSpace
@@ -98,7 +98,7 @@ class TuneTrial(tune.Trainable):
         if self.known is not None:
             return self.known
         if self.slot.workers.running:
-            self.slot.answer(self.number, "go")
+            self.slot.answer(self.number, Answer.CONTINUE)
         else:
             self._start()
         while True:
@@ -137,7 +137,7 @@ class TuneTrial(tune.Trainable):
         """End the trial's process as at its last epoch, so that its loggers close properly."""
         until = time.monotonic() + PATIENCE
         while self.slot.workers.running:
-            self.slot.answer(self.number, "prune")
+            self.slot.answer(self.number, Answer.PRUNE)
             if time.monotonic() > until:
                 self.slot.kill(self.number, Outcome(State.PRUNED))
             self.slot.listen()
@@ -212,7 +212,7 @@ class TuneTrial(tune.Trainable):
         if is_new and event.step < self.max_epochs:
             return self._told(self.value)
         # Told before; or the last one, which comes with the end.
-        self.slot.answer(self.number, "go")
+        self.slot.answer(self.number, Answer.CONTINUE)
         return None
 
     def _ended(self, outcome: Outcome) -> dict[str, Any] | None:
@@ -220,7 +220,7 @@ class TuneTrial(tune.Trainable):
             self.crashes += 1
             self._start(after="crash")
             return None
-        # An answer "prune" is only given when nobody listens any more.
+        # PRUNE is only given when nobody listens any more.
         state = State.FAILED if outcome.state is State.FAILED else State.FINISHED
         best = outcome.metrics.get(self.task.objective.metric, self._worst())
         score = self._worst() if state is State.FAILED else best
@@ -239,7 +239,7 @@ class TuneTrial(tune.Trainable):
             worker=self.worker,
             began=self.began,
             at=time.time(),
-            state=str(state),
+            state=state,
             metrics=outcome.metrics if outcome else None,
             error=outcome.error if outcome else "",
             copied=self.copied,

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..runs.directory import PROJECT_ROOT
-from .records import Outcome, State
+from .records import Answer, Outcome, State
 
 context = multiprocessing.get_context("forkserver")
 
@@ -113,10 +113,10 @@ class Workers:
         there.close()
         self.running[number] = Running(number, worker, gpus, process, here)
 
-    def answer(self, number: int, word: str) -> None:
-        """Answer a report: "go", "prune" or "save"."""
+    def answer(self, number: int, answer: Answer) -> None:
+        """Answer a report."""
         with suppress(OSError):
-            self.running[number].line.send(word)
+            self.running[number].line.send(answer)
 
     def wait(self, timeout: float) -> Iterator[Report | Ended]:
         """What happened, waiting for it at most `timeout` seconds."""
@@ -250,7 +250,7 @@ def run_alone(workers: Workers, log_file: Path, function: Callable[..., Any], *a
         for event in workers.wait(timeout=1):
             if isinstance(event, Ended):
                 return event.result
-            workers.answer(event.number, "go")
+            workers.answer(event.number, Answer.CONTINUE)
 
 
 def usable_cores() -> int:

@@ -1,0 +1,150 @@
+"""What the owner of a sweep should know about its result, in sentences."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+from .failures import most_common_error
+from .records import Objective, State, TrialRecord
+from .results import best_trials, finished, ranked
+
+ENDED = (State.FINISHED, State.PRUNED, State.FAILED)
+# They differ from one training to the next in any case.
+NOT_COMPARED = ("seconds",)
+
+
+def why_no_winner(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], limits: Mapping[str, float]
+) -> str | None:
+    """Why no trial won; None if one did.
+
+    Args:
+        records: all trials.
+        objectives: what is optimised.
+        limits: metrics and the greatest value that is allowed of each.
+    """
+    if best_trials(records, objectives):
+        return None
+    counting = [record for record in records if not record.superseded]
+    failed = [record for record in counting if record.state is State.FAILED]
+    pruned = [record for record in counting if record.state is State.PRUNED]
+    if done := finished(records, objectives):
+        return f"There is no winner: {_over_limits(done, limits)}"
+    if pruned:
+        besides = f" and {len(failed)} failed" if failed else ""
+        return (
+            f"There is no winner: {len(pruned)} trials were pruned{besides}, and none finished. "
+            "hydra/sweeper/pruner=none trains each of them to its end."
+        )
+    if failed:
+        error, count = most_common_error(failed)
+        share = "" if count == len(failed) else f", {count} of them"
+        return f"There is no winner: all {len(failed)} trials failed{share} with: {error}"
+    return "There is no winner: no trial has finished yet."
+
+
+def all_failed(records: Sequence[TrialRecord]) -> bool:
+    """Whether trials have ended, and each of them failed."""
+    ended = [r.state for r in records if not r.superseded and r.state in ENDED]
+    return bool(ended) and set(ended) == {State.FAILED}
+
+
+def progress_of(records: Sequence[TrialRecord], total: int) -> str:
+    """How many trials have ended, and how, for example "3 of 20 trials have ended (3 finished)"."""
+    counts = Counter(record.state for record in records if not record.superseded)
+    ended = sum(counts[state] for state in ENDED)
+    states = ", ".join(f"{counts[state]} {state}" for state in ENDED if counts[state])
+    stopped = f", {counts[State.STOPPED]} were stopped" if counts[State.STOPPED] else ""
+    return f"{ended} of {total} trials have ended{f' ({states})' if states else ''}{stopped}"
+
+
+def notes(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[str]:
+    """What is easily overlooked in the table of trials."""
+    return [*_stopped(records, objectives), *_without_effect(records, objectives)]
+
+
+def _over_limits(done: Sequence[TrialRecord], limits: Mapping[str, float]) -> str:
+    """Which limits are too low, and the trial that comes nearest."""
+    kept_by_none = [name for name in limits if all(r.constraints[name] > 0 for r in done)]
+    parts = []
+    for name in kept_by_none:
+        nearest = min(done, key=lambda record: record.constraints[name])
+        value = nearest.metrics.get(name, math.nan)
+        parts.append(
+            f"hydra.sweeper.limits allows {name} up to {limits[name]:g}, and the lowest is "
+            f"{value:g} (trial {nearest.number})"
+        )
+    if not parts:
+        nearest = min(done, key=lambda record: _excess(record, limits))
+        over = (name for name in limits if nearest.constraints[name] > 0)
+        values = (f"{n} is {nearest.metrics[n]:g} and may be {limits[n]:g}" for n in over)
+        parts.append(
+            "no trial keeps all of hydra.sweeper.limits at once, and trial "
+            f"{nearest.number} comes nearest, where {' and '.join(values)}"
+        )
+    return f"{'; '.join(parts)}."
+
+
+def _excess(record: TrialRecord, limits: Mapping[str, float]) -> float:
+    """By how much a trial exceeds its limits, as a sum of fractions of them."""
+    excesses = ((record.constraints[name], limit) for name, limit in limits.items())
+    return sum(max(excess, 0) / (abs(limit) or 1) for excess, limit in excesses)
+
+
+def _stopped(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
+    """The trials that were stopped are no candidates yet, however good they are."""
+    stopped = [r for r in ranked(records, objectives) if r.state is State.STOPPED]
+    if not stopped:
+        return
+    goal = objectives[0]
+    found = [(value, r) for r in stopped if (value := r.best_so_far(goal)) is not None]
+    sentence = f"{len(stopped)} trials were stopped to be resumed and cannot win yet"
+    if found and len(objectives) == 1:
+        choose = max if goal.mode == "max" else min
+        value, best = choose(found, key=lambda pair: pair[0])
+        sentence += f"; the best of them is trial {best.number}, {goal.metric} {value:.4g} so far"
+    yield f"{sentence}."
+
+
+def _without_effect(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective]
+) -> Iterator[str]:
+    """Options that were varied and made no difference at all."""
+    done = finished(records, objectives)
+    if len({tuple(record.params.items()) for record in done}) < 2:
+        return
+    varied = _varied(done)
+    if len({record.values for record in done}) == 1:
+        names = " and ".join(objective.metric for objective in objectives)
+        difference = f"{', '.join(varied)} made no difference to {names}"
+        if len({_measured(record) for record in done}) == 1:
+            hint = "check that something reads what was varied"
+        else:
+            hint = "other metrics differ, so another objective may tell the trials apart"
+        yield f"All {len(done)} trials scored exactly the same: {difference}; {hint}."
+        return
+    for name in varied if len(varied) > 1 else ():
+        pairs = [pair for pair in combinations(done, 2) if _differ_only_in(name, *pair)]
+        if pairs and all(_measured(one) == _measured(other) for one, other in pairs):
+            yield (
+                f"{name} made no difference: {len(pairs)} pairs of trials that differ in nothing "
+                "else have exactly the same metrics; check that something reads it."
+            )
+
+
+def _varied(done: Sequence[TrialRecord]) -> list[str]:
+    """The options that do not have the same value in all trials."""
+    names = dict.fromkeys(name for record in done for name in record.params)
+    return [name for name in names if len({str(r.params.get(name)) for r in done}) > 1]
+
+
+def _measured(record: TrialRecord) -> tuple[tuple[str, float], ...]:
+    """All metrics of a trial by which it can be told from another one."""
+    metrics = {n: v for n, v in record.metrics.items() if n not in NOT_COMPARED}
+    return tuple(sorted(metrics.items()))
+
+
+def _differ_only_in(name: str, one: TrialRecord, other: TrialRecord) -> bool:
+    rest = [{k: v for k, v in r.params.items() if k != name} for r in (one, other)]
+    return rest[0] == rest[1] and one.params.get(name) != other.params.get(name)

@@ -1,0 +1,54 @@
+"""Metrics on the test set, of the winner or of every trial that finished."""
+
+import logging
+from collections.abc import Sequence
+
+from . import trial as trials
+from .plan import Plan
+from .records import Answer, Outcome, TrialRecord, trial_folder
+from .search import Record
+from .workers import Report, Workers
+
+log = logging.getLogger(__name__)
+
+# Under which the study remembers the metrics, by the numbers of the trials.
+TESTED = "tested"
+
+
+def test_trials(
+    plan: Plan, record: Record, chosen: Sequence[TrialRecord], workers: Workers
+) -> dict[int, dict[str, float]]:
+    """Test the best checkpoint of each trial, once: later commands remember the metrics.
+
+    Args:
+        plan: of the sweep.
+        record: remembers the metrics.
+        chosen: the trials, which have finished.
+        workers: test as many at once.
+
+    Returns:
+        The metrics by the numbers of the trials, without those that could not be tested.
+    """
+    known: dict[str, dict[str, float]] = dict(record.recall(TESTED))
+    left = [trial for trial in chosen if str(trial.number) not in known]
+    try:
+        while left or workers.running:
+            while left and workers.free_worker() is not None:
+                _start(plan, left.pop(0), workers)
+            for event in workers.wait(timeout=1):
+                if isinstance(event, Report):
+                    workers.answer(event.number, Answer.CONTINUE)
+                elif isinstance(event.result, Outcome):
+                    log.warning("trial %d cannot be tested: %s", event.number, event.result.error)
+                else:
+                    known[str(event.number)] = event.result
+    finally:
+        # Also after Ctrl-C: no trial is tested twice.
+        record.remember(TESTED, known)
+    return {t.number: known[str(t.number)] for t in chosen if str(t.number) in known}
+
+
+def _start(plan: Plan, record: TrialRecord, workers: Workers) -> None:
+    folder = plan.folder / trial_folder(record.number)
+    task = (trials.test_trial, plan.base, record.params, folder)
+    workers.start(record.number, folder / "test.log", *task)
