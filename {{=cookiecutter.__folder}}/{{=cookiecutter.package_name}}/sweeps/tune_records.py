@@ -9,6 +9,7 @@ from typing import Any
 
 from .figures import Figure
 from .records import Objective, State, TrialRecord, Value
+from .space import is_same_point
 from .tune_figures import draw_schedules
 
 # What became of a trial whose last line does not say so.
@@ -161,6 +162,6 @@ class TuneRecords:
     def _take(self, row: Row) -> None:
         rows = self._rows.setdefault(row.number, [])
         # After a kill the number may have come to another point.
-        if rows and rows[-1].params != row.params and not self.schedules:
+        if rows and not is_same_point(rows[-1].params, row.params) and not self.schedules:
             rows.clear()
         rows.append(row)
