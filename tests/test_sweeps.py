@@ -148,7 +148,7 @@ def test_grid_has_every_point_once(project: BakedProject, tmp_path: Path) -> Non
         "hydra.sweeper.sampler=grid",
     )
     points = [
-        (t.params["model"], t.params["model.net.width"], t.params["seed"])
+        (t.params["model"], t.params["model.net.width"], int(t.params["seed"]))
         for t in swept.study.trials
     ]
     assert sorted(points) == [
@@ -259,7 +259,7 @@ def test_several_objectives_give_a_front(project: BakedProject, tmp_path: Path) 
     assert swept.states() == {"COMPLETE": 6}
     front = {t.number for t in swept.study.best_trials}
     assert int(swept.rows[0]["number"]) in front
-    sizes = {t.params["model.net.width"]: t.values[1] for t in swept.study.trials}
+    sizes = {int(t.params["model.net.width"]): t.values[1] for t in swept.study.trials}
     assert sizes[8] < sizes[256] if {8, 256} <= sizes.keys() else sizes
 
 

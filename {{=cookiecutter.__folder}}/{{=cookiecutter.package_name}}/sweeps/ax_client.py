@@ -325,7 +325,8 @@ def _values(parameter: Parameter) -> list[Any] | None:
         return None
     else:
         points = parameter.points()
-    if any(isinstance(point, str) for point in points):
+    # 1 and 1.0 are two choices, and one number.
+    if any(isinstance(point, str) for point in points) or len(set(points)) < len(points):
         return [text(point) for point in points]
     kinds = {type(point) for point in points}
     return points if len(kinds) == 1 else [float(point) for point in points]

@@ -14,6 +14,7 @@ from .figures import Figure, styled
 from .optuna_search import OptunaSearch, is_waiting
 from .plan import Plan
 from .records import Answer, Next, Outcome, Trial
+from .space import is_same_point
 
 
 class AxSearch(OptunaSearch):
@@ -55,11 +56,13 @@ class AxSearch(OptunaSearch):
                 return None
             proposal = self._take_proposal()
         if proposal is not None:
-            self.study.enqueue_trial(dict(proposal.params))
+            self.study.enqueue_trial(self.space.with_texts(proposal.params))
         trial = super().ask(worker)
-        if proposal is not None and trial is not None and trial.params == proposal.params:
+        if proposal is None:
+            pass
+        elif trial is not None and is_same_point(trial.params, proposal.params):
             self.client.link(trial.number, proposal)
-        elif proposal is not None:
+        else:
             # Another command was faster.
             self.client.withdraw(proposal)
         # With no other trial running it is better to wait for what this one brings.

@@ -134,6 +134,12 @@ def words_of(params: Mapping[str, Value]) -> str:
     if len(set(names.values())) < len(names):
         names = {key: key for key in params}
     return " ".join(
-        f"{names[key]}={value:.4g}" if isinstance(value, float) else f"{names[key]}={value}"
+        f"{names[key]}={_short(value) if isinstance(value, float) else value}"
         for key, value in params.items()
     )
+
+
+def _short(number: float) -> str:
+    """Four digits of a number, which stays different from an integer: 1.0 is not 1."""
+    digits = f"{number:.4g}"
+    return f"{digits}.0" if digits.lstrip("-").isdigit() else digits

@@ -59,7 +59,9 @@ def _range(parameter: Parameter | None, values: Sequence[Value]) -> "BaseDistrib
 
     if (parameter and parameter.choices) or any(isinstance(value, str) for value in values):
         known = [*(parameter.choices or () if parameter else ()), *values]
-        if any(isinstance(value, str) for value in known):
+        # 1 and 1.0 are two choices, and one number.
+        is_ambiguous = len(set(known)) < len(set(map(text, known)))
+        if is_ambiguous or any(isinstance(value, str) for value in known):
             known = [label(text(value)) for value in known]
         return distributions.CategoricalDistribution(tuple(dict.fromkeys(known)))
     numbers = [value for value in values if not isinstance(value, str)]

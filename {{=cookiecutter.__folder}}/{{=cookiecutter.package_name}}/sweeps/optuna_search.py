@@ -100,7 +100,8 @@ class OptunaSearch:
             laid = {trial.user_attrs.get("point") for trial in _counting(self._trials())}
             for index, point in enumerate(points[: self.n_trials]):
                 if index not in laid:
-                    self.study.enqueue_trial(dict(point), user_attrs={"point": index})
+                    params = self.space.with_texts(point)
+                    self.study.enqueue_trial(params, user_attrs={"point": index})
 
     def ask(self, worker: str) -> Trial | None:
         """The next trial: one that waits to be tried again, or a new point."""
@@ -165,11 +166,10 @@ class OptunaSearch:
         stopped, queued = _stopped(trials), _queued(trials)
         replaced = _superseded(trials) - set(queued.values())
         return [
-            _record(
+            self._record(
                 trial,
                 State.STOPPED if trial.number in stopped else STATES[trial.state],
                 trial.number in replaced,
-                self.limits,
             )
             for trial in trials
             if trial.number not in queued
@@ -190,6 +190,23 @@ class OptunaSearch:
     def close(self) -> None:
         """Give the lease back."""
         self.parents.leave()
+
+    def _record(self, trial: FrozenTrial, state: State, superseded: bool) -> TrialRecord:
+        metrics = trial.user_attrs.get("metrics", {})
+        return TrialRecord(
+            number=trial.number,
+            state=state,
+            params=self.space.with_values(trial.params),
+            values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
+            steps=trial.intermediate_values,
+            metrics=metrics,
+            started=trial.datetime_start,
+            ended=trial.datetime_complete,
+            worker=trial.user_attrs.get("worker", ""),
+            error=trial.user_attrs.get("error", ""),
+            constraints=excesses(metrics, self.limits) if metrics else {},
+            superseded=superseded,
+        )
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -334,29 +351,10 @@ def is_waiting(trials: Sequence[FrozenTrial]) -> bool:
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
     key = parameter.key
     if parameter.choices is not None:
-        choice: Any = trial.suggest_categorical(key, parameter.choices)
-        return choice
+        # To Optuna, choices that compare equal would be one: 1, 1.0 and true.
+        choice = trial.suggest_categorical(key, list(parameter.by_text))
+        return parameter.by_text[str(choice)]
     low, high, step, log = parameter.low, parameter.high, parameter.step, parameter.log
     if parameter.is_integer:
         return trial.suggest_int(key, round(low), round(high), step=round(step or 1), log=log)
     return trial.suggest_float(key, low, high, step=step, log=log)
-
-
-def _record(
-    trial: FrozenTrial, state: State, superseded: bool, limits: Mapping[str, float]
-) -> TrialRecord:
-    metrics = trial.user_attrs.get("metrics", {})
-    return TrialRecord(
-        number=trial.number,
-        state=state,
-        params=trial.params,
-        values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
-        steps=trial.intermediate_values,
-        metrics=metrics,
-        started=trial.datetime_start,
-        ended=trial.datetime_complete,
-        worker=trial.user_attrs.get("worker", ""),
-        error=trial.user_attrs.get("error", ""),
-        constraints=excesses(metrics, limits) if metrics else {},
-        superseded=superseded,
-    )

@@ -32,6 +32,7 @@ from .loggers import packages
 from .plan import Plan
 from .ray_workers import room
 from .records import Next, Outcome, State, Trial, Value, trial_folder
+from .space import is_same_point
 from .tune_algorithms import PAUSING, VALUE, build_scheduler, build_searcher, mutated, proposes
 from .tune_records import OPEN, Row, TuneRecords
 from .tune_space import TuneSpace
@@ -134,7 +135,7 @@ class TuneSweep(Sweep):
     def started(self, number: int, params: dict[str, Value]) -> None:
         """A trial begins, or goes on."""
         known = self.ended_before.get(number)
-        if known is not None and known.params == params:
+        if known is not None and is_same_point(known.params, params):
             # It only tells Ray Tune once more how it ended.
             return
         self.trials[number] = trial = Trial(number, params)

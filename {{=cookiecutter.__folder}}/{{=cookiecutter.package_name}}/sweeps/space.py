@@ -40,6 +40,11 @@ class Parameter:
     is_group: bool = False
     when: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
+    @property
+    def by_text(self) -> dict[str, Value]:
+        """The choices by their texts, which tell 1, 1.0 and true apart where == does not."""
+        return {text(choice): choice for choice in self.choices or ()}
+
     def exists(self, params: Mapping[str, Value]) -> bool:
         """Whether the parameter has a meaning beside these values."""
         return all(key in params and text(params[key]) in values for key, values in self.when)
@@ -90,13 +95,23 @@ class Space:
             UserError: a parameter may be any number.
         """
         rows = product(*(parameter.points() for parameter in self.parameters))
-        points: dict[tuple[tuple[str, Value], ...], dict[str, Value]] = {}
+        points: dict[tuple[str, ...], dict[str, Value]] = {}
         for row in rows:
             values = dict(zip(self.parameters, row, strict=True))
             # Where a parameter does not exist, its values would repeat one point.
             point = self.sample(values.__getitem__)
-            points.setdefault(tuple(point.items()), point)
+            points.setdefault(tuple(options_of(point)), point)
         return list(points.values())
+
+    def with_texts(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """A point with its choices as texts, as a search keeps them."""
+        choosing = {p.key for p in self.parameters if p.choices is not None}
+        return {key: text(value) if key in choosing else value for key, value in params.items()}
+
+    def with_values(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """A point whose choices are texts, with the values that these stand for."""
+        known = {parameter.key: parameter.by_text for parameter in self.parameters}
+        return {key: known.get(key, {}).get(text(value), value) for key, value in params.items()}
 
 
 def options_of(params: Mapping[str, Value]) -> list[str]:
@@ -104,9 +119,19 @@ def options_of(params: Mapping[str, Value]) -> list[str]:
     return [f"{key}={text(value)}" for key, value in params.items()]
 
 
+def is_same_point(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+    """Whether two points have the same values of the same types."""
+    return sorted(options_of(one)) == sorted(options_of(other))
+
+
 def text(value: Value) -> str:
     """A value as it stands on a command line."""
     return value if isinstance(value, str) else repr(value)
+
+
+def identity(word: str) -> str:
+    """What Hydra reads from a word: the same for a and 'a', different for 1, 1.0, true and '1'."""
+    return repr(OverridesParser.create().parse_override(f"x={word}").value())
 
 
 def parse_space(
@@ -179,23 +204,25 @@ def _parameter(override: Override, line: str, config_loader: ConfigLoader) -> Pa
         return _range(key, value, line)
     texts = override.sweep_string_iterator()
     elements: Iterator[Any] = override.sweep_iterator(transformer=Transformer.identity)
-    choices = tuple(
-        element
-        if type(element) in (int, float)
-        else word.lower()
-        if element in (True, False)
-        else word
-        for element, word in zip(elements, texts, strict=True)
-    )
+    # Nothing to choose twice.
+    choices: dict[str, Value] = {}
+    for element, word in zip(elements, texts, strict=True):
+        choices.setdefault(identity(word), word if is_group else _choice(element, word))
     if not choices:
         raise UserError(f"{line} matches nothing to choose from.")
     if is_group:
         known = config_loader.get_group_options(override.key_or_group)
-        for choice in choices:
+        for choice in choices.values():
             if choice not in known:
                 raise UserError(f"There is no {key}={choice}; {nearest(str(choice), known)}")
-    # Nothing to choose twice.
-    return Parameter(key, choices=tuple(dict.fromkeys(choices)), is_group=is_group)
+    return Parameter(key, choices=tuple(choices.values()), is_group=is_group)
+
+
+def _choice(element: Any, word: str) -> Value:
+    """A choice of an option: a number, or the text of anything else."""
+    if isinstance(element, bool):
+        return word.lower()
+    return element if isinstance(element, int | float) else word
 
 
 def _interval(key: str, value: IntervalSweep, line: str) -> Parameter:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .figures import Figure
 from .records import Objective, State, TrialRecord, Value, excesses
+from .space import is_same_point
 from .tune_figures import draw_schedules
 
 # What a trial is whose last line does not tell its end: nothing runs any more when this is read.
@@ -165,6 +166,6 @@ class TuneRecords:
     def _take(self, row: Row) -> None:
         rows = self._rows.setdefault(row.number, [])
         # After a kill the number may have come to another point.
-        if rows and rows[-1].params != row.params and not self.schedules:
+        if rows and not is_same_point(rows[-1].params, row.params) and not self.schedules:
             rows.clear()
         rows.append(row)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .records import Value
-from .space import Parameter, Space
+from .space import Parameter, Space, text
 
 # The key of the points that are laid out beforehand, by their index.
 POINT = "point"
@@ -65,7 +65,8 @@ class TuneSpace:
         from ray import tune
 
         if parameter.choices is not None:
-            return tune.choice(list(parameter.choices))
+            # By their texts: 1, 1.0 and true compare equal.
+            return tune.choice(list(parameter.by_text))
         low, high = self.bounds(parameter.key)
         if _is_counted(parameter):
             return tune.randint(0, round(high) + 1)
@@ -77,7 +78,7 @@ class TuneSpace:
 
     def _entry(self, parameter: Parameter, value: Value) -> Any:
         if parameter.choices is not None:
-            return value
+            return text(value)
         number = float(value)
         if _is_counted(parameter):
             assert parameter.step is not None
@@ -88,8 +89,8 @@ class TuneSpace:
 
     def _value(self, parameter: Parameter, entry: Any) -> Value:
         if parameter.choices is not None:
-            # Some algorithms give them back as numbers of numpy.
-            return next(choice for choice in parameter.choices if choice == entry)
+            # Some algorithms give texts back as those of numpy.
+            return parameter.by_text[str(entry)]
         low, high = self.bounds(parameter.key)
         number = min(max(float(entry), low), high)
         if _is_counted(parameter):

@@ -14,6 +14,7 @@ from ray import tune
 from . import trial as trials
 from .ray_workers import RemoteWorker
 from .records import Answer, Objective, Outcome, State, judged, trial_folder
+from .space import is_same_point
 from .tune_algorithms import EPOCH, VALUE
 from .tune_records import OPEN, Row
 from .tune_space import TuneSpace
@@ -158,7 +159,7 @@ class TuneTrial(tune.Trainable):
     def _known_end(self) -> dict[str, Any] | None:
         """What is left to tell of a trial that Ray Tune forgot the end of, in a kill."""
         row = self.task.ended.get(self.number)
-        if row is None or row.params != self.params:
+        if row is None or not is_same_point(row.params, self.params):
             return None
         score = (row.metrics or {}).get(self.task.objective.metric, self._worst())
         return {EPOCH: max(row.epoch, 1), VALUE: score, ROW: vars(row), "done": True}
@@ -199,7 +200,7 @@ class TuneTrial(tune.Trainable):
             params = json.loads((folder / "params.json").read_text("utf-8"))
         except (OSError, ValueError):
             return False
-        return bool(params == self.params)
+        return is_same_point(params, self.params)
 
     def _heard(self, event: Report | Ended) -> dict[str, Any] | None:
         """What Ray Tune is to know of an event, if anything."""
