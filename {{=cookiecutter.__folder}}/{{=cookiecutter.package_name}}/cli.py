@@ -16,6 +16,7 @@ from .errors import UserError
 from .experiment_files import register_experiments
 from .mistakes import explain
 from .redact import redact
+from .runs.directory import CLAIMS, release
 
 
 def run(main: Callable[[], Any]) -> None:
@@ -73,6 +74,7 @@ def _remove_empty_folder() -> None:
     # A sweep has no folder here.
     with suppress(OSError, MissingMandatoryValue):
         log = Path(HydraConfig.get().runtime.output_dir) / "run.log"
-        if list(log.parent.iterdir()) == [log]:
-            log.unlink()
+        if {path.name for path in log.parent.iterdir()} <= {log.name, CLAIMS}:
+            log.unlink(missing_ok=True)
+            release(log.parent)
         log.parent.rmdir()

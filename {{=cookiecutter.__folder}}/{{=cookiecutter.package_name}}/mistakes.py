@@ -34,6 +34,9 @@ UNWRITABLE = {
     errno.EROFS,
 }
 
+# OmegaConf puts it, and the class of the error, before what a resolver says.
+BY_RESOLVER = " raised while resolving interpolation: "
+
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -52,7 +55,9 @@ def explain(error: BaseException) -> str | None:
             return f"{error.full_key} has no value: add {error.full_key}=... to the command."
         case OmegaConfBaseException():
             # Not how OmegaConf came across it.
-            reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", first_line(error))
+            raised, _, reason = first_line(error).rpartition(BY_RESOLVER)
+            if raised == UserError.__name__:
+                return f"{reason}."
             return f"The config value {error.full_key} is wrong: {reason.rstrip('.')}."
         case InstantiationException() if "`_target_` field" in str(error):
             return "A part of the config has lost its _target_: choose groups as hydra/sweeper=ax."

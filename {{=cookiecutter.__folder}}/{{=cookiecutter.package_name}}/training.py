@@ -35,6 +35,7 @@ from .runs.layers import describe_model
 from .runs.loading import CONFIG, plain
 from .runs.logs import capture_everything, mute_other_processes, without_lightnings_lines
 from .runs.manifest import Manifest
+from .runs.slurm import describe_job, finished_before_requeue, use_own_port
 from .runs.summary import print_metrics, print_places
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,11 @@ def train(cfg: DictConfig) -> Metrics:
     Raises:
         UserError: something in the config or the data cannot work; nothing was trained.
     """
+    directory = Path(cfg.paths.output_dir)
+    if earlier := finished_before_requeue(directory, cfg):
+        if rank_zero_only.rank == 0:
+            log.info("nothing to train: %s finished before the job was requeued", directory)
+        return measured_metrics(earlier["metrics"])
     manifest = start_run(cfg)
     with manifest.recorded():
         with manifest.stage("setup"):
@@ -70,7 +76,7 @@ def train(cfg: DictConfig) -> Metrics:
             with manifest.stage("find"):
                 use_finders(cfg, manifest, trainer, model, datamodule)
         with manifest.stage("fit"):
-            trainer.fit(model, datamodule, ckpt_path=cfg.ckpt_path)
+            trainer.fit(model, datamodule, ckpt_path=find_resumed(cfg.ckpt_path, directory))
         metrics = collect_metrics(cfg, trainer)
         checkpoints = checkpoint_paths(trainer)
         if "averaged" in checkpoints:
@@ -83,7 +89,12 @@ def train(cfg: DictConfig) -> Metrics:
         manifest.update(metrics=metrics, checkpoints=checkpoints)
     if trainer.is_global_zero:
         print_metrics(cfg.name, metrics)
-        print_places(Path(cfg.paths.output_dir), manifest.content)
+        print_places(directory, manifest.content)
+    return measured_metrics(metrics)
+
+
+def measured_metrics(metrics: dict[str, Metrics]) -> Metrics:
+    """The metrics of the best epoch and of the test, from those in `run.json`."""
     return metrics["best"] | metrics.get("test", {})
 
 
@@ -122,10 +133,11 @@ def start_run(cfg: DictConfig) -> Manifest:
     is_first = rank_zero_only.rank == 0
     directory = Path(cfg.paths.output_dir)
     capture_everything()
+    use_own_port()
     content: dict[str, Any] = {"name": cfg.name, "seed": cfg.seed}
     if is_first:
-        claim_directory(directory, cfg.ckpt_path)
-        content |= {"config": plain(cfg)} | describe_environment(PROJECT_ROOT)
+        claim_directory(directory, cfg.ckpt_path, cfg)
+        content |= {"config": plain(cfg)} | describe_environment(PROJECT_ROOT) | describe_job(cfg)
     else:
         mute_other_processes()
     if cfg.seed is not None:

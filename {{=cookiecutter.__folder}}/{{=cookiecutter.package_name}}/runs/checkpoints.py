@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, first_line
+from .slurm import restart_count
 
 if TYPE_CHECKING:
     from ..models.base import BaseModule
@@ -142,14 +143,17 @@ def check_resumable(path: str | Path, model: "BaseModule", max_epochs: int) -> N
 
 
 def find_resumed(ckpt_path: str | None, directory: Path) -> Path | None:
-    """The checkpoint that a run in `directory` goes on from, None for a new run.
+    """The checkpoint that a run in `directory` resumes from, None for a new run.
 
-    Lightning itself finds the newest one that a cluster job left when it was requeued.
+    A requeued SLURM job resumes from the newest of what Lightning saved when the job was told to
+    end, and the last regular checkpoint: a preempted node may not have had time for the former.
     """
     if ckpt_path is not None:
         return Path(ckpt_path)
-    left = directory.glob("hpc_ckpt_*.ckpt") if "SLURM_JOB_ID" in os.environ else []
-    return max(left, key=lambda path: int(path.stem.rpartition("_")[2]), default=None)
+    left = list(directory.glob("hpc_ckpt_*.ckpt")) if "SLURM_JOB_ID" in os.environ else []
+    if restart_count() > 0:
+        left += directory.glob("checkpoints/last.ckpt")
+    return max(left, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _hint(path: Path) -> str:

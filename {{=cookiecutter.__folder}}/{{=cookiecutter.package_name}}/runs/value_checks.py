@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
 from .checkpoints import check_file
+from .directory import check_name
 
 # NumPy takes no larger one.
 LARGEST_SEED = 2**32 - 1
@@ -54,6 +55,7 @@ def check_values(cfg: DictConfig) -> None:
     Raises:
         UserError: the first that is found.
     """
+    check_name(cfg.get("name"))
     check_seed(cfg.get("seed"))
     for key, least in WHOLE.items():
         value = _get(cfg, key)

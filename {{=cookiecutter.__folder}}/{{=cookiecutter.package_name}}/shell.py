@@ -1,0 +1,33 @@
+"""Options and commands to copy: quoted for Hydra and for the shell."""
+
+import re
+import shlex
+from pathlib import Path
+
+# What Hydra reads as it stands; everything else goes into quotes.
+PLAIN = re.compile(r"[A-Za-z0-9_/.+@%:-]+")
+
+
+def option(key: str, value: str | Path | list[str]) -> str:
+    """An option as it is typed, such as `'ckpt_path="my runs/last.ckpt"'`."""
+    text = f"[{','.join(map(as_text, value))}]" if isinstance(value, list) else as_text(value)
+    return shlex.quote(f"{key}={text}")
+
+
+def as_text(value: object) -> str:
+    """A value that Hydra reads as text, in quotes where it would read something else."""
+    text = str(value)
+    if PLAIN.fullmatch(text) and not _is_other_type(text):
+        return text
+    # Backslashes count only before a quote.
+    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), text)
+    return f'"{escaped}"'
+
+
+def _is_other_type(value: str) -> bool:
+    """Whether Hydra reads a number, a truth value or null."""
+    try:
+        float(value)
+    except ValueError:
+        return value.lower() in ("null", "true", "false")
+    return True
