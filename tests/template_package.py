@@ -1,4 +1,4 @@
-"""The template's package, imported where it lies: no project has to be baked."""
+"""Imports the template's package where it lies, without baking a project."""
 
 import importlib
 import sys
@@ -18,14 +18,15 @@ Part = Callable[[str], ModuleType]
 
 
 @contextmanager
-def imported(folder: Path) -> Iterator[Part]:
-    """Yield a function that imports a module of the package by its name.
+def template_package(folder: Path, name: str) -> Iterator[Part]:
+    """A function that imports modules of the package.
 
     Args:
-        folder: an empty folder, which names the package and takes its compiled files.
+        folder: an empty folder to import from; compiled files stay out of the template.
+        name: of the package, one for each test file.
     """
-    (folder / f"package_of_{folder.name}").symlink_to(PACKAGE, target_is_directory=True)
+    (folder / name).symlink_to(PACKAGE, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        patch.setattr(sys, "pycache_prefix", str(folder / "compiled"))
-        yield lambda name: importlib.import_module(f"package_of_{folder.name}.{name}")
+        patch.setattr(sys, "dont_write_bytecode", True)
+        yield lambda module: importlib.import_module(f"{name}.{module}")

@@ -11,14 +11,14 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from .template_package import Part, imported
+from .template_package import Part, template_package
 
 PARTS = ("train", "val", "test")
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with imported(tmp_path_factory.mktemp("splits")) as package:
+    with template_package(tmp_path_factory.mktemp("package"), "package_of_split_tests") as package:
         yield package
 
 

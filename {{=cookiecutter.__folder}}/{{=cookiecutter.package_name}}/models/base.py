@@ -2,16 +2,17 @@
 
 import logging
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric
 
 from ..errors import UserError
 from .optimizers import build_optimizer
+from .precision import EpochMean, apply_to_weights
 from .schedulers import WITH_HORIZON, Horizon, build_scheduler
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class BaseModule(LightningModule):
 
     def add_means(self, *names: str) -> None:
         """Log the mean over an epoch of each of these, for example `val/loss`."""
-        self.means = nn.ModuleDict({name: MeanMetric() for name in names})
+        self.means = nn.ModuleDict({name: EpochMean() for name in names})
 
     def measure(self, name: str, value: Tensor, count: int) -> None:
         """Add a batch to the mean over the epoch.
@@ -43,7 +44,12 @@ class BaseModule(LightningModule):
             value: a scalar, the mean over the batch.
             count: number of samples in the batch.
         """
-        self.means[name].update(value.detach(), weight=count)  # type: ignore[operator]
+        self.means[name].update(value.detach(), count)  # type: ignore[operator]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # torch calls this for every `.to(...)`, so also for `trainer.precision=bf16-true`.
+        apply_to_weights(self, lambda: super(BaseModule, self)._apply(fn, recurse), fn)
+        return self
 
     @property
     def metric_names(self) -> list[str]:

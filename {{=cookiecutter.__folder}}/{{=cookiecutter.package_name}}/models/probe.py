@@ -1,8 +1,13 @@
 """A linear classifier on the features of a frozen network: how much do they tell?"""
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .precision import only_move
 
 
 class LinearProbe(nn.Module):
@@ -24,6 +29,10 @@ class LinearProbe(nn.Module):
         # Buffers: saved with the model, and none of the optimizer's business.
         self.register_buffer("weight", torch.zeros(features, num_classes))
         self.register_buffer("bias", torch.zeros(num_classes))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # It measures the features and stays in float32, whatever the precision of the network.
+        return super()._apply(only_move(fn), recurse)
 
     def fit(self, x: Tensor, y: Tensor) -> None:
         """Fit to features x (N, features) and classes y (N,)."""

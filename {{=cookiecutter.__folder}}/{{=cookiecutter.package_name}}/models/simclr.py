@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ..errors import UserError
 from .base import BaseModule
 from .nets import build_net
+from .precision import at_least_float32
 from .probe import LinearProbe
 from .views import RandomView
 
@@ -111,12 +112,15 @@ class SimCLR(BaseModule):
         if self.trainer.state.fn != "fit":
             return
         features, labels, count = [], [], 0
-        for x, y in self.trainer.datamodule.train_dataloader():
-            features.append(self(x.to(self.device)))
-            labels.append(y.to(self.device))
-            count += len(y)
-            if count >= self.hparams["probe_samples"]:
-                break
+        precision, strategy = self.trainer.precision_plugin, self.trainer.strategy
+        with precision.val_step_context():
+            for batch in self.trainer.datamodule.train_dataloader():
+                x, y = strategy.batch_to_device(precision.convert_input(batch))
+                features.append(self(x))
+                labels.append(y)
+                count += len(y)
+                if count >= self.hparams["probe_samples"]:
+                    break
         self.probe.fit(torch.cat(features), torch.cat(labels))
 
 
@@ -127,7 +131,7 @@ def nt_xent(z: Tensor, temperature: float) -> Tensor:
         z: projected features (2 B, P): the first views of all pictures, then the second.
         temperature: the cosines are divided by it.
     """
-    z = F.normalize(z, dim=1)
+    z = F.normalize(at_least_float32(z), dim=1)
     similarity = z @ z.T / temperature
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     partner = torch.arange(len(z), device=z.device).roll(len(z) // 2)

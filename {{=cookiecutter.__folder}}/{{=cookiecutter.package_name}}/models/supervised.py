@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from .base import BaseModule
+from .precision import at_least_float32, float32_by_default
 
 Batch = tuple[Tensor, Tensor]
 STAGES = ("train", "val", "test")
@@ -44,15 +45,16 @@ class SupervisedModule(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Predictions for a batch of inputs of shape (B, *input_shape)."""
-        return self.predict(self.net(x))
+        return self.predict(at_least_float32(self.net(x)))
 
     def shared_step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of a batch; the stage's metrics are brought up to date on the way."""
         x, y = batch
-        outputs = self.net(x)
-        loss = self.loss(outputs, y)
-        self.measure(f"{stage}/loss", loss, len(y))
-        self.metrics[f"{stage}_metrics"].update(self.predict(outputs.detach()), y)  # type: ignore[operator]
+        outputs, y = at_least_float32(self.net(x)), at_least_float32(y)
+        with float32_by_default():
+            loss = self.loss(outputs, y)
+            self.measure(f"{stage}/loss", loss, len(y))
+            self.metrics[f"{stage}_metrics"].update(self.predict(outputs.detach()), y)  # type: ignore[operator]
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

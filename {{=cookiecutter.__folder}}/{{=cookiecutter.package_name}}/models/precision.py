@@ -1,0 +1,95 @@
+"""At least float32 where half precision gives wrong results: metrics, losses and predictions.
+
+With `trainer.precision=bf16-true` or `16-true` the whole model has 8 or 11 significant bits. That
+is enough for weights, but 256 + 1 is 256 in bfloat16.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+# The GPUs of Apple computers have no float64.
+PRECISE = torch.float32 if torch.backends.mps.is_available() else torch.float64
+
+
+class EpochMean(Metric):
+    """The mean of a value over the samples of an epoch, in all processes.
+
+    The count is an integer, because float32 counts to 2**24 only.
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=PRECISE), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, count: int) -> None:
+        """Add a batch of `count` samples whose mean is `value`, a scalar."""
+        self.total += value.to(PRECISE) * count
+        self.count += count
+
+    def compute(self) -> Tensor:
+        """The mean; NaN without samples."""
+        return self.total / self.count
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """A half-precision tensor as float32; any other as it is."""
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+@contextmanager
+def float32_by_default() -> Iterator[None]:
+    """New tensors are at least float32 in this context; in a half-precision step they are not."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.promote_types(before, torch.float32))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def apply_to_weights(
+    model: nn.Module, apply: Callable[[], nn.Module], convert: Callable[[Tensor], Tensor]
+) -> nn.Module:
+    """Move or convert a model, but only move the metrics in it.
+
+    Args:
+        model: the model.
+        apply: converts all tensors of the model.
+        convert: what `apply` does to a tensor.
+    """
+    owners = [module for module in model.modules() if not isinstance(module, Metric)]
+    places = [
+        (owner, name, child)
+        for owner in owners
+        for name, child in owner.named_children()
+        if isinstance(child, Metric)
+    ]
+    for owner, name, _ in places:
+        owner._modules[name] = None
+    try:
+        return apply()
+    finally:
+        for owner, name, metric in places:
+            owner._modules[name] = metric
+            metric._apply(only_move(convert))
+
+
+def only_move(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The part of a conversion that moves a tensor to a device and leaves its dtype alone."""
+
+    def move(tensor: Tensor) -> Tensor:
+        # Tried on an empty tensor: what has been rounded cannot be restored.
+        return tensor.to(convert(tensor.new_empty(0)).device)
+
+    return move
