@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from ..config_headers import check_headers
 from ..errors import UserError
 from .manifest import MANIFEST, read_manifest
 
@@ -17,7 +18,11 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def register_resolvers() -> None:
-    """Make `${project_root:}` and `${run_id:name}` known to the configs."""
+    """Make `${project_root:}` and `${run_id:name}` known to the configs, and check their headers.
+
+    Needed once in every process that composes a config.
+    """
+    check_headers()
     OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)
     # Cached: every mention in a config must give the same folder.
     OmegaConf.register_new_resolver("run_id", run_id, replace=True, use_cache=True)
