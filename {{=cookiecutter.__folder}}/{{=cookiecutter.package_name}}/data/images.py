@@ -1,5 +1,6 @@
 """From a picture file to the model's input, by plain values that a checkpoint can hold."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -114,11 +115,22 @@ def _opaque(picture: Image.Image) -> Image.Image:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """Every file under a folder in sorted order, without the hidden ones."""
+    """Every file under a folder in sorted order, without the hidden ones.
+
+    No folder is entered twice, and no link is followed to a folder that contains it.
+    """
+    above = (folder, *folder.absolute().parents)
+    actual = Path(os.path.realpath(folder))
+    return _walk(folder, {os.path.realpath(path) for path in (*above, *actual.parents)})
+
+
+def _walk(folder: Path, entered: set[str]) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if path.is_dir():
-            yield from visible_files(path)
-        else:
+        actual = os.path.realpath(path)
+        if not path.is_dir():
             yield path
+        elif actual not in entered:
+            entered.add(actual)
+            yield from _walk(path, entered)

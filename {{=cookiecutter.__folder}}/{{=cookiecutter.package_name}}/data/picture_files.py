@@ -99,12 +99,15 @@ def check_same_classes(train: Path, other: Path) -> None:
 def find_pictures(folder: Path, class_names: Sequence[str]) -> Pictures:
     """All pictures in the class folders, at any depth, sorted by class and name.
 
+    A picture that links lead to more than once is taken once.
+
     Raises:
-        UserError: a class folder holds no picture.
+        UserError: a class folder holds no picture, or two of them hold the same one.
     """
     paths: list[Path] = []
     labels: list[int] = []
     others: list[Path] = []
+    taken: dict[Path, Path] = {}
     for label, name in enumerate(class_names):
         files = list(visible_files(folder / name))
         pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
@@ -114,14 +117,49 @@ def find_pictures(folder: Path, class_names: Sequence[str]) -> Pictures:
                 f"The class folder {folder / name} holds no picture "
                 f"({', '.join(sorted(SUFFIXES))}): add some or remove the folder."
             )
-        paths += pictures
-        labels += [label] * len(pictures)
+        new = _without_repeated(pictures, taken, folder / name)
+        paths += new
+        labels += [label] * len(new)
     if others:
         log.warning("%d files are not pictures and are left out, e.g. %s", len(others), others[0])
     return Pictures(paths, np.array(labels))
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders directly inside a folder, sorted by name, without the hidden ones."""
+    """The folders directly inside a folder, sorted by name.
+
+    Hidden ones are left out, and links to the folder itself or to one that contains it.
+    """
     inside = (path for path in folder.iterdir() if path.is_dir())
-    return sorted(path for path in inside if not path.name.startswith("."))
+    actual = folder.resolve()
+    return sorted(
+        path
+        for path in inside
+        if not path.name.startswith(".") and not actual.is_relative_to(path.resolve())
+    )
+
+
+def _without_repeated(
+    pictures: Sequence[Path], taken: dict[Path, Path], class_folder: Path
+) -> list[Path]:
+    """The pictures of a class that are not in `taken` yet, which maps actual to given paths.
+
+    Raises:
+        UserError: a picture was taken for another class.
+    """
+    new: list[Path] = []
+    folders = {folder: folder.resolve() for folder in {path.parent for path in pictures}}
+    for path in pictures:
+        actual = path.resolve() if path.is_symlink() else folders[path.parent] / path.name
+        if actual not in taken:
+            taken[actual] = path
+            new.append(path)
+        elif not taken[actual].is_relative_to(class_folder):
+            raise UserError(
+                f"{path} and {taken[actual]} are the same file, which cannot belong to two "
+                "classes: remove one of the links."
+            )
+    if len(new) < len(pictures):
+        count = len(pictures) - len(new)
+        log.warning("%d links to images that %s already holds are left out", count, class_folder)
+    return new

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..config_headers import check_headers
 from ..errors import UserError
 from ..shell import option
 from . import slurm
@@ -26,7 +27,11 @@ LONGEST_NAME = 200
 
 
 def register_resolvers() -> None:
-    """Make `${project_root:}`, `${config_hash:}` and `${run_dir:...}` known to the configs."""
+    """Make `${project_root:}`, `${config_hash:}` and `${run_dir:...}` known, and check headers.
+
+    Needed once in every process that composes a config.
+    """
+    check_headers()
     OmegaConf.register_new_resolver("project_root", lambda: str(PROJECT_ROOT), replace=True)
     OmegaConf.register_new_resolver("config_hash", _hash_of_command, replace=True)
     # Cached: every mention in a config must give the same folder.

@@ -84,7 +84,7 @@ def _references() -> list[tuple[str, str]]:
     for path in [CONFIGS / "train.yaml", *sorted(CONFIGS.glob("*/*.yaml"))]:
         text = path.read_text("utf-8")
         group = "" if path.parent == CONFIGS else path.parent.name
-        first = text.partition("\n")[0]
+        first = text.lstrip().partition("\n")[0]
         package = first.partition("@package")[2].strip() if "@package" in first else group
         if package.partition(".")[0] != "hydra" and "${" in text:
             prefix = f"{package}." if package not in ("", "_global_") else ""

@@ -1,0 +1,62 @@
+"""The first line of a config file, `# @package ...`, which says where its values belong.
+
+Hydra puts the values of a file without it below the file's group, where nothing reads them.
+"""
+
+from pathlib import Path
+
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import OmegaConf
+
+from .errors import UserError, first_line
+
+# Groups whose files set values elsewhere, and the header that each of their files needs.
+HEADERS = {
+    "debug": "_global_",
+    "experiment": "_global_",
+    "search_space": "hydra.sweeper.search_space",
+}
+
+
+def check_headers() -> None:
+    """Let Hydra refuse files without their header, and accept a byte-order mark before it.
+
+    Needed once in every process that composes a config.
+    """
+    # Finding its plugins, Hydra makes the class that reads files anew: an imported one is another.
+    Plugins.instance()
+    SourcesRegistry.instance().resolve("file").load_config = load_config  # type: ignore[method-assign]
+
+
+def load_config(source: ConfigSource, config_path: str) -> ConfigResult:
+    """Read a config file for Hydra.
+
+    Args:
+        source: where the file lies.
+        config_path: its group and name, "experiment/digits".
+
+    Raises:
+        UserError: the file is not UTF-8, or its header is missing or wrong.
+    """
+    path = Path(source.path) / source._normalize_file_name(config_path)
+    try:
+        # Windows editors begin a file with a byte-order mark, behind which Hydra sees no header.
+        with path.open(encoding="utf-8-sig") as file:
+            header = source._get_header_dict(file.read())
+            file.seek(0)
+            config = OmegaConf.load(file)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: save it as UTF-8.") from error
+    except ValueError as error:
+        reason = first_line(error)
+        raise UserError(f"{path} begins with a header that cannot be read: {reason}.") from error
+    needed = HEADERS.get(config_path.partition("/")[0])
+    if needed is not None and header["package"] != needed:
+        raise UserError(
+            f"{path} must begin with the line `# @package {needed}`: without it, its values have "
+            "no effect."
+        )
+    origin = f"{source.scheme()}://{source.path}"
+    return ConfigResult(source.provider, origin, config, header)
