@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shlex
 from pathlib import Path
 
+from ..shell import option
 from . import trial as trials
 from .plan import Plan
 from .records import Outcome, TrialRecord, trial_folder
@@ -35,13 +37,13 @@ def finish(plan: Plan, record: Record) -> None:
             facts["the model of the winner"] = _short(model)
             note += "\nThese are its last options: report.html shows how they changed meanwhile."
         write_best(path, winner, plan.fixed, plan.groups, note)
-        facts["retrain the winner"] = f"python train.py experiment={_short(path)}"
+        facts["retrain the winner"] = f"python train.py {option('experiment', _short(path))}"
         if record.is_finished():
             for metric, value in sorted(test_winner(plan, record, winner).items()):
                 facts[metric] = f"{value:.4g}"
     journal = plan.folder / "journal.log"
     if journal.is_file():
-        facts["look at the study"] = f"optuna-dashboard {_short(journal)}"
+        facts["look at the study"] = f"optuna-dashboard {shlex.quote(_short(journal))}"
     write_page(plan, record, records, facts)
     for name, fact in facts.items():
         log.info("%s: %s", name, fact)
