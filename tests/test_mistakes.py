@@ -111,7 +111,7 @@ AT_ONCE: dict[str, tuple[Command, list[str]]] = {
         ["data.delimiter=';'"],
     ),
     "bare checkpoint": (lambda p: ("evaluate.py", "best.ckpt"), ["ckpt_path= before"]),
-    "no group": (lambda p: ("train.py", "experiment=null"), ["model=cnn", "~experiment"]),
+    "no group": (lambda p: ("train.py", "model=null"), ["model", "configs/model/"]),
     "number for a group": (lambda p: ("train.py", "trainer=5"), ["model=cnn"]),
     "empty group": (lambda p: ("train.py", "data="), ["digits"]),
     "group left out": (lambda p: ("train.py", "~model"), ["model", "configs/model/"]),

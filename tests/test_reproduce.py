@@ -147,8 +147,8 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[str, str] | None
     "GPU": (lambda m: m["hardware"].update(gpus=["A", "B"]), ("machine", "gpus")),
     "commit": (lambda m: m["git"].update(commit="f" * 40), ("code", "commit")),
     "diff": (
-        lambda m: m["git"].update(diff="--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-1\n+2"),
-        ("code", "uncommitted changes"),
+        lambda m: m["git"].update(changed={"x.py": "f" * 64}),
+        ("code", "x.py (uncommitted)"),
     ),
     "untracked": (
         lambda m: m["git"].update(untracked={"n.py": "a"}),

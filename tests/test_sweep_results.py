@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -346,7 +347,9 @@ def test_winner_reads_well(write_best: Any) -> None:
 def test_winner_says_what_a_file_cannot_hold(write_best: Any, option: str) -> None:
     """Left out in silence, the retrained model would be another one."""
     best = write_best([option], {"optimizer.lr": 0.01})
-    assert f"# No file can say {option}: add it to the command." in best.read_text("utf-8")
+    # Quoted, so that it can be copied.
+    words = f"# No file can say {shlex.quote(option)}: add it to the command."
+    assert words in best.read_text("utf-8")
 
 
 # experiment=<path>

@@ -67,9 +67,9 @@ def test_manifest_tells_code_and_packages(demo: BakedProject, digits: TrainedRun
     """Without commit and versions a result cannot be repeated."""
     manifest = digits.manifest
     head = demo.run("git", "rev-parse", "HEAD").stdout.strip()
-    untracked = manifest["git"].pop("untracked")
-    assert manifest["git"] == {"commit": head, "dirty": False, "diff": ""}
-    assert all(len(key) == 40 for key in untracked.values())
+    git = manifest["git"]
+    assert (git["commit"], git["dirty"], git["diff"], git["changed"]) == (head, False, "", {})
+    assert all(len(key) == 64 for key in git["untracked"].values())
     assert manifest["python"] == platform.python_version()
     assert manifest["packages"]["torch"] == importlib.metadata.version("torch")
     assert manifest["packages"]["pytorch-lightning"].startswith("2.")

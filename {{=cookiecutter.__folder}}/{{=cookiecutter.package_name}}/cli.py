@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from .errors import UserError
 from .experiment_files import register_experiments
-from .mistakes import explain
+from .mistakes import CONFIGS, explain
 from .redact import redact
 from .runs.directory import CLAIMS, release
 
@@ -30,10 +31,29 @@ def run(main: Callable[[], Any]) -> None:
     # the store is one of a kind, and 1.4 copies it no longer.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     # Hydra reads nan as a number; after debug= it is the name of a preset.
-    sys.argv = ["debug='nan'" if word == "debug=nan" else word for word in sys.argv]
+    words = ["debug='nan'" if word == "debug=nan" else word for word in sys.argv[1:]]
+    sys.argv[1:] = [new for word in words for new in _without_null(word)]
     with one_sentence_errors():
         register_experiments(sys.argv[1:])
         main()
+
+
+def _without_null(word: str) -> list[str]:
+    """Leave a group out where `group=null` is given, for which Hydra has other words."""
+    group, _, value = word.partition("=")
+    if value != "null" or not group or not (CONFIGS / group).is_dir():
+        return [word]
+    if (CONFIGS / group / "none.yaml").is_file():
+        return [f"{group}=none"]
+    # Hydra can only leave out what would be there.
+    return [] if group in _empty_groups(Path(sys.argv[0]).stem) else [f"~{group}"]
+
+
+def _empty_groups(name: str) -> set[str]:
+    """The groups of `configs/<name>.yaml` that choose nothing."""
+    defaults = OmegaConf.load(CONFIGS / f"{name}.yaml").defaults
+    chosen = [entry for entry in defaults if not isinstance(entry, str)]
+    return {key for entry in chosen for key, choice in entry.items() if choice is None}
 
 
 @contextmanager

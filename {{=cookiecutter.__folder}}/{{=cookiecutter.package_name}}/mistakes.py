@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from .errors import UserError, first_line, nearest
+from .shell import option as option_with
 
 # A file where a folder should be, no permission, a disk that is full or cannot be written.
 UNWRITABLE = {
@@ -103,7 +104,9 @@ def _unreadable(option: str, reason: str) -> str:
     if option.endswith(".ckpt"):
         how = "write ckpt_path= before it"
     elif equals and value:
-        how = f"close what is open in its value, or put it into quotes: \"{key}='{value}'\""
+        # One that was opened and not closed is no part of the value.
+        quoted = option_with(key, value if value.count('"') % 2 == 0 else value.replace('"', ""))
+        how = f"close what is open in its value, or put it into quotes: {quoted}"
     return f"The option {option!r} cannot be read: {how}."
 
 
@@ -134,6 +137,10 @@ def _wrong_key(error: ConfigCompositionException) -> str:
         return _wrong_file(message)
     if not key:
         return f"{message}."
+    if message.startswith("Could not append"):
+        return f"{key} exists already: write {key}=... without the +."
+    if value := re.match(r"Could not delete .* is (.*) and not (.*)", message):
+        return f"{key} is {value[1]}, not {value[2]}: write ~{key} to remove it."
     known = _known_keys(key)
     if namesakes := _namesakes(key, known):
         return f"There is no option {key!r}; did you mean {namesakes[0]!r}?"

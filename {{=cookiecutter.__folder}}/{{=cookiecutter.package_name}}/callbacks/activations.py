@@ -113,8 +113,8 @@ class ActivationStats(Callback):
                 metrics[f"activations_{statistic}/{name}"] = value
         self._seen = {}
         self.rows.append({"epoch": trainer.current_epoch, "layers": layers})
-        deadest = max(layers, key=lambda name: layers[name][2])
-        fastest = max(layers, key=lambda name: layers[name][4])
+        deadest = max(layers, key=lambda name: _rank(layers[name][2]))
+        fastest = max(layers, key=lambda name: _rank(layers[name][4]))
         dead, fast = layers[deadest][2], layers[fastest][4]
         log.info(
             "activations: %s%s",
@@ -165,6 +165,11 @@ def drift(before: Tensor, now: Tensor) -> float:
     if before.shape != now.shape or torch.equal(before, now):
         return 0.0
     return 1 - F.cosine_similarity(before.flatten(), now.flatten(), dim=0).item()
+
+
+def _rank(value: float) -> float:
+    """The value to sort by; NaN comes last."""
+    return -math.inf if math.isnan(value) else value
 
 
 def draw_activations(rows: list[Row], kinds: dict[str, str]) -> Figure:

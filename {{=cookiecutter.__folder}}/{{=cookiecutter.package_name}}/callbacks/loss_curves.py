@@ -1,5 +1,6 @@
 """Training and validation loss over the epochs, as a picture."""
 
+import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ def draw_loss_curves(rows: list[dict[str, float]]) -> Figure:
         points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, marker=".", markersize=3)
-    validated = [row for row in rows if "val/loss" in row]
+    validated = [row for row in rows if math.isfinite(row.get("val/loss", math.nan))]
     if validated:
         lowest = min(validated, key=lambda row: row["val/loss"])
         axes.plot(

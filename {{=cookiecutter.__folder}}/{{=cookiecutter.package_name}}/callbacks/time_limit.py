@@ -8,6 +8,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 
+from ..shell import option
 from .timing import EpochClock, clock_time, epochs_left
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class TimeLimit(Timer):
             return
         log.info("stopped by the time limit after %d epochs", trainer.current_epoch)
         if checkpoint := _last_checkpoint(trainer):
-            log.info("go on with ckpt_path=%s", checkpoint)
+            log.info("go on with %s", option("ckpt_path", checkpoint))
         if self._left is not None:
             needed = self._left * self._clock.per_epoch
             walltime = clock_time(60 * math.ceil((MARGIN * needed + START_AND_TEST) / 60))

@@ -1,7 +1,6 @@
 """What differed between two runs, from their `run.json`."""
 
 import difflib
-import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,6 +67,9 @@ def print_difference(one: Path, other: Path) -> None:
         table.add_row(kind, *(Text(text, overflow="fold") for text in row[1:]))
     # In a file there is no width to fit into.
     Console(width=None if sys.stdout.isatty() else 250).print(table)
+    for run in (one, other):
+        if left_out := (read_manifest(run).get("git") or {}).get("diff_left_out"):
+            print(f"{run.name}: the diff was too long to store for {', '.join(left_out)}.")
     if all(kind not in CAUSES for kind, *_ in rows):
         print(
             "Config, code, packages, machine and data are the same: only chance is left, such as "
@@ -77,11 +79,9 @@ def print_difference(one: Path, other: Path) -> None:
 
 def _facts(manifest: dict[str, Any]) -> dict[tuple[str, str], Any]:
     """Kind and name of everything in a manifest that two runs may differ in."""
-    git = manifest.get("git") or {}
-    code: dict[str, Any] = {"commit": git.get("commit", ABSENT)[:10]}
-    code["uncommitted changes"] = _changes(git.get("diff", ""))
-    code |= {f"{name} (not in git)": key[:10] for name, key in git.get("untracked", {}).items()}
-    code["model parameters"] = manifest.get("parameters", ABSENT)
+    code = _code(manifest.get("git") or {}) | {
+        "model parameters": manifest.get("parameters", ABSENT)
+    }
     machine = {"python": manifest.get("python", ABSENT), **manifest.get("hardware", {})}
     parts: dict[str, dict[str, Any]] = {
         "config": _without_places(manifest.get("config", {})),
@@ -93,6 +93,22 @@ def _facts(manifest: dict[str, Any]) -> dict[tuple[str, str], Any]:
         "metrics": _flat(manifest.get("metrics", {})),
     }
     return {(kind, name): value for kind, part in parts.items() for name, value in part.items()}
+
+
+def _code(git: dict[str, Any]) -> dict[str, Any]:
+    """The commit, and a hash for each file that is not as it is there."""
+    code: dict[str, Any] = {"commit": git.get("commit", ABSENT)[:10]}
+    for kind, words in (("changed", "uncommitted"), ("untracked", "not in git")):
+        hashes = git.get(kind, {})
+        code |= {f"{file} ({words})": _short(value) for file, value in hashes.items()}
+        if git.get(f"{kind}_left_out"):
+            code[f"all files that are {words}"] = _short(git.get(f"{kind}_sha256", ABSENT))
+    return code
+
+
+def _short(value: str) -> str:
+    """The beginning of a hash; a size as it is."""
+    return value[:10] if len(value) == 64 else value
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
@@ -118,18 +134,6 @@ def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             values[f"{prefix}{name}"] = value
     return values
-
-
-def _changes(diff: str) -> str:
-    """The lines that a diff adds and takes away, file by file, and a sum of its text."""
-    if not diff:
-        return "none"
-    lines = diff.splitlines()
-    files = [line.removeprefix("+++ b/") for line in lines if line.startswith("+++ ")]
-    added = sum(line.startswith("+") and not line.startswith("+++") for line in lines)
-    taken = sum(line.startswith("-") and not line.startswith("---") for line in lines)
-    sha = hashlib.sha256(diff.encode()).hexdigest()[:7]
-    return f"{', '.join(files)} (+{added} -{taken}, {sha})"
 
 
 def _text(value: Any) -> str:

@@ -2,12 +2,13 @@
 
 import os
 import platform
-import subprocess
 import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from .code_state import describe_code
 
 PACKAGES = (
     "torch",
@@ -20,10 +21,6 @@ PACKAGES = (
     "scikit-learn",
     "pillow",
 )
-# A diff longer than this holds generated files rather than an experiment.
-LONGEST_DIFF = 200_000
-SOURCES = ("*.py", "*.yaml", "*.toml")
-MOST_UNTRACKED = 100
 
 
 def describe_environment(root: Path) -> dict[str, Any]:
@@ -33,7 +30,7 @@ def describe_environment(root: Path) -> dict[str, Any]:
         root: a folder of the project, to ask git about.
     """
     return {
-        "git": describe_git(root),
+        "git": describe_code(root),
         "python": platform.python_version(),
         "packages": dict(versions()),
         "hardware": describe_hardware(),
@@ -45,24 +42,6 @@ def describe_environment(root: Path) -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """Versions of the packages that can change a result; None where one is missing."""
     return {name: _version(name) for name in PACKAGES}
-
-
-def describe_git(root: Path) -> dict[str, Any]:
-    """Commit and uncommitted changes; empty outside a repository or without git."""
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    diff = _git(root, "diff", "HEAD") or ""
-    state = {"commit": commit, "dirty": bool(diff), "diff": diff[:LONGEST_DIFF]}
-    return state | {"untracked": describe_untracked(root)}
-
-
-def describe_untracked(root: Path) -> dict[str, str]:
-    """Code and configs that git does not know yet: their hashes, since no diff has them."""
-    listed = _git(root, "ls-files", "--others", "--exclude-standard", "--", *SOURCES) or ""
-    files = listed.splitlines()[:MOST_UNTRACKED]
-    hashes = _git(root, "hash-object", "--", *files) if files else ""
-    return dict(zip(files, (hashes or "").split(), strict=False))
 
 
 def describe_hardware() -> dict[str, Any]:
@@ -90,17 +69,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

@@ -1,6 +1,7 @@
 """All runs in one table, read from their `run.json`."""
 
 import csv
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def without_trials(rows: list[Row]) -> list[Row]:
 
 
 def sort_rows(rows: list[Row], column: str) -> list[Row]:
-    """Sort by a column, the largest value first; runs without a value come last.
+    """Sort by a column, the largest number first; runs without a value, or with NaN, come last.
 
     Raises:
         UserError: no run has this column.
@@ -56,10 +57,15 @@ def sort_rows(rows: list[Row], column: str) -> list[Row]:
     known = columns_of(rows)
     if rows and column not in known:
         raise UserError(f"There is no column {column!r}; there are: {', '.join(known)}.")
-    filled = [row for row in rows if row.get(column) is not None]
+    filled = [row for row in rows if not _is_missing(row.get(column))]
     numbers = all(isinstance(row[column], (int, float)) for row in filled)
     filled.sort(key=lambda row: row[column] if numbers else str(row[column]), reverse=numbers)
-    return filled + [row for row in rows if row.get(column) is None]
+    return filled + [row for row in rows if _is_missing(row.get(column))]
+
+
+def _is_missing(value: Any) -> bool:
+    """Nothing compares with NaN: one would leave the others in no order."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def columns_of(rows: list[Row]) -> list[str]:

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from ..shell import option
 from .notes import notes, why_no_winner
 from .plan import Plan
 from .records import TrialRecord, trial_folder
@@ -53,12 +55,12 @@ def finish(plan: Plan, record: Record, testers: Workers) -> None:
             facts["the model of the winner"] = _short(model)
             note += "\nThese are its last options: report.html shows how they changed meanwhile."
         write_best(path, winner, plan.fixed, plan.groups, note)
-        facts["retrain the winner"] = f"python train.py experiment={_short(path)}"
+        facts["retrain the winner"] = f"python train.py {option('experiment', _short(path))}"
         for metric, value in sorted(tested.get(winner.number, {}).items()):
             facts[metric] = f"{value:.4g}"
     journal = plan.folder / "journal.log"
     if journal.is_file():
-        facts["look at the study"] = f"optuna-dashboard {_short(journal)}"
+        facts["look at the study"] = f"optuna-dashboard {shlex.quote(_short(journal))}"
     remarks = notes(records, plan.objectives)
     no_winner = why_no_winner(records, plan.objectives, plan.settings.limits)
     # The command ends with it.

@@ -1,6 +1,7 @@
 """The winner of a sweep as an experiment config, ready to run or to be changed."""
 
 import re
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +104,7 @@ class _Experiment:
 
     def leave_out(self, option: Override) -> None:
         """Say what the file does not hold: a deletion, an element of a list, a password."""
-        words = redact(option.input_line or "")
+        words = shlex.quote(redact(option.input_line or ""))
         self.comments.append(f"No file can say {words}: add it to the command.")
 
     def to_yaml(self) -> str:
