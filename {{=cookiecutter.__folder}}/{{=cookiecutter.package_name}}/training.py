@@ -2,10 +2,12 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -21,6 +23,7 @@ from .mistakes import with_device_hint
 from .models.base import BaseModule
 from .models.optimizers import build_optimizer
 from .models.schedulers import Horizon, build_scheduler
+from .models.unread_options import check_given, find_unread, without
 from .redact import redact
 from .runs.checkpoints import check_resumable, find_resumed, load_model, read_checkpoint
 from .runs.config_checks import (
@@ -68,10 +71,15 @@ def train(cfg: DictConfig) -> Metrics:
             manifest.update(data=datamodule.fingerprints(), model=describe_model(model))
             model.trained_on = manifest.content["data"]
             trainer = build_trainer(cfg, model)
+            unread = check_options_read(cfg, model, datamodule)
+            if unread:
+                # The run's files tell of no optimizer that was never built.
+                cfg = without(cfg, unread)
+                manifest.update(config=plain(cfg))
             manifest.update(parameters=sum(p.numel() for p in model.parameters()))
             if cfg.ckpt_path is not None:
                 check_resumable(cfg.ckpt_path, model, trainer.max_epochs or -1)
-        begin_run(cfg, manifest)
+        begin_run(cfg, manifest, unread)
         if cfg.finders:
             with manifest.stage("find"):
                 use_finders(cfg, manifest, trainer, model, datamodule)
@@ -98,8 +106,12 @@ def measured_metrics(metrics: dict[str, Metrics]) -> Metrics:
     return metrics["best"] | metrics.get("test", {})
 
 
-def check(cfg: DictConfig) -> list[str]:
+def check(cfg: DictConfig, varied: Sequence[str] = ()) -> list[str]:
     """Build everything that `train(cfg)` needs, as far as the first step of the training.
+
+    Args:
+        cfg: the config.
+        varied: the options that a sweep varies.
 
     Returns:
         The names of the metrics that will be there.
@@ -108,9 +120,28 @@ def check(cfg: DictConfig) -> list[str]:
         UserError: something in the config or the data cannot work.
     """
     check_config(cfg)
-    model = build_model(cfg, build_datamodule(cfg))
+    for finder in build_all(cfg.finders):
+        if finder.option in varied:
+            raise UserError(
+                f"{type(finder).__name__} sets {finder.option} in every trial, so varying it "
+                "changes nothing: leave out one of the two, for example with finders=none."
+            )
+    datamodule = build_datamodule(cfg)
+    model = build_model(cfg, datamodule)
     build_trainer(cfg, model)
+    check_options_read(cfg, model, datamodule)
     return model.metric_names
+
+
+def useless_options(cfg: DictConfig) -> str | None:
+    """Which options of the command have no effect on this model, in a sentence; None if none."""
+    datamodule = build_datamodule(cfg)
+    model = build_model(cfg, datamodule)
+    try:
+        check_options_read(cfg, model, datamodule)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def test_checkpoint(cfg: DictConfig, path: Path) -> Metrics:
@@ -145,11 +176,13 @@ def start_run(cfg: DictConfig) -> Manifest:
     return Manifest(directory, content, enabled=is_first)
 
 
-def begin_run(cfg: DictConfig, manifest: Manifest) -> None:
+def begin_run(cfg: DictConfig, manifest: Manifest, unread: set[str]) -> None:
     """Write the first files of a run, once nothing can be wrong with its command any more."""
+    names = ", ".join(sorted(key for key in unread if "." in key))
+    note = f"# Left out, since the model never reads them: {names}\n" if names else ""
     if manifest.enabled:
         directory = Path(cfg.paths.output_dir)
-        write_config(cfg, directory)
+        write_config(cfg, directory, note)
         log.info("run folder: %s", directory)
         manifest.begin()
 
@@ -264,6 +297,29 @@ def check_optimizer(model: BaseModule, trainer: Trainer) -> None:
     build_scheduler(
         model.hparams["scheduler"], optimizer, Horizon(math.inf if is_endless else 1000, 10)
     )
+
+
+def check_options_read(
+    cfg: DictConfig, model: BaseModule, datamodule: LightningDataModule
+) -> set[str]:
+    """Find the options of optimizer and scheduler that the model does not read.
+
+    Raises:
+        UserError: one of them was given in the command, where it would have no effect.
+    """
+
+    def build(**parts: Any) -> BaseModule:
+        # Partial, since Hydra would copy the parts.
+        make = instantiate(cfg.model, _partial_=True, _convert_="all")
+        built: BaseModule = make(**parts, **datamodule.describe())
+        return built
+
+    with without_lightnings_lines():
+        unread = find_unread(cfg, model, build, partial(build_quiet_trainer, cfg), datamodule)
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    found = [finder.option for finder in build_all(cfg.finders)]
+    check_given(cfg, unread, given, found, model)
+    return unread
 
 
 def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:

@@ -154,7 +154,7 @@ def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
                 "end: set trainer.max_epochs or trainer.max_steps."
             )
     watchers = [(type(c).__name__, _monitor(c)) for c in trainer.callbacks]
-    watchers.append((f"scheduler={cfg.scheduler.name}", cfg.scheduler.get("monitor")))
+    watchers.append((f"scheduler={cfg.scheduler.get('name')}", cfg.scheduler.get("monitor")))
     for name, metric in watchers:
         if str(metric).startswith("val/") and trainer.limit_val_batches == 0:
             raise UserError(
@@ -162,7 +162,7 @@ def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
                 "validate, or set objective.metric=train/loss and objective.mode=min."
             )
     every = trainer.check_val_every_n_epoch
-    if cfg.scheduler.name == "plateau" and every != 1:
+    if cfg.scheduler.get("name") == "plateau" and every != 1:
         raise UserError(
             "scheduler=plateau looks at the objective after every epoch: set "
             f"trainer.check_val_every_n_epoch=1, not {every}, or take another scheduler."

@@ -15,6 +15,8 @@ from .workers import Workers, check_gpus_per_trial, run_alone, usable_cores
 
 log = logging.getLogger(__name__)
 
+# Groups whose choice decides which options a model reads.
+CHOOSE_MODELS = ("model", "experiment")
 # Measured with every training, and so there to be optimised or limited too.
 MEASURED = ("parameters", "seconds")
 
@@ -39,6 +41,7 @@ def check_point(plan: Plan) -> int:
     if isinstance(result, Outcome):
         hint = f" (see {folder / 'run.log'})" if is_crash else ""
         raise UserError(f"{result.error}{hint}")
+    _check_other_models(plan)
     names, gpus = result
     # The test set is for the winner alone.
     known = [*MEASURED, *(name for name in names if not name.startswith("test/"))]
@@ -47,6 +50,26 @@ def check_point(plan: Plan) -> int:
             raise UserError(f"No trial measures {metric!r}; {nearest(metric, known)}")
     assert isinstance(gpus, int)
     return gpus
+
+
+def _check_other_models(plan: Plan) -> None:
+    """Refuse options that vary and have no effect on one of the models that vary too.
+
+    Any other mistake costs the trials of that model only.
+    """
+    for parameter in plan.space.parameters:
+        others = parameter.points()[1:] if parameter.key in CHOOSE_MODELS else []
+        for other in others:
+            chosen = {parameter.key: other}
+            params = plan.space.sample(lambda p, chosen=chosen: chosen.get(p.key, p.first()))
+            with tempfile.TemporaryDirectory(prefix="check-") as name:
+                task = (trials.find_useless, plan.base, params, Path(name))
+                result = run_alone(Workers(1), Path(name, "run.log"), *task)
+            if isinstance(result, str):
+                raise UserError(
+                    f"With {parameter.key}={other}: {result.rstrip('.')}; or vary it with the "
+                    f"other choices only, by `when: {parameter.key}=...` in a search space."
+                )
 
 
 def make_workers(plan: Plan, gpu_count: int) -> AnyWorkers:

@@ -3,11 +3,11 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 
 from .failures import most_common_error
 from .records import Objective, State, TrialRecord
 from .results import best_trials, finished, ranked
+from .space import text
 
 ENDED = (State.FINISHED, State.PRUNED, State.FAILED)
 # They differ from one training to the next in any case.
@@ -122,21 +122,21 @@ def _without_effect(
             hint = "check that something reads what was varied"
         else:
             hint = "other metrics differ, so another objective may tell the trials apart"
-        yield f"All {len(done)} trials scored exactly the same: {difference}; {hint}."
+        yield f"All trials ({len(done)}) scored exactly the same: {difference}; {hint}."
         return
     for name in varied if len(varied) > 1 else ():
-        pairs = [pair for pair in combinations(done, 2) if _differ_only_in(name, *pair)]
-        if pairs and all(_measured(one) == _measured(other) for one, other in pairs):
+        groups = _alike_but_for(name, done)
+        if groups and all(len({_measured(record) for record in group}) == 1 for group in groups):
             yield (
-                f"{name} made no difference: {len(pairs)} pairs of trials that differ in nothing "
-                "else have exactly the same metrics; check that something reads it."
+                f"{name} made no difference: trials that differ in nothing else have exactly the "
+                "same metrics; check that something reads it."
             )
 
 
 def _varied(done: Sequence[TrialRecord]) -> list[str]:
     """The options that do not have the same value in all trials."""
     names = dict.fromkeys(name for record in done for name in record.params)
-    return [name for name in names if len({str(r.params.get(name)) for r in done}) > 1]
+    return [name for name in names if len(_values_of(name, done)) > 1]
 
 
 def _measured(record: TrialRecord) -> tuple[tuple[str, float], ...]:
@@ -145,6 +145,14 @@ def _measured(record: TrialRecord) -> tuple[tuple[str, float], ...]:
     return tuple(sorted(metrics.items()))
 
 
-def _differ_only_in(name: str, one: TrialRecord, other: TrialRecord) -> bool:
-    rest = [{k: v for k, v in r.params.items() if k != name} for r in (one, other)]
-    return rest[0] == rest[1] and one.params.get(name) != other.params.get(name)
+def _alike_but_for(name: str, done: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
+    """Groups of trials in which the values of one option differ, and no others."""
+    groups: dict[frozenset[tuple[str, str]], list[TrialRecord]] = {}
+    for record in done:
+        rest = frozenset((key, text(value)) for key, value in record.params.items() if key != name)
+        groups.setdefault(rest, []).append(record)
+    return [group for group in groups.values() if len(_values_of(name, group)) > 1]
+
+
+def _values_of(name: str, records: Sequence[TrialRecord]) -> set[str | None]:
+    return {text(r.params[name]) if name in r.params else None for r in records}

@@ -131,8 +131,15 @@ def check_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
 
     from ..training import check
 
-    names = run_job(base.compose(params, folder), check)
+    names = run_job(base.compose(params, folder), partial(check, varied=tuple(params)))
     return names if isinstance(names, Outcome) else (names, torch.cuda.device_count())
+
+
+def find_useless(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
+    """Which options have no effect at a point, in a sentence; an Outcome with another error."""
+    from ..training import useless_options
+
+    return run_job(base.compose(params, folder), useless_options)
 
 
 def test_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:

@@ -1,0 +1,213 @@
+"""Options of optimizer and scheduler that nothing reads: they would change nothing.
+
+`BaseModule.configure_optimizers` passes all of them on. A model with its own is built once more
+with dictionaries that note which of their keys it reads.
+"""
+
+import copy
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType
+from typing import Any
+
+from omegaconf import DictConfig, open_dict
+from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from ..errors import UserError
+from .base import BaseModule
+
+log = logging.getLogger(__name__)
+
+GROUPS = ("optimizer", "scheduler")
+# Their reading is watched; that of other methods can only be guessed.
+WATCHED = ("__init__", "configure_optimizers")
+
+
+class Watched(dict[str, Any]):
+    """A dictionary that notes which of its keys were read; copies of it note in the same set."""
+
+    def __init__(self, content: dict[str, Any], read: set[str] | None = None) -> None:
+        super().__init__(content)
+        self.read: set[str] = set() if read is None else read
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self.read.add(str(key))
+        return super().__contains__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """One value."""
+        self.read.add(key)
+        return super().get(key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """One value, which is removed."""
+        self.read.add(key)
+        return super().pop(key, *default)
+
+    # dict(x), {**x} and f(**x) go this way too.
+    def __iter__(self) -> Iterator[str]:
+        self._note_all()
+        return super().__iter__()
+
+    def keys(self) -> Any:
+        """All keys; whoever wants them wants the values."""
+        self._note_all()
+        return super().keys()
+
+    def values(self) -> Any:
+        """All values."""
+        self._note_all()
+        return super().values()
+
+    def items(self) -> Any:
+        """All keys and values."""
+        self._note_all()
+        return super().items()
+
+    def __or__(self, other: Any) -> Any:
+        self._note_all()
+        return super().__or__(other)
+
+    def copy(self) -> "Watched":
+        """A copy, of which reading counts too."""
+        return Watched(self._content(), self.read)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Watched":
+        return Watched(copy.deepcopy(self._content(), memo), self.read)
+
+    def _content(self) -> dict[str, Any]:
+        """The content, without a note."""
+        keys: Iterator[str] = super().__iter__()
+        return {key: dict.__getitem__(self, key) for key in keys}
+
+    def _note_all(self) -> None:
+        self.read.update(super().keys())
+
+
+def find_unread(
+    cfg: DictConfig,
+    model: BaseModule,
+    build: Callable[..., BaseModule],
+    make_trainer: Callable[[], Trainer],
+    datamodule: LightningDataModule,
+) -> set[str]:
+    """The options that a model does not read, such as `optimizer.lr`, if it has its own optimizer.
+
+    A group of which nothing is read is there as a whole too, as `optimizer`.
+
+    Args:
+        cfg: the run's config.
+        model: the run's model.
+        build: makes another one like it from its `optimizer` and `scheduler`.
+        make_trainer: makes a trainer like the run's.
+        datamodule: the run's.
+    """
+    if not has_own_optimizer(model):
+        return set()
+    watched = {group: Watched(dict(model.hparams.get(group, {}))) for group in GROUPS}
+    try:
+        with isolate_rng():
+            _configure(build(**watched), make_trainer(), datamodule)
+    except Exception:
+        # Whatever is wrong shows when the run does the same.
+        log.debug("the optimizers could not be tried", exc_info=True)
+        return set()
+    unread: set[str] = set()
+    for group in GROUPS:
+        # That there is no schedule is true of a model that builds none.
+        is_none = group == "scheduler" and cfg.scheduler.get("name") == "constant"
+        if not is_none and not _is_mentioned(type(model), group):
+            unread |= _unread(group, cfg, watched[group].read)
+    return unread
+
+
+def has_own_optimizer(model: BaseModule) -> bool:
+    """Whether a model builds its optimizers itself."""
+    return type(model).configure_optimizers is not BaseModule.configure_optimizers
+
+
+def check_given(
+    cfg: DictConfig, unread: set[str], given: Iterable[str], found: Iterable[str], model: BaseModule
+) -> None:
+    """Refuse options of the command that would change nothing.
+
+    Args:
+        cfg: the run's config.
+        unread: what `find_unread` found.
+        given: the options of the command, as `optimizer.lr=0.1`.
+        found: the options that finders search a value for.
+        model: the run's.
+
+    Raises:
+        UserError: such an option was given, or would be searched for.
+    """
+    keys = [option.partition("=")[0].partition("@")[0].lstrip("+~") for option in given]
+    tops = {key: ".".join(key.split(".")[:2]) for key in keys}
+    who = f"{type(model).__name__} builds its own optimizer and"
+    if useless := [key for key, top in tops.items() if top in unread]:
+        names = " and ".join(useless)
+        raise UserError(
+            f"{who} never reads {names}, so the option would change nothing: leave it out, or read "
+            'self.hparams["optimizer"] in configure_optimizers.'
+        )
+    for option in found:
+        if option in unread:
+            raise UserError(
+                f"{who} never reads {option}, so a value found for it would change nothing: leave "
+                "its finder out."
+            )
+    # A constant rate has no schedule, whatever else a file says of one.
+    if cfg.scheduler.get("name") == "constant":
+        for key, top in tops.items():
+            if top.startswith("scheduler.") and top != "scheduler.name":
+                raise UserError(f"scheduler=constant does not read {key}: leave one of them out.")
+
+
+def without(cfg: DictConfig, unread: set[str]) -> DictConfig:
+    """The config without the options that were not read."""
+    config = cfg.copy()
+    for key in unread:
+        group, _, name = key.partition(".")
+        if name:
+            with open_dict(config[group]):
+                config[group].pop(name)
+    return config
+
+
+def _configure(model: BaseModule, trainer: Trainer, datamodule: LightningDataModule) -> None:
+    """Have a model build its optimizers, which may ask the trainer for the number of steps."""
+    trainer.strategy._lightning_module = model
+    model.trainer = trainer
+    trainer.state.fn = TrainerFn.FITTING
+    trainer.training = True
+    trainer._data_connector.attach_data(model, datamodule=datamodule)
+    model.configure_optimizers()
+
+
+def _unread(group: str, cfg: DictConfig, read: set[str]) -> set[str]:
+    keys = {str(key) for key in cfg[group]}
+    left = {f"{group}.{key}" for key in keys - read}
+    return left if keys & read else left | {group}
+
+
+def _is_mentioned(model_class: type, group: str) -> bool:
+    """Whether a method that was not watched, such as a training step, names a group."""
+    own = [c for c in model_class.__mro__ if issubclass(c, BaseModule) and c is not BaseModule]
+    for function in (value for c in own for value in vars(c).values()):
+        if not inspect.isfunction(function) or function.__name__ in WATCHED:
+            continue
+        if _names(function, group):
+            return True
+    return False
+
+
+def _names(function: FunctionType, group: str) -> bool:
+    code = function.__code__
+    return group in code.co_consts or {"hparams", group} <= set(code.co_names)
