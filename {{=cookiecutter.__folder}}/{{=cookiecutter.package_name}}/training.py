@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from .callbacks import MetricHistory, WeightAverage
 from .comparison import compare_weights, measured
+from .data.sharing import share_evaluation
 from .errors import UserError
 from .finders import find_values
 from .mistakes import with_device_hint
@@ -184,6 +185,7 @@ def build_datamodule(cfg: DictConfig) -> LightningDataModule:
     datamodule: LightningDataModule = instantiate(cfg.data, _convert_="all")
     datamodule.prepare_data()
     datamodule.setup("fit")
+    share_evaluation(datamodule)
     return datamodule
 
 
