@@ -20,6 +20,7 @@ from .errors import UserError
 from .finders import find_values
 from .mistakes import with_device_hint
 from .models.base import BaseModule
+from .models.batch_sizes import check_batches
 from .models.optimizers import build_optimizer
 from .models.schedulers import Horizon, build_scheduler
 from .redact import redact
@@ -63,6 +64,7 @@ def train(cfg: DictConfig) -> Metrics:
             manifest.update(data=datamodule.fingerprints(), model=describe_model(model))
             model.trained_on = manifest.content["data"]
             trainer = build_trainer(cfg, model)
+            check_batches(model, datamodule, trainer)
             manifest.update(parameters=sum(p.numel() for p in model.parameters()))
             if cfg.ckpt_path is not None:
                 check_resumable(cfg.ckpt_path, model, trainer.max_epochs or -1)
@@ -98,8 +100,9 @@ def check(cfg: DictConfig) -> list[str]:
         UserError: something in the config or the data cannot work.
     """
     check_config(cfg)
-    model = build_model(cfg, build_datamodule(cfg))
-    build_trainer(cfg, model)
+    datamodule = build_datamodule(cfg)
+    model = build_model(cfg, datamodule)
+    check_batches(model, datamodule, build_trainer(cfg, model))
     return model.metric_names
 
 
