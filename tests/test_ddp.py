@@ -43,10 +43,11 @@ def test_two_processes_equal_one(
     one = started.result().metrics
     for part in ("best", "final"):
         for name in ("train/loss", "train/acc", "val/loss", "val/acc"):
-            # A sample may count twice, so that both processes have as many.
+            # The gradients of two halves are added up in another order than those of the whole.
             assert two.metrics[part][name] == pytest.approx(one[part][name], rel=0.01), name
     assert two.metrics["test"]["test/acc"] == pytest.approx(one["test"]["test/acc"], abs=0.006)
-    assert two.metrics["test"] == pytest.approx(evaluated, abs=0.006)
+    # The same weights: 359 samples, an odd number, of which none counts twice.
+    assert two.metrics["test"] == pytest.approx(evaluated, rel=1e-5)
     assert two.metrics["test"]["test/acc"] > 0.85
 
 

@@ -49,7 +49,7 @@ def make_classifier(package: Part) -> Any:
     """A classifier that remembers the loss of every batch, with a user's own metrics."""
     base = package("models.classifier").Classifier
 
-    class Watched(base):  # type: ignore[misc]
+    class Watched(base):  # type: ignore[misc, valid-type]
         def __init__(self, **told: Any) -> None:
             super().__init__(**told)
             edges = [0.0, 1 / 3, 0.999]
@@ -63,7 +63,7 @@ def make_classifier(package: Part) -> Any:
             loss: Tensor = super().shared_step(batch, stage)
             if not self.trainer.sanity_checking:
                 self.batches[stage].append((loss.item(), len(batch[1])))
-                self.own["parts"][0].update(float(len(batch[1])))
+                self.own["parts"][0].update(float(len(batch[1])))  # type: ignore[index]
             return loss
 
     return Watched(

@@ -17,10 +17,12 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from .callbacks import MetricHistory, WeightAverage
 from .comparison import compare_weights, measured
+from .data.sharing import share_evaluation
 from .errors import UserError
 from .finders import find_values
 from .mistakes import with_device_hint
 from .models.base import BaseModule
+from .models.batch_sizes import check_batches
 from .models.optimizers import build_optimizer
 from .models.schedulers import Horizon, build_scheduler
 from .models.unread_options import check_given, find_unread, without
@@ -71,6 +73,7 @@ def train(cfg: DictConfig) -> Metrics:
             manifest.update(data=datamodule.fingerprints(), model=describe_model(model))
             model.trained_on = manifest.content["data"]
             trainer = build_trainer(cfg, model)
+            check_batches(model, datamodule, trainer)
             unread = check_options_read(cfg, model, datamodule)
             if unread:
                 # The run's files tell of no optimizer that was never built.
@@ -128,7 +131,7 @@ def check(cfg: DictConfig, varied: Sequence[str] = ()) -> list[str]:
             )
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
-    build_trainer(cfg, model)
+    check_batches(model, datamodule, build_trainer(cfg, model))
     check_options_read(cfg, model, datamodule)
     return model.metric_names
 
@@ -229,6 +232,7 @@ def build_datamodule(cfg: DictConfig) -> LightningDataModule:
     datamodule: LightningDataModule = instantiate(cfg.data, _convert_="all")
     datamodule.prepare_data()
     datamodule.setup("fit")
+    share_evaluation(datamodule)
     return datamodule
 
 

@@ -29,6 +29,7 @@ class BaseModule(LightningModule):
     """
 
     net: nn.Module
+    smallest_batch: int = 1  # samples that a training batch needs
     # Size and fingerprint of each part of the data, where a run has told them.
     trained_on: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - never changed in place
 

@@ -41,6 +41,7 @@ class SimCLR(BaseModule):
     """
 
     task = "classification"  # the data it takes
+    smallest_batch = 2  # the loss of a single image is zero: nothing to tell it from
 
     def __init__(
         self,
@@ -103,7 +104,9 @@ class SimCLR(BaseModule):
         x, y = batch
         # The same views every time, so that the losses of epochs can be compared.
         random = torch.Generator(x.device).manual_seed(batch_idx)
-        self.measure(f"{stage}/loss", self.loss(x, random), len(x))
+        # The last batch may be a single image.
+        if len(x) >= self.smallest_batch:
+            self.measure(f"{stage}/loss", self.loss(x, random), len(x))
         right = self.probe(self(x)).argmax(dim=1) == y
         self.measure(f"{stage}/probe_acc", right.float().mean(), len(x))
 

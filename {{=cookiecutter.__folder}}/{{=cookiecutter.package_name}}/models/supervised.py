@@ -1,9 +1,11 @@
 """Models that learn from inputs with a known answer: (x, y) batches."""
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from .base import BaseModule
+from .metric_names import logged_names
 from .precision import at_least_float32, float32_by_default
 
 Batch = tuple[Tensor, Tensor]
@@ -32,8 +34,15 @@ class SupervisedModule(BaseModule):
         """Every name this model logs once per epoch, for example `val/loss`."""
         names = super().metric_names
         for collection in self.metrics.values():
-            names += list(collection.keys())  # type: ignore[operator]
+            names += logged_names(collection, *self._made_up_samples())  # type: ignore[arg-type]
         return names
+
+    def _made_up_samples(self) -> tuple[Tensor, Tensor]:
+        """Predictions and targets of two samples, to try metrics with."""
+        targets = torch.arange(2, device=self.device)
+        if self.task == "regression":
+            return targets.float(), targets.float()
+        return torch.eye(2, self.hparams["num_classes"], device=self.device), targets
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean loss of a batch, a scalar."""
