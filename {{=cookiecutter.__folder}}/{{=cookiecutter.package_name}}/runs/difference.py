@@ -67,7 +67,9 @@ def print_difference(one: Path, other: Path) -> None:
         kind = "" if before is not None and before[0] == row[0] else row[0]
         table.add_row(kind, *(Text(text, overflow="fold") for text in row[1:]))
     # In a file there is no width to fit into.
-    Console(width=None if sys.stdout.isatty() else 250).print(table)
+    width = None if sys.stdout.isatty() else 250
+    # A run called [red] or :cat: has that name.
+    Console(width=width, markup=False, emoji=False).print(table)
     if all(kind not in CAUSES for kind, *_ in rows):
         print(
             "Config, code, packages, machine and data are the same: only chance is left, such as "
