@@ -394,7 +394,7 @@ def test_every_picture_can_be_read(package: Part, classified: Make, regressed: M
             assert len(colours) > 20, (case, name)
     assert set(drawn) == {"confusion", "calibration", "mistakes", "pca", "residuals"}
     # The names tell which class is meant, so shortening must leave their difference.
-    shorten = package("analysis.outcome").shorten
+    shorten = package("user_text").shorten
     assert shorten("short") == "short"
     assert shorten("a class with a number 17") == "a class …mber 17"
 

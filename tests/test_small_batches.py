@@ -136,7 +136,12 @@ def test_single_image_does_not_improve_the_contrastive_loss(package: Part, tmp_p
     """One image has nothing to be told from: its loss of zero says nothing about the features."""
     model, losses = make_simclr(package), []
     original = model.loss
-    model.loss = lambda *args: losses.append(original(*args)) or losses[-1]
+
+    def noted(*args: Any) -> Tensor:
+        losses.append(original(*args))
+        return losses[-1]
+
+    model.loss = noted
     trainer = make_trainer(tmp_path, limit_val_batches=1.0, num_sanity_val_steps=0)
     trainer.fit(model, datamodule=Own(5, 4, drop_last=False))
     measured = float(trainer.callback_metrics["val/loss"])

@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from .outcome import Outcome, shorten
+from ..user_text import plot_labels
+from .outcome import Outcome
 
 # Beyond this many classes numbers no longer fit into the cells,
 MOST_CLASSES_WITH_NUMBERS = 20
@@ -15,7 +16,7 @@ MOST_NAMES = 100
 
 def draw_confusion(outcome: Outcome) -> Figure:
     """Draw shares of the true class and counts; a row with its number of samples is a class."""
-    names = outcome.class_names
+    names = plot_labels(outcome.class_names, "class")
     counts = multiclass_confusion_matrix(outcome.predictions, outcome.targets, len(names))
     # A class without samples has a row of zeros, not of NaN.
     rates = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -58,8 +59,8 @@ def _write_numbers(axes: Axes, counts: Tensor, rates: Tensor) -> None:
 def _name_classes(axes: Axes, names: list[str], samples: list[int]) -> None:
     every = -(-len(names) // MOST_NAMES)
     places = range(0, len(names), every)
-    columns = [shorten(names[place]) for place in places]
-    rows = [f"{shorten(names[place])} ({samples[place]})" for place in places]
+    columns = names[::every]
+    rows = [f"{names[place]} ({samples[place]})" for place in places]
     size = 9 if len(names) <= MOST_CLASSES_WITH_NUMBERS else 6
     axes.set_xticks(places, columns, fontsize=size)
     if max(map(len, columns)) > 3 or len(names) > MOST_CLASSES_WITH_NUMBERS:

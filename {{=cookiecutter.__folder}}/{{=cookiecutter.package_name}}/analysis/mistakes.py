@@ -4,7 +4,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .outcome import Outcome, shorten
+from ..user_text import plot_labels
+from .outcome import Outcome
 
 COLUMNS = 6
 MOST_PICTURES = 30
@@ -20,7 +21,7 @@ def draw_mistakes(outcome: Outcome) -> Figure | None:
         return None
     chosen = wrong[confidence[wrong].argsort(descending=True)][:MOST_PICTURES].tolist()
     pictures = to_pictures(outcome.inputs(chosen), outcome.preprocessing)
-    names = outcome.class_names
+    names = plot_labels(outcome.class_names, "class")
     columns = min(COLUMNS, len(chosen))
     rows = -(-len(chosen) // columns)
     figure = Figure(figsize=(max(4.5, 1.7 * columns), 2.2 * rows + 0.5), layout="constrained")
@@ -32,8 +33,7 @@ def draw_mistakes(outcome: Outcome) -> Figure | None:
         axes.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1)
         true, wrongly = (names[int(t[position])] for t in (outcome.targets, predicted))
         axes.set_title(
-            f"true: {shorten(true)}\npredicted: {shorten(wrongly)}\n"
-            f"probability {confidence[position]:.1%}",
+            f"true: {true}\npredicted: {wrongly}\nprobability {confidence[position]:.1%}",
             fontsize=7,
         )
     return figure

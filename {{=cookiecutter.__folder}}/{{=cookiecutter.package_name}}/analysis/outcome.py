@@ -57,11 +57,3 @@ class Outcome:
     def inputs(self, positions: list[int]) -> Tensor:
         """The model's inputs at these positions of the dataset."""
         return torch.stack([self.dataset[position][0] for position in positions])
-
-
-def shorten(name: str, longest: int = 16) -> str:
-    """A name that fits under an axis; the middle goes, because names often differ at the end."""
-    if len(name) <= longest:
-        return name
-    front = longest // 2
-    return f"{name[:front]}…{name[front + 1 - longest :]}"

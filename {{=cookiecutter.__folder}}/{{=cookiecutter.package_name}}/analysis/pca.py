@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .outcome import Outcome, shorten
+from ..user_text import plot_label, plot_labels
+from .outcome import Outcome
 
 # Beyond this many classes a list of colours tells nothing; the names stand in the picture,
 MOST_IN_LEGEND = 20
@@ -18,19 +19,21 @@ def draw_pca(outcome: Outcome) -> Figure | None:
     if min(outcome.activations.shape) < 2:
         return None
     points, shares = principal_components(outcome.activations)
+    layer = plot_label(outcome.layer, "a layer")
+    target = "" if outcome.is_classification else plot_label(outcome.target_name, "target")
+    names = _names(outcome.class_names) if outcome.is_classification else []
     figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.subplots()
     targets = outcome.targets[outcome.positions]
     if outcome.is_classification:
-        _draw_classes(axes, points, targets, outcome.class_names)
+        _draw_classes(axes, points, targets, names)
     else:
         dots = axes.scatter(points[:, 0], points[:, 1], s=12, c=targets, cmap="viridis")
-        figure.colorbar(dots, label=f"true {outcome.target_name}")
+        figure.colorbar(dots, label=f"true {target}")
     axes.set(
         xlabel=f"first component ({shares[0]:.1%} of the variance)",
         ylabel=f"second component ({shares[1]:.1%} of the variance)",
-        title=f"PCA of {outcome.layer}: {len(points)} samples, "
-        f"{outcome.activations.shape[1]} dimensions",
+        title=f"PCA of {layer}: {len(points)} samples, {outcome.activations.shape[1]} dimensions",
     )
     axes.grid(alpha=0.3)
     return figure
@@ -63,18 +66,24 @@ def principal_components(activations: Tensor, count: int = 2) -> tuple[Tensor, T
     return centred @ directions, scales[:count].square() / total.clamp(min=1e-30)
 
 
+def _names(class_names: list[str]) -> list[str]:
+    return plot_labels(class_names, "class", 16 if len(class_names) <= MOST_IN_LEGEND else 10)
+
+
 def _draw_classes(axes: Axes, points: Tensor, targets: Tensor, names: list[str]) -> None:
     colours = _colours(len(names))
+    dots = []
     for number, name in enumerate(names):
         own = points[targets == number]
-        axes.scatter(own[:, 0], own[:, 1], s=12, color=colours[number], label=shorten(name))
+        dots.append(axes.scatter(own[:, 0], own[:, 1], s=12, color=colours[number]))
         if MOST_IN_LEGEND < len(names) <= MOST_NAMES and len(own):
             x, y = own.median(dim=0).values.tolist()
             # On white, so that it can be read over the points of others.
             back = {"facecolor": "white", "edgecolor": "none", "alpha": 0.6, "pad": 0.5}
-            axes.text(x, y, shorten(name, 10), fontsize=7, ha="center", va="bottom", bbox=back)
+            axes.text(x, y, name, fontsize=7, ha="center", va="bottom", bbox=back)
     if len(names) <= MOST_IN_LEGEND:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        # Named here: a label of the dots that begins with "_" would be left out.
+        axes.legend(dots, names, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _colours(classes: int) -> list[tuple[float, ...]]:

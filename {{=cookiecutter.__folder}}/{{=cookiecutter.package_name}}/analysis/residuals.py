@@ -6,12 +6,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.distributions import Normal
 
+from ..user_text import plot_label
 from .outcome import Outcome
 
 
 def draw_residuals(outcome: Outcome) -> Figure:
     """Draw four views of the residuals, which are predicted minus true values."""
-    name, predictions, targets = outcome.target_name, outcome.predictions, outcome.targets
+    name = plot_label(outcome.target_name, "target", longest=24)
+    predictions, targets = outcome.predictions, outcome.targets
     residuals = predictions - targets
     figure = Figure(figsize=(11, 9), layout="constrained")
     (fit, over_prediction), (distribution, quantiles) = figure.subplots(2, 2)

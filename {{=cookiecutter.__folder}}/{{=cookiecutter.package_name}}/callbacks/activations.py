@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..pictures import save_picture
+from ..user_text import plot_labels
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +181,7 @@ def draw_activations(rows: list[Row], kinds: dict[str, str]) -> Figure:
         kinds: the class of each layer.
     """
     layers = list(rows[-1]["layers"])
+    labels = plot_labels([f"{name}  {kinds[name]}" for name in layers], "layer", longest=60)
     # Figure and not pyplot: pyplot keeps every figure of the process alive.
     figure = Figure(figsize=(17, 1.5 + 0.35 * len(layers)), layout="constrained")
     panels = figure.subplots(1, len(STATISTICS), sharey=True)
@@ -195,7 +197,6 @@ def draw_activations(rows: list[Row], kinds: dict[str, str]) -> Figure:
         figure.colorbar(axes.pcolormesh(values.numpy(), **scale), ax=axes)
         axes.set_xticks([i + 0.5 for i in labelled], [rows[i]["epoch"] + 1 for i in labelled])
         axes.set(xlabel="epoch", title=title)
-    labels = [f"{name}  {kinds[name]}" for name in layers]
     panels[0].set_yticks([i + 0.5 for i in range(len(layers))], labels)
     panels[0].invert_yaxis()
     figure.suptitle("Outputs of the layers on the same validation samples")

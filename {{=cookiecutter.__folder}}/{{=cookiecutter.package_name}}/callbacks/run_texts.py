@@ -1,6 +1,7 @@
 """Model, environment and config of a run as text, in TensorBoard and in the log file."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..runs.layers import describe_model
 from ..runs.loading import CONFIG
 from ..runs.logs import FILE_ONLY
 from ..runs.manifest import read_manifest
+from ..user_text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,10 @@ def describe_layers(pl_module: LightningModule) -> str:
     """A Markdown table of the layers and their parameters."""
     model = describe_model(pl_module)
     rows = ["| layer | what | parameters |", "| --- | --- | ---: |"]
-    rows += ["| {name} | {what} | {parameters:,} |".format(**layer) for layer in model["layers"]]
+    rows += [
+        f"| {literal(layer['name'])} | {literal(layer['what'])} | {layer['parameters']:,} |"
+        for layer in model["layers"]
+    ]
     rows.append(f"| **all** | {model['trained']:,} of them trained | **{model['parameters']:,}** |")
     return "\n".join(rows)
 
@@ -60,7 +65,7 @@ def describe_environment(manifest: dict[str, Any]) -> dict[str, str]:
     facts |= manifest.get("packages") or {}
     facts |= manifest.get("hardware") or {}
     rows = ["| what | value |", "| --- | --- |"]
-    rows += [f"| {name} | {value} |" for name, value in facts.items()]
+    rows += [f"| {literal(str(name))} | {literal(str(value))} |" for name, value in facts.items()]
     texts = {"environment": "\n".join(rows)}
     if diff:
         texts["git_diff"] = fenced(diff, "diff")
@@ -69,4 +74,19 @@ def describe_environment(manifest: dict[str, Any]) -> dict[str, str]:
 
 def fenced(text: str, language: str) -> str:
     """A Markdown block of code."""
-    return f"````{language}\n{text.rstrip()}\n````"
+    fence = "`" * max(4, _longest_backticks(text) + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def literal(text: str) -> str:
+    """A cell of a Markdown table that shows the text as it is."""
+    text = one_line(text)
+    # Most texts mean nothing to Markdown, and are easier to read in the log as they are.
+    if not re.search(r"[*`<>&|~\\[\]$]|://|\b_|_\b|^\s*$", text):
+        return text
+    ticks = "`" * (_longest_backticks(text) + 1)
+    return f"{ticks} {text} {ticks}"
+
+
+def _longest_backticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)

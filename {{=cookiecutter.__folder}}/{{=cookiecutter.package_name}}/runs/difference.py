@@ -66,7 +66,9 @@ def print_difference(one: Path, other: Path) -> None:
         kind = "" if before is not None and before[0] == row[0] else row[0]
         table.add_row(kind, *(Text(text, overflow="fold") for text in row[1:]))
     # In a file there is no width to fit into.
-    Console(width=None if sys.stdout.isatty() else 250).print(table)
+    width = None if sys.stdout.isatty() else 250
+    # A run called [red] or :cat: has that name.
+    Console(width=width, markup=False, emoji=False).print(table)
     for run in (one, other):
         if left_out := (read_manifest(run).get("git") or {}).get("diff_left_out"):
             print(f"{run.name}: the diff was too long to store for {', '.join(left_out)}.")

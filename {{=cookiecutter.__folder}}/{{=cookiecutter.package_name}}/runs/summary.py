@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-# Long paths stay on one line, so that they can be copied.
-CONSOLE = Console(soft_wrap=True, highlight=False)
+# Long paths stay on one line, so that they can be copied. A class called [red] or :cat: is a name.
+CONSOLE = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 # Sets of weights that were measured apart: their parts in the metrics.

@@ -84,7 +84,8 @@ def print_table(rows: list[Row]) -> None:
     for row in rows:
         table.add_row(*(Text(_text(row.get(column))) for column in MAIN_COLUMNS))
     # In a file there is no width to fit into.
-    Console(width=None if sys.stdout.isatty() else 250).print(table)
+    width = None if sys.stdout.isatty() else 250
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def print_csv(rows: list[Row]) -> None:

@@ -112,13 +112,15 @@ class Display:
         from rich.text import Text
 
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
-        table = Table(title=f"{self.name}: {counts} of {self.total}  {self.left()}")
+        # As Text: a study called [red] has that name.
+        title = f"{self.name}: {counts} of {self.total}  {self.left()}"
+        table = Table(title=Text(title, "table.title"))
         for column in ("trial", "worker", "epoch", self.metric, "values", "seconds"):
-            table.add_column(column, overflow="fold" if column == "values" else "ellipsis")
+            table.add_column(Text(column), overflow="fold" if column == "values" else "ellipsis")
         for shown in list(self.running.values())[:LINES]:
             table.add_row(
                 str(shown.trial.number),
-                str(shown.worker),
+                Text(str(shown.worker)),
                 str(shown.step or ""),
                 "" if shown.value is None else f"{shown.value:.4g}",
                 Text(words_of(shown.trial.params)),
