@@ -87,19 +87,20 @@ def train(cfg: DictConfig) -> Metrics:
     return metrics["best"] | metrics.get("test", {})
 
 
-def check(cfg: DictConfig) -> list[str]:
+def check(cfg: DictConfig) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Build everything that `train(cfg)` needs, as far as the first step of the training.
 
     Returns:
-        The names of the metrics that will be there.
+        The names of the metrics that will be there, and size and fingerprint of each split.
 
     Raises:
         UserError: something in the config or the data cannot work.
     """
     check_config(cfg)
-    model = build_model(cfg, build_datamodule(cfg))
+    datamodule = build_datamodule(cfg)
+    model = build_model(cfg, datamodule)
     build_trainer(cfg, model)
-    return model.metric_names
+    return model.metric_names, datamodule.fingerprints()
 
 
 def test_checkpoint(cfg: DictConfig, path: Path) -> Metrics:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from . import trial as trials
+from .earlier import plan_of_trial
 from .plan import Plan
 from .records import Outcome, TrialRecord, trial_folder
 from .results import best_trials, write_leaderboard
@@ -34,10 +35,12 @@ def finish(plan: Plan, record: Record) -> None:
             model = plan.folder / trial_folder(winner.number) / "checkpoints" / "best.ckpt"
             facts["the model of the winner"] = _short(model)
             note += "\nThese are its last options: report.html shows how they changed meanwhile."
-        write_best(path, winner, plan.fixed, plan.groups, note)
+        # An earlier command may have had other options.
+        own = plan_of_trial(plan, record, winner)
+        write_best(path, winner, own.fixed, own.groups, note)
         facts["retrain the winner"] = f"python train.py experiment={_short(path)}"
         if record.is_finished():
-            for metric, value in sorted(test_winner(plan, record, winner).items()):
+            for metric, value in sorted(test_winner(own, record, winner).items()):
                 facts[metric] = f"{value:.4g}"
     journal = plan.folder / "journal.log"
     if journal.is_file():

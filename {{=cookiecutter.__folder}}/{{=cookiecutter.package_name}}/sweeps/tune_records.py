@@ -32,6 +32,7 @@ class Row:
         metrics: of its best epoch, if it has ended.
         error: what went wrong, in one line.
         copied: the trial whose weights it went on from, if they were not its own.
+        version: which of the sweep's identities it was trained with.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Row:
     metrics: dict[str, float] | None = None
     error: str = ""
     copied: int | None = None
+    version: int = 0
 
 
 class TuneRecords:
@@ -116,6 +118,7 @@ class TuneRecords:
             worker=last.worker,
             error=last.error,
             constraints=excess,
+            version=last.version,
         )
 
     def records(self) -> list[TrialRecord]:
