@@ -424,10 +424,3 @@ def test_several_values_without_m_are_explained(project: BakedProject) -> None:
     """The most frequent slip of all."""
     done = script(project, "train.py", "model=mlp,cnn", check=False)
     assert done.stderr.strip() == "error: model=mlp,cnn has several values: add -m to try them all."
-
-
-def test_other_search_needs_another_study(project: BakedProject, tmp_path: Path) -> None:
-    """Values of two different questions in one table would answer neither."""
-    sweep(project, tmp_path / "study", LR, "hydra.sweeper.n_trials=1")
-    swept = sweep(project, tmp_path / "study", "model.net.width=8,16", check=False)
-    assert "give another hydra.sweeper.study_name" in swept.printed

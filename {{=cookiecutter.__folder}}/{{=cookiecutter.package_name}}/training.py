@@ -46,6 +46,8 @@ from .runs.summary import print_metrics, print_places
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
+# Size and fingerprint of each split.
+Fingerprints = dict[str, dict[str, Any]]
 
 
 def train(cfg: DictConfig) -> Metrics:
@@ -109,7 +111,7 @@ def measured_metrics(metrics: dict[str, Metrics]) -> Metrics:
     return metrics["best"] | metrics.get("test", {})
 
 
-def check(cfg: DictConfig, varied: Sequence[str] = ()) -> list[str]:
+def check(cfg: DictConfig, varied: Sequence[str] = ()) -> tuple[list[str], Fingerprints]:
     """Build everything that `train(cfg)` needs, as far as the first step of the training.
 
     Args:
@@ -117,7 +119,7 @@ def check(cfg: DictConfig, varied: Sequence[str] = ()) -> list[str]:
         varied: the options that a sweep varies.
 
     Returns:
-        The names of the metrics that will be there.
+        The names of the metrics that will be there, and size and fingerprint of each split.
 
     Raises:
         UserError: something in the config or the data cannot work.
@@ -133,7 +135,7 @@ def check(cfg: DictConfig, varied: Sequence[str] = ()) -> list[str]:
     model = build_model(cfg, datamodule)
     check_batches(model, datamodule, build_trainer(cfg, model))
     check_options_read(cfg, model, datamodule)
-    return model.metric_names
+    return model.metric_names, datamodule.fingerprints()
 
 
 def useless_options(cfg: DictConfig) -> str | None:

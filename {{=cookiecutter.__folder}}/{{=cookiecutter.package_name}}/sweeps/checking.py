@@ -3,7 +3,9 @@
 import logging
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError, nearest
 from . import trial as trials
@@ -21,11 +23,21 @@ CHOOSE_MODELS = ("model", "experiment")
 MEASURED = ("parameters", "seconds")
 
 
-def check_point(plan: Plan) -> int:
-    """Build everything for one point, in a process of its own.
+@dataclass(frozen=True)
+class Checked:
+    """What the first point shows of all of them.
 
-    Returns:
-        The number of GPUs of this machine.
+    Attributes:
+        gpu_count: the GPUs of this machine.
+        data: size and fingerprint of each split.
+    """
+
+    gpu_count: int
+    data: dict[str, dict[str, Any]]
+
+
+def check_point(plan: Plan) -> Checked:
+    """Build everything for one point, in a process of its own.
 
     Raises:
         UserError: something cannot work, or a metric is asked for that no trial has.
@@ -42,14 +54,13 @@ def check_point(plan: Plan) -> int:
         hint = f" (see {folder / 'run.log'})" if is_crash else ""
         raise UserError(f"{result.error}{hint}")
     _check_other_models(plan)
-    names, gpus = result
+    names, data, gpus = result
     # The test set is for the winner alone.
     known = [*MEASURED, *(name for name in names if not name.startswith("test/"))]
     for metric in [*(o.metric for o in plan.objectives), *plan.settings.limits]:
         if metric not in known:
             raise UserError(f"No trial measures {metric!r}; {nearest(metric, known)}")
-    assert isinstance(gpus, int)
-    return gpus
+    return Checked(gpus, data)
 
 
 def _check_other_models(plan: Plan) -> None:

@@ -14,6 +14,7 @@ from .checking import check_point
 from .display import Display
 from .failures import Failures
 from .finish import finish
+from .identity import identify
 from .notes import all_failed, progress_of, why_no_winner
 from .plan import Plan
 from .records import Next, Outcome, State, Trial, excesses
@@ -65,7 +66,9 @@ class Sweep(ABC):
         self.connect()
         start_server(loggers.packages(self.plan.config))
         threading.Thread(target=warm_up, args=(self.plan,), daemon=True).start()
-        self.prepare(check_point(self.plan))
+        checked = check_point(self.plan)
+        self.plan = replace(self.plan, identity=identify(self.plan, checked.data))
+        self.prepare(checked.gpu_count)
         self.write_log()
         record = self.open()
         base = replace(self.plan.base, parent_run=loggers.begin_parent(self.plan, record))

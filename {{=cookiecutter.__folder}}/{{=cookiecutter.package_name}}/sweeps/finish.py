@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..shell import option
+from .earlier import plan_of_trial
 from .notes import notes, why_no_winner
 from .plan import Plan
 from .records import TrialRecord, trial_folder
@@ -54,7 +55,9 @@ def finish(plan: Plan, record: Record, testers: Workers) -> None:
             model = plan.folder / trial_folder(winner.number) / "checkpoints" / "best.ckpt"
             facts["the model of the winner"] = _short(model)
             note += "\nThese are its last options: report.html shows how they changed meanwhile."
-        write_best(path, winner, plan.fixed, plan.groups, note)
+        # An earlier command may have had other options.
+        own = plan_of_trial(plan, record, winner)
+        write_best(path, winner, own.fixed, own.groups, note)
         facts["retrain the winner"] = f"python train.py {option('experiment', _short(path))}"
         for metric, value in sorted(tested.get(winner.number, {}).items()):
             facts[metric] = f"{value:.4g}"

@@ -105,7 +105,7 @@ def open_journal(folder: Path, lock: FileLock) -> BaseStorage:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged, or no journal of a study ({first_line(error)}): put a copy of it "
-            "back, or move the file away to begin the study anew."
+            "back, or move the folder away to start a new study."
         ) from error
 
 

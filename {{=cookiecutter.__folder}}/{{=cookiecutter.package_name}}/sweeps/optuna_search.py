@@ -7,8 +7,10 @@ it knows better. The number of trials that count never exceeds `n_trials`, in wh
 commands get to write.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -16,9 +18,9 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from ..errors import UserError
 from .enqueue import read_points
 from .figures import Figure
+from .identity import IDENTITIES, Identity, check_unused, join
 from .journal import FileLock, open_database, open_journal
 from .leases import Parents
 from .plan import Plan
@@ -34,7 +36,9 @@ from .records import (
     excesses,
 )
 from .samplers import build_pruner, build_sampler
-from .space import Parameter, Space
+from .space import Parameter, Space, options_of
+
+log = logging.getLogger(__name__)
 
 STATES = {
     TrialState.WAITING: State.WAITING,
@@ -59,6 +63,7 @@ class OptunaSearch:
         max_retries: how often a point is tried again that broke off.
         limits: metrics and the greatest value that is allowed of each.
         lock: held while trials are counted and started.
+        version: which of the study's identities new trials have.
     """
 
     def __init__(
@@ -70,8 +75,10 @@ class OptunaSearch:
         max_retries: int,
         limits: Mapping[str, float],
         lock: FileLock,
+        version: int = 0,
     ) -> None:
         self.study = study
+        self.version = version
         self.space = space
         self.objectives = objectives
         self.n_trials = n_trials
@@ -94,14 +101,22 @@ class OptunaSearch:
         self.study.pruner = build_pruner(dict(pruner))
         return seed
 
-    def lay_out(self, points: Sequence[Mapping[str, Value]]) -> None:
-        """Put these points first in the queue, each once, also when a command is given again."""
+    def lay_out(self, points: Sequence[Mapping[str, Value]]) -> int:
+        """Put these points first in the queue, each once, also when a command is given again.
+
+        Returns:
+            How many there is no room for.
+        """
         with self._lock.held():
-            laid = {trial.user_attrs.get("point") for trial in _counting(self._trials())}
-            for index, point in enumerate(points[: self.n_trials]):
-                if index not in laid:
-                    params = self.space.with_texts(point)
-                    self.study.enqueue_trial(params, user_attrs={"point": index})
+            counting = _counting(self._trials())
+            laid = {tuple(trial.user_attrs.get("point", ())) for trial in counting}
+            wanted = {tuple(options_of(point)): point for point in points}
+            left = [options for options in wanted if options not in laid]
+            room = max(0, self.n_trials - len(counting))
+            for options in left[:room]:
+                params = self.space.with_texts(wanted[options])
+                self.study.enqueue_trial(params, user_attrs={"point": options})
+        return len(left[room:])
 
     def ask(self, worker: str) -> Trial | None:
         """The next trial: one that waits to be tried again, or a new point."""
@@ -113,13 +128,18 @@ class OptunaSearch:
             trial = self.study.ask()
             trial.set_user_attr("parent", self.parents.id)
             trial.set_user_attr("worker", worker)
+            trial.set_user_attr("version", self.version)
             if self._is_too_many(trial.number):
                 trial.set_user_attr("withdrawn", True)
                 self._finish(trial.number, State.FAILED, [])
                 return None
         params = self.space.sample(lambda parameter: _suggest(trial, parameter))
         self._running[trial.number] = trial
-        return Trial(trial.number, params, tuple(trial.user_attrs.get("earlier", ())))
+        earlier = trial.user_attrs.get("earlier", ())
+        # A checkpoint of other options or other data would not be resumed but mixed with these.
+        versions = {n: trials[n].user_attrs.get("version", 0) for n in earlier}
+        same = tuple(number for number in earlier if versions[number] == self.version)
+        return Trial(trial.number, params, same)
 
     def report(self, number: int, step: int, value: float) -> Answer:
         """Note a value; PRUNE if the pruner says so."""
@@ -206,6 +226,7 @@ class OptunaSearch:
             error=trial.user_attrs.get("error", ""),
             constraints=excesses(metrics, self.limits) if metrics else {},
             superseded=superseded,
+            version=trial.user_attrs.get("version", 0),
         )
 
     def _trials(self) -> list[FrozenTrial]:
@@ -266,54 +287,54 @@ def open_search(plan: Plan, kind: type[OptunaSearch] = OptunaSearch) -> OptunaSe
         UserError: the database cannot be opened, or the study of this name is about something else.
     """
     settings, space, objectives = plan.settings, plan.space, plan.objectives
+    if settings.storage is None and not (plan.folder / "journal.log").exists():
+        check_unused(plan.folder)
     lock = FileLock(plan.folder / "study.lock")
     url = settings.storage
     storage = open_journal(plan.folder, lock) if url is None else open_database(url)
-    searched = {
-        "search_space": {parameter.key: repr(parameter) for parameter in space.parameters},
-        "objectives": [[objective.metric, objective.mode] for objective in objectives],
-    }
     with lock.held():
-        study = open_study(storage, plan.name, objectives, searched)
-    search = kind(
-        study, space, objectives, plan.n_trials, settings.max_retries, settings.limits, lock
-    )
+        study = open_study(storage, plan.name, objectives)
+        version = _join_study(study, plan)
+    n_trials, max_retries, limits = plan.n_trials, settings.max_retries, settings.limits
+    search = kind(study, space, objectives, n_trials, max_retries, limits, lock, version)
     pruner = settings.pruner if len(objectives) == 1 else {"name": "none"}
     search.join(settings.sampler, pruner, plan.config.seed)
-    search.lay_out(plan.points or read_points(settings.enqueue, space))
+    left = search.lay_out(plan.points or read_points(settings.enqueue, space))
+    if left and plan.points is None:
+        words = "%d points of hydra.sweeper.enqueue are not tried: hydra.sweeper.n_trials is %d"
+        log.warning(words, left, n_trials)
     return search
 
 
-def open_study(
-    storage: BaseStorage, name: str, objectives: Sequence[Objective], searched: Mapping[str, Any]
-) -> optuna.Study:
+def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective]) -> optuna.Study:
     """Make the study, or find the one of this name.
 
     Args:
         storage: where it is kept.
         name: its name.
         objectives: what is optimised.
-        searched: what a study is about, and must not change while it goes on.
-
-    Raises:
-        UserError: the study of this name is about something else.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     directions = [ways[objective.mode] for objective in objectives]
-    study = optuna.create_study(
+    return optuna.create_study(
         study_name=name, storage=storage, directions=directions, load_if_exists=True
     )
-    known = study.user_attrs.get("searched")
-    if known is None:
-        study.set_user_attr("searched", dict(searched))
-    for key, value in searched.items():
-        if known is not None and known[key] != value:
-            raise UserError(
-                f"The study {name!r} was begun with {key} {known[key]} and this command has "
-                f"{value}: give another hydra.sweeper.study_name."
-            )
-    return study
+
+
+def _join_study(study: optuna.Study, plan: Plan) -> int:
+    """Compare the command with the study; which of the study's identities it has.
+
+    Raises:
+        UserError: the command differs from the study.
+    """
+    assert plan.identity is not None
+    stored = study.user_attrs.get(IDENTITIES, {}).get("all", [])
+    known = [Identity(**entry) for entry in stored]
+    version = join(known, plan.identity, plan)
+    if len(known) > len(stored):
+        study.set_user_attr(IDENTITIES, {"all": [asdict(identity) for identity in known]})
+    return version
 
 
 def _superseded(trials: Sequence[FrozenTrial]) -> set[int]:

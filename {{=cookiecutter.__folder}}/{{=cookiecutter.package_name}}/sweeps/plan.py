@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle  # nosec B403
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +14,21 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UserError
 from ..runs.config_checks import check_complete
 from ..runs.directory import check_writable
+from ..runs.loading import plain
 from ..runs.value_checks import check_values
 from .ax_client import check_ax
-from .enqueue import read_points
+from .enqueue import put_first, read_points
+from .identity import Identity
 from .records import Objective, Value
 from .samplers import automatic_pruner
-from .settings import LARGEST_GRID, Settings, Tested, objectives_of, read_settings
+from .settings import (
+    LARGEST_GRID,
+    Settings,
+    Tested,
+    check_study_name,
+    objectives_of,
+    read_settings,
+)
 from .space import Space, options_of, parse_space, text
 from .trial import Base, parsed
 from .tune_algorithms import POPULATIONS, check_engine, check_tune
@@ -41,6 +51,7 @@ class Plan:
         objectives: what is optimised.
         fixed: the command's options that do not vary.
         points: all points to be tried, or None where the sampler proposes them.
+        identity: what the results depend on, once the data have been read.
     """
 
     folder: Path
@@ -51,12 +62,18 @@ class Plan:
     objectives: list[Objective]
     fixed: list[str]
     points: list[dict[str, Value]] | None
+    identity: Identity | None = None
 
     @property
     def config(self) -> DictConfig:
         """The config of a trial, but for what varies."""
-        # Pickled by `_make_base`.
+        # Pickled by `make_base`.
         return pickle.loads(self.base.composed)  # nosec B301
+
+    def compose(self, options: Sequence[str]) -> DictConfig:
+        """The config of a trial with these options."""
+        base = self.base
+        return base.config_loader.load_sweep_config(base.master, [*base.fixed, *options])
 
     @property
     def n_trials(self) -> int:
@@ -105,15 +122,17 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     settings = _with_pruner(settings, space, points)
     if not master.test:
         settings = replace(settings, test=Tested.NOTHING)
-    base = _make_base(config_loader, master, fixed, space, settings)
+    base = make_base(config_loader, master, fixed, space, settings)
     # A mistake in an option that varies shows here, before anything is imported.
     first = space.sample(lambda parameter: parameter.first())
     composed = config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
     _check_trials(composed, space)
-    # Pickled by `_make_base`.
+    # Pickled by `make_base`.
     objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
     _check_settings(settings, space)
+    _check_pruner(settings, objectives)
     name = settings.study_name or _study_name(master, base, space, objectives, settings)
+    check_study_name(name)
     folder = (Path(master.hydra.sweep.dir) / name).absolute()
     check_writable(folder)
     return Plan(
@@ -128,7 +147,7 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     )
 
 
-def _make_base(
+def make_base(
     config_loader: ConfigLoader,
     master: DictConfig,
     fixed: list[str],
@@ -208,13 +227,28 @@ def _check_settings(settings: Settings, space: Space) -> None:
         open_database(settings.storage)
 
 
+def _check_pruner(settings: Settings, objectives: list[Objective]) -> None:
+    """Refuse a pruner that was asked for where nothing can be pruned.
+
+    Raises:
+        UserError: there are several objectives.
+    """
+    name = settings.pruner.get("name")
+    if len(objectives) > 1 and name != "none":
+        raise UserError(
+            f"hydra/sweeper/pruner={name} judges trials by one objective, and this sweep has "
+            f"{len(objectives)}: leave it out, or leave hydra.sweeper.more_objectives out."
+        )
+
+
 def _study_name(
     master: DictConfig, base: Base, space: Space, objectives: list[Objective], settings: Settings
 ) -> str:
     """A name that the same command finds again, and another command does not."""
     about = [sorted(base.fixed), repr(space), repr(objectives), settings.seeds, settings.limits]
-    if settings.engine != "optuna":
-        about.append(settings.engine)
+    # As they were asked for.
+    asked = plain(master.hydra.sweeper)
+    about += [settings.engine, asked["sampler"], asked["pruner"]]
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
     return f"{master.name}-{digest[:6]}"
 
@@ -244,4 +278,6 @@ def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]]
     if is_grid and size > LARGEST_GRID:
         raise UserError(f"This grid has {size} points: vary less, or use another sampler.")
     small = len(finite) == len(space.parameters) and size <= (settings.n_trials or DEFAULT_TRIALS)
-    return space.grid() if is_grid or small else None
+    if not (is_grid or small):
+        return None
+    return put_first(space.grid(), read_points(settings.enqueue, space))

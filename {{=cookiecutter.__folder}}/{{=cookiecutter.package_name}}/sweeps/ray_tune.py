@@ -11,7 +11,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,7 @@ from . import trial as trials
 from .checking import gpus_on_ray
 from .command import Stop, Sweep
 from .enqueue import read_points
+from .identity import IDENTITIES, Identity, join
 from .loggers import packages
 from .plan import Plan
 from .ray_workers import room
@@ -105,7 +106,7 @@ class TuneSweep(Sweep):
         self.record = TuneRecords(
             plan.folder, plan.objectives, plan.settings.limits, plan.n_trials, schedules
         )
-        self._check_same()
+        self.version = self._join()
         return self.record
 
     def search(self) -> None:
@@ -212,6 +213,7 @@ class TuneSweep(Sweep):
             max_retries=settings.max_retries,
             timeout=settings.trial_timeout,
             ended=self.ended_before,
+            version=self.version,
         )
         trainable = tune.with_resources(tune.with_parameters(TuneTrial, task=task), self.resources)
         if tune.Tuner.can_restore(str(folder)):
@@ -246,22 +248,19 @@ class TuneSweep(Sweep):
             ),
         )
 
-    def _check_same(self) -> None:
-        """Refuse to go on with a sweep of other algorithms, or of another length."""
-        settings = self.plan.settings
-        asked = {
-            "n_trials": self.plan.n_trials,
-            "sampler": settings.sampler,
-            "pruner": settings.pruner,
-        }
-        known = self.record.recall("asked") or asked
-        for key, value in asked.items():
-            if known[key] != value:
-                raise UserError(
-                    f"This sweep was begun with {key} {known[key]}, and Ray Tune cannot go on with "
-                    f"{value}: give another hydra.sweeper.study_name."
-                )
-        self.record.remember("asked", asked)
+    def _join(self) -> int:
+        """Compare the command with the sweep in this folder; which of its identities it has.
+
+        Raises:
+            UserError: the command differs from the sweep.
+        """
+        assert self.plan.identity is not None
+        stored = self.record.recall(IDENTITIES).get("all", [])
+        known = [Identity(**entry) for entry in stored]
+        version = join(known, self.plan.identity, self.plan)
+        if len(known) > len(stored):
+            self.record.remember(IDENTITIES, {"all": [asdict(identity) for identity in known]})
+        return version
 
     def _complete(self) -> None:
         """Add what trials measured that were given up: Ray Tune did not wait for their end."""

@@ -90,6 +90,7 @@ class TrialRecord:
         worker: which worker ran it, for the timeline.
         constraints: how far each limit was exceeded; not above zero is kept.
         superseded: another trial took its place after it broke off.
+        version: which of the study's identities it was trained with, counted from 0.
     """
 
     number: int
@@ -104,6 +105,7 @@ class TrialRecord:
     error: str = ""
     constraints: dict[str, float] = field(default_factory=dict)
     superseded: bool = False
+    version: int = 0
 
     @property
     def is_feasible(self) -> bool:

@@ -25,6 +25,8 @@ class Tested(StrEnum):
 
 # Above it a grid is a mistake rather than a plan.
 LARGEST_GRID = 100_000
+# Bytes; most file systems take 255.
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Settings:
     seeds: int
     test: Tested
     study_name: str | None
+    allow_changes: bool
     storage: str | None
     enqueue: Any
     more_objectives: dict[str, str]
@@ -80,8 +83,13 @@ def read_settings(config: DictConfig) -> Settings:
             raise UserError(
                 f"hydra.sweeper.{name} goes by metrics, as {example}, not {values[name]!r}."
             )
-    for name in ("study_name", "storage"):
-        values[name] = None if values[name] is None else str(values[name])
+    values["storage"] = None if values["storage"] is None else str(values["storage"])
+    if values["study_name"] is not None:
+        values["study_name"] = _folder_name(values["study_name"])
+    if not isinstance(values["allow_changes"], bool):
+        raise UserError(
+            f"hydra.sweeper.allow_changes is true or false, not {values['allow_changes']!r}."
+        )
     for kind in ("sampler", "pruner"):
         if not isinstance(values[kind], Mapping):
             values[kind] = {"name": str(values[kind])}
@@ -108,11 +116,6 @@ def read_settings(config: DictConfig) -> Settings:
         value = getattr(settings, name)
         if value is not None and not (_is_number(value) and value > 0):
             raise UserError(f"hydra.sweeper.{name} is a number of seconds, not {value!r}.")
-    if "/" in (settings.study_name or ""):
-        raise UserError(
-            f"hydra.sweeper.study_name={settings.study_name} names one folder, without a slash: "
-            "hydra.sweep.dir is the folder it lies in."
-        )
     gpus, share = settings.gpus, settings.gpus_per_trial
     if gpus is not None and not (isinstance(gpus, list) and all(type(gpu) is int for gpu in gpus)):
         raise UserError(f"hydra.sweeper.gpus is a list of numbers as [0,1], not {gpus!r}.")
@@ -127,6 +130,30 @@ def read_settings(config: DictConfig) -> Settings:
         if not _is_number(limit):
             raise UserError(f"hydra.sweeper.limits: {metric} has a number, not {limit!r}.")
     return settings
+
+
+def check_study_name(name: str) -> None:
+    """Refuse a name that is not the name of one folder below `hydra.sweep.dir`.
+
+    Raises:
+        UserError: an empty name, one with a slash or a control character, or one that is too long.
+    """
+    is_folder = name.strip() not in ("", ".", "..") and not set(name) & {"/", "\\"}
+    if not (is_folder and name.isprintable() and len(name.encode()) <= LONGEST_NAME):
+        raise UserError(
+            f"The study name {name!r} cannot be the name of a folder: give "
+            "hydra.sweeper.study_name=<a word without slashes>; hydra.sweep.dir is the folder in "
+            "which it lies."
+        )
+
+
+def _folder_name(value: Any) -> str:
+    """A study's name as it was typed: Hydra reads some as numbers or as true and false."""
+    if not isinstance(value, str | int | float):
+        raise UserError(f"hydra.sweeper.study_name is the name of a folder, not {value!r}.")
+    name = str(value).lower() if isinstance(value, bool) else str(value)
+    check_study_name(name)
+    return name
 
 
 def objectives_of(config: DictConfig, settings: Settings) -> list[Objective]:

@@ -41,6 +41,23 @@ class Parameter:
     when: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
+    def typed(self) -> str:
+        """What the parameter varies over, as it is typed in a command."""
+        if self.choices is not None:
+            words = ",".join(self.by_text)
+            space = words if len(self.choices) > 1 else f"choice({words})"
+        elif self.step is not None:
+            numbers = (self.low, round(self.high + self.step, 12), self.step)
+            kind = int if self.is_integer else float
+            space = "range({},{},{})".format(*map(kind, numbers))
+        else:
+            space = f"interval({self.low:g},{self.high:g})"
+            space = f"int({space})" if self.is_integer else space
+            space = f"tag(log,{space})" if self.log else space
+        conditions = [f" when {key}={','.join(values)}" for key, values in self.when]
+        return space + " and".join(conditions)
+
+    @property
     def by_text(self) -> dict[str, Value]:
         """The choices by their texts, which tell 1, 1.0 and true apart where == does not."""
         return {text(choice): choice for choice in self.choices or ()}

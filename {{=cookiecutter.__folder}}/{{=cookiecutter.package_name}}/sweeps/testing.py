@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from . import trial as trials
+from .earlier import plan_of_trial
 from .plan import Plan
 from .records import Answer, Outcome, TrialRecord, trial_folder
 from .search import Record
@@ -34,7 +35,9 @@ def test_trials(
     try:
         while left or workers.running:
             while left and workers.free_worker() is not None:
-                _start(plan, left.pop(0), workers)
+                trial = left.pop(0)
+                # An earlier command may have had other options.
+                _start(plan_of_trial(plan, record, trial), trial, workers)
             for event in workers.wait(timeout=1):
                 if isinstance(event, Report):
                     workers.answer(event.number, Answer.CONTINUE)

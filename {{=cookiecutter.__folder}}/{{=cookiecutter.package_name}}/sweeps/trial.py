@@ -125,14 +125,15 @@ def check_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
     """Build all that a trial needs, data included.
 
     Returns:
-        The names of its metrics and the number of GPUs, or an Outcome with the error.
+        The names of its metrics, the size and fingerprint of each split, and the number of GPUs; or
+        an Outcome with the error.
     """
     import torch
 
     from ..training import check
 
-    names = run_job(base.compose(params, folder), partial(check, varied=tuple(params)))
-    return names if isinstance(names, Outcome) else (names, torch.cuda.device_count())
+    result = run_job(base.compose(params, folder), partial(check, varied=tuple(params)))
+    return result if isinstance(result, Outcome) else (*result, torch.cuda.device_count())
 
 
 def find_useless(base: Base, params: Mapping[str, Value], folder: Path) -> Any:

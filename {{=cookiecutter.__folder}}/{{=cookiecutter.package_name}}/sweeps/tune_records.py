@@ -32,6 +32,7 @@ class Row:
         metrics: of its best epoch, if it has ended.
         error: what went wrong, in one line.
         copied: the trial whose weights it went on from, if they were not its own.
+        version: which of the sweep's identities it was trained with.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Row:
     metrics: dict[str, float] | None = None
     error: str = ""
     copied: int | None = None
+    version: int = 0
 
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> "Row":
@@ -120,6 +122,7 @@ class TuneRecords:
             worker=last.worker,
             error=last.error,
             constraints=excesses(metrics, self.limits) if metrics else {},
+            version=last.version,
         )
 
     def records(self) -> list[TrialRecord]:

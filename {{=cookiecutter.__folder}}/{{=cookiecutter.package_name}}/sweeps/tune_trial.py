@@ -43,6 +43,7 @@ class Task:
         max_retries: how often a trial is tried again that crashed.
         timeout: seconds after which a trial is given up.
         ended: the last rows of the trials that have ended before, by their numbers.
+        version: which of the sweep's identities the trials have.
     """
 
     base: bytes
@@ -56,6 +57,7 @@ class Task:
     max_retries: int
     timeout: float | None
     ended: dict[int, Row]
+    version: int = 0
 
 
 class TuneTrial(tune.Trainable):
@@ -244,6 +246,7 @@ class TuneTrial(tune.Trainable):
             metrics=outcome.metrics if outcome else None,
             error=outcome.error if outcome else "",
             copied=self.copied,
+            version=self.task.version,
         )
         done = {"done": True} if outcome else {}
         return {EPOCH: max(self.epoch, 1), VALUE: score, ROW: vars(row), **done}
