@@ -4,26 +4,25 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
 import torch
 
-from .conftest import OUTER, SLOW, BakedProject
+from .conftest import BakedProject
 from .own_data import write_flats, write_fruit
-from .training_runs import ON_CPU, TrainedRun, script, train
+from .test_start_time import imported
+from .training_runs import TrainedRun, script, train
 
 LONGEST = 400
-CPU_SECONDS = 2.0
+# Nearly all of the seconds that a training takes to start.
+SLOW_TO_IMPORT = {"lightning_fabric", "pytorch_lightning", "torch", "torchmetrics", "torchvision"}
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 WARM_START = Path(__file__).with_name("warm_start.py")
 Answers = dict[str, "CompletedProcess[str]"]
@@ -705,27 +704,10 @@ def without_extras(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def told(
-    project: BakedProject, command: tuple[str, ...], python_path: str
-) -> tuple["CompletedProcess[str]", float]:
-    """What a command answers, and the CPU seconds that it takes."""
-    kept = {key: value for key, value in os.environ.items() if key not in OUTER + SLOW}
-    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=project.root,
-            env=kept | ON_CPU | {"PYTHONPATH": python_path},
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        texts = []
-        for file in (stdout, stderr):
-            file.seek(0)
-            texts.append(file.read())
-    return CompletedProcess(command, process.returncode, *texts), used.ru_utime + used.ru_stime
+def without_import_times(done: "CompletedProcess[str]") -> "CompletedProcess[str]":
+    """What a command started with `-X importtime` printed otherwise."""
+    kept = [line for line in done.stderr.splitlines(True) if not line.startswith("import time:")]
+    return CompletedProcess(done.args, done.returncode, done.stdout, "".join(kept))
 
 
 @pytest.fixture(scope="module")
@@ -786,9 +768,10 @@ def test_mistake_is_told_at_once(
     if script_name != "runs.py" and not any(o.startswith("paths.log_dir=") for o in options):
         options.append(f"paths.log_dir={tmp_path}/logs")
     before = set(demo.root.iterdir())
-    done, seconds = told(demo, (script_name, *options), without_extras)
-    check_sentence(done, words, files.folder)
-    assert seconds < CPU_SECONDS
+    timed = ("-X", "importtime", script_name, *options)
+    done = script(demo, *timed, check=False, python_path=without_extras)
+    check_sentence(without_import_times(done), words, files.folder)
+    assert imported(done) & SLOW_TO_IMPORT == set()
     assert not done.stdout
     assert not [path for path in tmp_path.rglob("*") if not path.is_dir()]
     assert not list(tmp_path.glob("logs/*/runs/*"))
