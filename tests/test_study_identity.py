@@ -310,10 +310,39 @@ def test_best_is_what_the_winner_was_trained_with(demo: BakedProject, tmp_path: 
         for group in ("model", "optimizer", "data", "scheduler"):
             assert OmegaConf.to_container(best[group], resolve=True) == trained[group]
     assert trained["model"]["net"]["width"] == 64
-    # The test of the winner is one on the split that it did not train with.
-    test = (folder / "sweep.log").read_text("utf-8").split("test/loss: ")[-1].split()[0]
-    measured = project.evaluate(folder / "trials" / "0000" / "checkpoints" / "best.ckpt", "test")
-    assert float(test) == pytest.approx(measured["test/loss"], rel=1e-3)
+
+
+def test_winner_is_tested_as_it_was_trained(
+    plans: Plans, sweeps_package: Any, demo: BakedProject, tmp_path: Path
+) -> None:
+    """Another split would test it on what it was trained on."""
+    identity, records = sweeps_package("identity"), sweeps_package("records")
+    commands = (
+        (LR, NAMED, "model=cnn,mlp", "data.split_seed=1", "+trainer.barebones=false"),
+        (LR, NAMED, "model=cnn,mlp", "data.split_seed=2", "trainer.max_epochs=9"),
+    )
+    made_plans = [plans(*command) for command in commands]
+    first, later = (replace(p, identity=identity.identify(p, DATA)) for p in made_plans)
+    goal = [records.Objective("val/acc", "max")]
+    record = sweeps_package("tune_records").TuneRecords(tmp_path, goal, {}, 2, [])
+    known = [asdict(plan.identity) for plan in (first, later)]
+    record.remember(identity.IDENTITIES, {"all": json.loads(json.dumps(known))})
+    params = {"optimizer.lr": 0.01, "model": "mlp"}
+    mlp = demo.root / "configs" / "model" / "mlp.yaml"
+    made = {}
+    with edited(mlp, r"width: \d+", "width: 7"):
+        for version in (0, 1):
+            trial = records.TrialRecord(0, records.State.FINISHED, params, version=version)
+            own = sweeps_package("earlier").plan_of_trial(later, record, trial)
+            made[version] = own.base.compose(params, tmp_path)
+    wanted = first.base.compose(params, tmp_path)
+    for group in ("data", "model", "optimizer", "trainer", "callbacks"):
+        assert made[0][group] == wanted[group]
+    assert made[0].data.split_seed == 1
+    assert "barebones" in made[0].trainer
+    # That of this command is not changed.
+    assert made[1].data.split_seed == 2
+    assert made[1].trainer.max_epochs == 9
 
 
 def test_pruner_that_cannot_prune_is_refused(plans: Plans, user_error: Any) -> None:
