@@ -108,6 +108,7 @@ def test_trials_that_are_behind_are_given_up(demo: BakedProject, tmp_path: Path)
         "trainer.max_epochs=5",
         "hydra.sweeper.n_trials=10",
         "hydra.sweeper.workers=1",
+        "hydra/sweeper/pruner=ax",
         "hydra.sweeper.pruner.min_curves=1",
     )
     states = swept.states()
@@ -227,7 +228,11 @@ MISTAKES = {
     ("hydra/sweeper/pruner=ax",): "pruner=ax judges points of Ax: give hydra/sweeper=ax.",
     (AX, "hydra.sweeper.sampler.method=slow"): "is fast, quality, random_search, not 'slow'.",
     (AX, "+hydra.sweeper.sampler.methd=fast"): "has no 'methd'; did you mean 'method'?",
-    (AX, "hydra.sweeper.pruner.min_curves=few"): "min_curves is a number, not 'few'.",
+    (
+        AX,
+        "hydra/sweeper/pruner=ax",
+        "hydra.sweeper.pruner.min_curves=few",
+    ): "min_curves is a number, not 'few'.",
     (AX, "hydra.sweeper.sampler.parameter_constraints=['wdth <= 1']"): "Ax cannot search so: ",
 }
 

@@ -266,7 +266,11 @@ MISTAKES = {
     (TUNE, "hydra/sweeper/sampler=ax"): "Ray Tune has no sampler 'ax'",
     (TUNE, "hydra/sweeper/sampler=bohb", "hydra/sweeper/pruner=none"): "pruner=bohb.",
     (TUNE, "hydra.sweeper.seeds=2"): "Ray Tune cannot do hydra.sweeper.seeds",
-    (TUNE, "hydra.sweeper.pruner.min_resource=0"): "min_resource is a whole number from 1",
+    (
+        TUNE,
+        "hydra/sweeper/pruner=asha",
+        "hydra.sweeper.pruner.min_resource=0",
+    ): "min_resource is a whole number from 1",
     (TUNE, "hydra/sweeper/pruner=pbt", "hydra.sweeper.pruner.mutate=[model.net.width]"): (
         "the search space has none of them"
     ),

@@ -41,7 +41,8 @@ class Faults(Callback):
 
 class Alike(Callback):
     def on_train_start(self, trainer, pl_module):
-        raise RuntimeError("the disk is gone")
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        raise RuntimeError(f"the disk is gone at rate {rate}")
 '''
 
 
@@ -365,7 +366,9 @@ def test_pruned_trials_close_properly(project: BakedProject, tmp_path: Path) -> 
         "hydra.sweeper.workers=1",
         "hydra/sweeper/pruner=threshold",
         "hydra.sweeper.pruner.lower=0.99",
+        check=False,
     )
+    assert "error: There is no winner: 4 trials were pruned" in swept.printed
     assert swept.states() == {"PRUNED": 4}
     for trial in swept.study.trials:
         folder = swept.folder / f"trials/{trial.number:04d}"

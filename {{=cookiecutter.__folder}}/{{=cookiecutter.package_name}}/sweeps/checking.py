@@ -3,7 +3,9 @@
 import logging
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from . import trial as trials
 from .loggers import packages
 from .plan import Plan
 from .ray_workers import AnyWorkers, RayWorkers, gpu_count, room
-from .records import Outcome
+from .records import Outcome, Value
+from .space import Parameter
 from .workers import Workers, check_gpus_per_trial, run_alone, usable_cores
 
 log = logging.getLogger(__name__)
@@ -71,8 +74,7 @@ def _check_other_models(plan: Plan) -> None:
     for parameter in plan.space.parameters:
         others = parameter.points()[1:] if parameter.key in CHOOSE_MODELS else []
         for other in others:
-            chosen = {parameter.key: other}
-            params = plan.space.sample(lambda p, chosen=chosen: chosen.get(p.key, p.first()))
+            params = plan.space.sample(partial(_first_but_for, {parameter.key: other}))
             with tempfile.TemporaryDirectory(prefix="check-") as name:
                 task = (trials.find_useless, plan.base, params, Path(name))
                 result = run_alone(Workers(1), Path(name, "run.log"), *task)
@@ -81,6 +83,10 @@ def _check_other_models(plan: Plan) -> None:
                     f"With {parameter.key}={other}: {result.rstrip('.')}; or vary it with the "
                     f"other choices only, by `when: {parameter.key}=...` in a search space."
                 )
+
+
+def _first_but_for(chosen: Mapping[str, Value], parameter: Parameter) -> Value:
+    return chosen.get(parameter.key, parameter.first())
 
 
 def make_workers(plan: Plan, gpu_count: int) -> AnyWorkers:

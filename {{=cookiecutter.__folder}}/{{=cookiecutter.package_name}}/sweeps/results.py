@@ -98,7 +98,8 @@ def leaderboard(
     parameters = _in_order(r.params for r in sorted(rows, key=lambda record: record.number))
     others = [name for name in _in_order(r.metrics for r in rows) if name not in names]
     for place, record in enumerate(rows, start=1):
-        values = record.metrics | dict(zip(names, record.values, strict=False))
+        values: dict[str, float | None] = {}
+        values |= record.metrics | dict(zip(names, record.values, strict=False))
         if record.state is State.STOPPED:
             values = {names[0]: record.best_so_far(objectives[0])} | values
         row: dict[str, Any] = {"rank": None if place > good else 1 if place <= best else place}
