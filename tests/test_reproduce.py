@@ -234,7 +234,8 @@ def test_fingerprint_of_pictures_reads_no_picture(package: Any, tmp_path: Path) 
     paths = [tmp_path / f"{name}.png" for name in "ab"]
     for path in paths:
         path.write_bytes(b"no picture")
-    preprocessing = {"channels": 1, "height": 1, "width": 1, "mean": [0.0], "std": [1.0]}
+    size = {"channels": 1, "height": 1, "width": 1}
+    preprocessing = {**size, "value_range": None, "mean": [0.0], "std": [1.0]}
 
     def fingerprint(labels: list[int]) -> str:
         pictures = files(paths, torch.tensor(labels).numpy())

@@ -214,9 +214,9 @@ BAD_REQUESTS: dict[str, tuple[str, bytes | None, int, str]] = {
     "other columns": ("diabetes", b'[{"agee": 1}]', 422, "no column 'age'"),
     "half a character": ("diabetes", b'[{"\\ud800": "\\ud800"}]', 422, "no column 'age'"),
     "a bad cell": ("diabetes", BAD_ROW, 422, "row 1: column 'bmi' holds 'heavy'"),
-    "rows": ("digits", BAD_ROW, 422, "is no picture"),
-    "an empty body": ("digits", b"", 422, "is no picture"),
-    "half a picture": ("digits", picture_of(0)[:60], 422, "is no picture"),
+    "rows": ("digits", BAD_ROW, 422, "not an image file of a known format"),
+    "an empty body": ("digits", b"", 422, "not an image file of a known format"),
+    "half a picture": ("digits", picture_of(0)[:60], 422, "truncated"),
     "too much": ("digits", bytes(16_000_001), 413, "at most 16 MB"),
     "the wrong verb": ("digits", None, 405, "Not Allowed"),
 }

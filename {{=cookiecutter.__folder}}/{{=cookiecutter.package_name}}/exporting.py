@@ -53,6 +53,28 @@ class FromPixels(nn.Module):
         return (x * self.std + self.mean).round().clamp(0, 255).to(torch.uint8)
 
 
+class FromValues(FromPixels):
+    """The model with the scaling and normalisation of images of more than 8 bits before it.
+
+    Shapes: float32 (B, C, H, W), the values of the files, to the same outputs. Values outside
+    `value_range` of the metadata are clipped to it.
+    """
+
+    def __init__(self, model: SupervisedModule) -> None:
+        super().__init__(model)
+        self.low, high = model.hparams["preprocessing"]["value_range"]
+        self.scale = 255 / (high - self.low)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Predictions for a batch of values."""
+        scaled = ((pixels - self.low) * self.scale).clamp(0, 255)
+        return self.model((scaled - self.mean) / self.std)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """The values (B, C, H, W) that became the inputs x."""
+        return (x * self.std + self.mean) / self.scale + self.low
+
+
 def export(cfg: DictConfig) -> Path:
     """Write `cfg.ckpt_path` as an ONNX file that was seen to predict the same.
 
@@ -125,10 +147,12 @@ def write(model: SupervisedModule, path: Path) -> None:
 
 def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
     """What is exported, the name of its input, and a batch of two."""
-    shape = model.hparams["input_shape"]
-    if model.hparams["preprocessing"]["kind"] == "image":
+    shape, preprocessing = model.hparams["input_shape"], model.hparams["preprocessing"]
+    if preprocessing["kind"] != "image":
+        return model, "features", torch.zeros((2, *shape))
+    if preprocessing["value_range"] is None:
         return FromPixels(model).eval(), "pixels", torch.zeros((2, *shape), dtype=torch.uint8)
-    return model, "features", torch.zeros((2, *shape))
+    return FromValues(model).eval(), "pixels", torch.zeros((2, *shape))
 
 
 def describe(model: SupervisedModule) -> dict[str, str]:

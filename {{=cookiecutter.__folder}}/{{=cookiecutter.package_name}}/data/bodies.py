@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .images import Normalise, PictureError, read_picture
-from .inputs import Inputs, read_rows
+from .images import Normalise, PictureError, read_picture, reading_options
+from .inputs import Inputs, read_rows, warn_of_clipped
 from .table_file import TableFile
 
 
@@ -28,11 +28,12 @@ def read_body(preprocessing: dict[str, Any], body: bytes) -> Inputs:
 
 def _read_picture(preprocessing: dict[str, Any], body: bytes) -> Inputs:
     """One picture, as the bytes of its file."""
-    size = [preprocessing[name] for name in ("channels", "height", "width")]
     try:
-        pixels = read_picture(BytesIO(body), *size)
+        pixels = read_picture(BytesIO(body), *reading_options(preprocessing))
     except PictureError as error:
-        raise UserError("The body is no picture: send the bytes of a PNG or JPEG file.") from error
+        sentence = str(error).rstrip(".")
+        raise UserError(f"{sentence}: send the bytes of a PNG or JPEG file.") from error
+    warn_of_clipped(preprocessing, ["the request"], pixels.unsqueeze(0))
     return Inputs(["picture"], Normalise(preprocessing)(pixels.unsqueeze(0)), [0], {})
 
 

@@ -11,7 +11,7 @@ from .augment import Augment
 from .base import BaseDataModule
 from .batches import Batch, BatchDataset
 from .checks import check_whole
-from .images import Normalise, black, image_preprocessing, pixel_histogram
+from .images import Normalise, black, image_preprocessing, pixel_statistics
 from .splits import Indices, split_in_three, split_off
 
 
@@ -51,10 +51,10 @@ class ImageArrayDataModule(BaseDataModule):
         parts = self._split(arrays)
         _, channels, height, width = arrays.pixels.shape
         check_whole("shift", self.hparams["shift"], 0, min(height, width) - 1)
-        histogram = pixel_histogram(arrays.pixels[parts["train"]])
+        statistics = pixel_statistics(arrays.pixels[parts["train"]])
         self.class_names = arrays.class_names
         self.input_shape = (channels, height, width)
-        self.preprocessing = image_preprocessing(height, width, histogram)
+        self.preprocessing = image_preprocessing(height, width, statistics)
         self.augment = Augment(
             self.hparams["shift"], self.hparams["flip"], black(self.preprocessing)
         )

@@ -8,14 +8,11 @@ Pictures stay on disk; worker processes read them by the batch.
 """
 
 import hashlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import UserError
@@ -23,14 +20,7 @@ from .augment import Augment
 from .base import BaseDataModule
 from .batches import Batch
 from .checks import check_whole
-from .images import (
-    Normalise,
-    PictureError,
-    black,
-    image_preprocessing,
-    pixel_histogram,
-    read_picture,
-)
+from .images import Normalise, black, image_preprocessing, read_picture, reading_options
 from .picture_files import (
     Pictures,
     check_same_classes,
@@ -38,8 +28,10 @@ from .picture_files import (
     find_pictures,
     part_folders,
 )
+from .picture_sample import check_readable, choose_side, measure_pictures, read_statistics
 from .splits import shuffled, split_in_three, split_off
-from .workers import available_cores, choose_workers
+from .wide_images import find_value_range
+from .workers import choose_workers
 
 
 class PictureDataset(Dataset[Batch]):
@@ -52,7 +44,7 @@ class PictureDataset(Dataset[Batch]):
 
     def __init__(self, pictures: Pictures, preprocessing: dict[str, Any]) -> None:
         self.paths, self.labels = pictures.paths, torch.from_numpy(pictures.labels)
-        self.size = [preprocessing[name] for name in ("channels", "height", "width")]
+        self.options = reading_options(preprocessing)
         self.normalise = Normalise(preprocessing)
 
     def __len__(self) -> int:
@@ -60,7 +52,7 @@ class PictureDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """The batch of these pictures; PyTorch calls this instead of `__getitem__`."""
-        pixels = torch.stack([read_picture(self.paths[index], *self.size) for index in indices])
+        pixels = torch.stack([read_picture(self.paths[index], *self.options) for index in indices])
         return self.normalise(pixels), self.labels[indices]
 
     def __getitem__(self, index: int) -> Batch:
@@ -85,8 +77,9 @@ class ImageFolderDataModule(BaseDataModule):
 
     Args:
         path: the folder.
-        height: of the model's input; every picture is stretched to it.
-        width: of the model's input.
+        height: of the model's input, to which every picture is stretched; "auto" takes the median
+            of the training pictures, but 16 pixels at least and 64 at most.
+        width: of the model's input, as the height.
         channels: 3 for colour, 1 for grey.
         batch_size: samples in a batch.
         val_fraction: share of all pictures that have no part yet, for validation.
@@ -96,7 +89,8 @@ class ImageFolderDataModule(BaseDataModule):
         flip: mirror training images at random.
         num_workers: processes that read pictures, or "auto".
         pictures_to_check: so many pictures of each part are read before training; those of the
-            training part give the mean and deviation.
+            training part give the mean, the deviation, the size and, of images of more than 8 bits,
+            the range of values.
     """
 
     task = "classification"
@@ -104,8 +98,8 @@ class ImageFolderDataModule(BaseDataModule):
     def __init__(
         self,
         path: str,
-        height: int = 64,
-        width: int = 64,
+        height: int | str = "auto",
+        width: int | str = "auto",
         channels: int = 3,
         batch_size: int = 32,
         val_fraction: float = 0.15,
@@ -133,22 +127,36 @@ class ImageFolderDataModule(BaseDataModule):
     def check_arguments(self) -> None:
         """Raise a UserError for an argument that cannot be used."""
         super().check_arguments()
-        height, width, channels = (self.hparams[name] for name in ("height", "width", "channels"))
+        channels = self.hparams["channels"]
         if channels not in (1, 3):
             raise UserError(f"data.channels must be 3 (colour) or 1 (grey), not {channels!r}.")
-        check_whole("height", height, smallest=1)
-        check_whole("width", width, smallest=1)
-        check_whole("shift", self.hparams["shift"], 0, min(height, width) - 1)
+        for name in ("height", "width"):
+            if self.hparams[name] != "auto":
+                check_whole(name, self.hparams[name], smallest=1)
+        check_whole("shift", self.hparams["shift"], smallest=0)
         check_whole("pictures_to_check", self.hparams["pictures_to_check"], smallest=1)
 
     def load(self) -> dict[str, Dataset[Batch]]:
         """Split the pictures, read a bounded number of each part and take the statistics."""
-        height, width = self.hparams["height"], self.hparams["width"]
-        size = (self.hparams["channels"], height, width)
         parts = self._find_parts(Path(self.hparams["path"]).expanduser())
-        histogram = self._read_some(parts, size)["train"]
-        self.input_shape = size
-        self.preprocessing = image_preprocessing(height, width, histogram)
+        # A fair sample: their order is random.
+        some = {
+            part: found.paths[: self.hparams["pictures_to_check"]] for part, found in parts.items()
+        }
+        facts = measure_pictures(some["train"])
+        height = choose_side("height", self.hparams["height"], [f.height for f in facts])
+        width = choose_side("width", self.hparams["width"], [f.width for f in facts])
+        check_whole("shift", self.hparams["shift"], 0, min(height, width) - 1)
+        self.input_shape = (self.hparams["channels"], height, width)
+        value_range = find_value_range(facts)
+        read = {
+            part: read_statistics(paths, (*self.input_shape, value_range))
+            for part, paths in some.items()
+        }
+        check_readable(
+            {path: error for _, broken in read.values() for path, error in broken.items()}
+        )
+        self.preprocessing = image_preprocessing(height, width, read["train"][0], value_range)
         self.augment = Augment(
             self.hparams["shift"], self.hparams["flip"], black(self.preprocessing)
         )
@@ -182,47 +190,3 @@ class ImageFolderDataModule(BaseDataModule):
             kept, taken = split_off(part, np.arange(count), size, seed, labels, names)
             parts |= {"train": train.at(kept), part: train.at(taken)}
         return {part: parts[part] for part in ("train", "val", "test")}
-
-    def _read_some(
-        self, parts: dict[str, Pictures], size: tuple[int, int, int]
-    ) -> dict[str, Tensor]:
-        """Histograms of the first pictures of each part, a fair sample: the order is random."""
-        histograms: dict[str, Tensor] = {}
-        broken: dict[Path, PictureError] = {}
-        for part, pictures in parts.items():
-            some = pictures.paths[: self.hparams["pictures_to_check"]]
-            histograms[part], errors = read_histogram(some, size)
-            broken |= errors
-        if len(broken) == 1:
-            raise next(iter(broken.values()))
-        if broken:
-            raise UserError(
-                f"{len(broken)} pictures cannot be read, mend or remove them: "
-                f"{', '.join(str(path) for path in list(broken)[:5])}"
-                f"{' and more' if len(broken) > 5 else ''}."
-            )
-        return histograms
-
-
-def read_histogram(
-    paths: Sequence[Path], size: tuple[int, int, int]
-) -> tuple[Tensor, dict[Path, PictureError]]:
-    """How often each pixel value occurs in these pictures, (C, 256), and why some are not read."""
-
-    def count(path: Path) -> Tensor | PictureError:
-        try:
-            return pixel_histogram(read_picture(path, *size).unsqueeze(0))
-        except PictureError as error:
-            return error
-
-    # Threads suffice: Pillow decodes without holding the interpreter.
-    with ThreadPoolExecutor(available_cores()) as pool:
-        results = list(pool.map(count, paths))
-    histogram = torch.zeros(size[0], 256, dtype=torch.int64)
-    broken: dict[Path, PictureError] = {}
-    for path, result in zip(paths, results, strict=True):
-        if isinstance(result, Tensor):
-            histogram += result
-        else:
-            broken[path] = result
-    return histogram, broken

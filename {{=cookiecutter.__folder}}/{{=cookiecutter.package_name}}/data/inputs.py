@@ -1,5 +1,7 @@
 """New pictures or table rows for a trained model; what cannot be read is told, never lost."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,14 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .images import Normalise, PictureError, read_picture, visible_files
+from .images import Normalise, PictureError, read_picture, reading_options, visible_files
 from .table_file import TableFile, check_columns, parse_number, read_table_file
 from .tables import Column, encode_table
+
+log = logging.getLogger(__name__)
+
+# More names than this make a line of the log unreadable.
+NAMES_SHOWN = 5
 
 
 @dataclass
@@ -60,17 +67,39 @@ def _read_pictures(preprocessing: dict[str, Any], path: Path) -> Inputs:
     folder, files = (path, list(visible_files(path))) if path.is_dir() else (path.parent, [path])
     if not files:
         raise UserError(f"The folder {path} holds no picture to predict on.")
-    size = tuple(preprocessing[name] for name in ("channels", "height", "width"))
+    options = reading_options(preprocessing)
     pictures, good, errors = [], [], {}
     for position, file in enumerate(files):
         try:
-            pictures.append(read_picture(file, *size))
+            pictures.append(read_picture(file, *options))
             good.append(position)
         except PictureError as error:
             errors[position] = str(error)
-    pixels = torch.stack(pictures) if pictures else torch.empty((0, *size))
+    pixels = torch.stack(pictures) if pictures else torch.empty((0, *options[:3]))
     names = [file.relative_to(folder).as_posix() for file in files]
+    warn_of_clipped(preprocessing, [names[position] for position in good], pixels)
     return Inputs(names, Normalise(preprocessing)(pixels), good, errors)
+
+
+def warn_of_clipped(preprocessing: dict[str, Any], names: Sequence[str], pixels: Tensor) -> None:
+    """Log which images (N, C, H, W) have values outside the range of the training images."""
+    if preprocessing["value_range"] is None:
+        return
+    # Half a grey level is left for rounding.
+    outside = ((pixels < -0.5) | (pixels > 255.5)).flatten(1).any(dim=1).tolist()
+    clipped = [name for name, is_outside in zip(names, outside, strict=True) if is_outside]
+    if clipped:
+        low, high = preprocessing["value_range"]
+        log.warning(
+            "%d of %d images have values outside the range of the training images, %g to %g, and "
+            "were clipped to it: %s%s",
+            len(clipped),
+            len(names),
+            low,
+            high,
+            ", ".join(clipped[:NAMES_SHOWN]),
+            " and more" if len(clipped) > NAMES_SHOWN else "",
+        )
 
 
 def read_rows(preprocessing: dict[str, Any], table: TableFile) -> Inputs:
