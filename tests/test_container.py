@@ -1,8 +1,10 @@
 """The Dockerfile and the development container, as far as they can be checked without Docker."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,6 +46,29 @@ def test_image_runs_as_an_ordinary_user(bake: Bake) -> None:
     users = [rest for word, rest in instructions(bake()) if word == "USER"]
     assert users == ["$UID", "$UID"]
     assert ("ARG", "UID=1000") in instructions(bake())
+
+
+@pytest.mark.parametrize("number", [0, 33, 1000, 501], ids=["root", "www-data", "usual", "mac"])
+def test_files_can_belong_to_any_user(bake: Bake, tmp_path: Path, number: int) -> None:
+    """The command that makes the user failed for numbers that the image uses, such as UID=0."""
+    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if useradd is None or os.geteuid() != 0:
+        pytest.skip("useradd is not installed, or may not be run by this user")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "etc" / "passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/:/bin/sh\n"
+    )
+    (tmp_path / "etc" / "group").write_text("root:x:0:\nwww-data:x:33:\nusers:x:100:\n")
+    commands = " ".join(rest for word, rest in instructions(bake()) if word == "RUN")
+    (command,) = re.findall(r"useradd ([^&]+?) *&&", commands)
+    # In an image of two users instead of this machine.
+    options = command.replace('"$UID"', str(number)).split()
+    subprocess.run([useradd, "--prefix", tmp_path, *options], check=True, capture_output=True)
+    users = [line.split(":") for line in (tmp_path / "etc" / "passwd").read_text().splitlines()]
+    assert users[-1][0] == "runner" and users[-1][2] == str(number)
+    # By number, because the first user of that number would answer for the name.
+    assert 'chown "$UID" logs data' in commands
 
 
 def test_all_that_is_copied_exists(bake: Bake) -> None:

@@ -85,7 +85,7 @@ def test_output_tells_file_inputs_and_difference(exported: Exported) -> None:
     assert "input pixels (batch, 1, 8, 8), tensor(uint8)" in lines
     assert "output probabilities (batch, 10), tensor(float)" in lines
     assert "input features (batch, 10), tensor(float)" in lines
-    assert "output values (batch), tensor(float)" in lines
+    assert "output values (batch), tensor(double)" in lines
     assert any(line.startswith("compared 270 samples, at most ") for line in lines)
     # The exporter would tell each of its steps.
     assert not any("node" in line for line in lines)
@@ -115,7 +115,9 @@ def test_values_come_in_the_targets_unit(
     datamodule = package("data").DiabetesDataModule()
     datamodule.setup()
     x = datamodule.datasets["test"].x
-    expected = package("runs.checkpoints").load_model(diabetes.checkpoint())(x).detach().numpy()
+    model = package("runs.checkpoints").load_model(diabetes.checkpoint())
+    expected = model.in_target_unit(model(x)).detach().numpy()
+    assert 100 < expected.mean() < 200
     found = exported.predict("new/diabetes.onnx", x.numpy())
     assert found.shape == (88,)
     assert np.allclose(found, expected, rtol=1e-5)

@@ -177,12 +177,23 @@ def numbers_of(rows: list[dict[str, str]], *texts: str) -> list[dict[str, Any]]:
     ]
 
 
+def assert_alike(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Equal but for rounding: predict.py adds up a batch of another size in another order."""
+    for row, other in zip(found, expected, strict=True):
+        assert list(row) == list(other)
+        for name, value in row.items():
+            if isinstance(value, float):
+                assert value == pytest.approx(other[name], rel=1e-4, abs=1e-7)
+            else:
+                assert value == other[name]
+
+
 def test_rows_are_answered_as_by_predict(servers: dict[str, Server], tables: Tables) -> None:
     """Two ways to ask one model must not give two answers."""
     status, answer = servers["diabetes"].ask("/predict", json.dumps(patients()).encode())
     assert status == 200
     assert [row["input"] for row in answer] == [f"row {number}" for number in range(1, 6)]
-    assert as_table(answer) == numbers_of(tables.rows, "error")
+    assert_alike(as_table(answer), numbers_of(tables.rows, "error"))
     assert [bool(row["error"]) for row in answer] == [False, True, False, False, False]
 
 
@@ -190,10 +201,9 @@ def test_picture_is_answered_as_by_predict(servers: dict[str, Server], tables: T
     """The same picture, the same class and probabilities."""
     for number, row in enumerate(numbers_of(tables.pictures, "prediction", "error")):
         assert row["prediction"] == str(number)
-        assert servers["digits"].ask("/predict", picture_of(number)) == (
-            200,
-            [{"input": "picture", **row}],
-        )
+        status, (answer,) = servers["digits"].ask("/predict", picture_of(number))
+        assert (status, answer.pop("input")) == (200, "picture")
+        assert_alike([answer], [row])
 
 
 def test_health_tells_what_is_served(servers: dict[str, Server]) -> None:
@@ -206,11 +216,11 @@ def test_health_tells_what_is_served(servers: dict[str, Server]) -> None:
 
 BAD_ROW = json.dumps([patients()[1]]).encode()
 BAD_REQUESTS: dict[str, tuple[str, bytes | None, int, str]] = {
-    "no JSON": ("diabetes", b"{", 422, "is no JSON"),
-    "a picture": ("diabetes", b"\x89PNG\xff", 422, "is no JSON"),
-    "deep": ("diabetes", b"[" * 100_000, 422, "is no JSON"),
-    "numbers": ("diabetes", b"[1, 2]", 422, "is no table"),
-    "nothing": ("diabetes", b"[]", 422, "is no table"),
+    "no JSON": ("diabetes", b"{", 422, "is not JSON"),
+    "a picture": ("diabetes", b"\x89PNG\xff", 422, "is not JSON"),
+    "deep": ("diabetes", b"[" * 100_000, 422, "is not JSON"),
+    "numbers": ("diabetes", b"[1, 2]", 422, "is not a table"),
+    "nothing": ("diabetes", b"[]", 422, "is not a table"),
     "other columns": ("diabetes", b'[{"agee": 1}]', 422, "no column 'age'"),
     "half a character": ("diabetes", b'[{"\\ud800": "\\ud800"}]', 422, "no column 'age'"),
     "a bad cell": ("diabetes", BAD_ROW, 422, "row 1: column 'bmi' holds 'heavy'"),

@@ -19,19 +19,40 @@ from .data.images import Normalise
 from .errors import UserError, first_line
 from .evaluation import find_data
 from .models.supervised import SupervisedModule
-from .prediction import load_predictor
+from .prediction import has_categories, load_predictor
 from .runs.config_checks import check_top_level
 from .runs.logs import capture_everything
 
 # So many batches of real data show whether a file computes what the model computes.
 BATCHES_COMPARED = 10
 METADATA = ("class_names", "target_name", "preprocessing")
+UNKNOWN_CATEGORIES = (
+    "A category that is not among the levels of its column sets the feature '<column>=?' to 1, as "
+    "a missing value does. Unless values were missing in training, the weight of that feature is "
+    "untrained: the file predicts without notice, and the prediction may be wrong."
+)
+
+
+class FromFeatures(nn.Module):
+    """The model with the conversion to the target's unit behind it.
+
+    Shapes: float32 (B, num_features) to class probabilities (B, num_classes), or to values (B,)
+    which are float64, because float32 cannot tell 1,700,000,000 from 1,700,000,060.
+    """
+
+    def __init__(self, model: SupervisedModule) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predictions for a batch of encoded rows."""
+        return self.model.in_target_unit(self.model(x))
 
 
 class FromPixels(nn.Module):
-    """The model with the normalisation of pictures before it.
+    """The model with the normalisation of pictures before it, and the target's unit behind it.
 
-    Shapes: uint8 (B, C, H, W), 0..255, to class probabilities (B, num_classes) or values (B,).
+    Shapes: uint8 (B, C, H, W), 0..255, to the outputs of `FromFeatures`.
     """
 
     mean: Tensor
@@ -46,7 +67,8 @@ class FromPixels(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Predictions for a batch of pictures."""
-        return self.model((pixels.float() - self.mean) / self.std)
+        x = (pixels.float() - self.mean) / self.std
+        return self.model.in_target_unit(self.model(x))
 
     def pixels(self, x: Tensor) -> Tensor:
         """The pictures (B, C, H, W) that became the inputs x."""
@@ -68,7 +90,7 @@ class FromValues(FromPixels):
     def forward(self, pixels: Tensor) -> Tensor:
         """Predictions for a batch of values."""
         scaled = ((pixels - self.low) * self.scale).clamp(0, 255)
-        return self.model((scaled - self.mean) / self.std)
+        return self.model.in_target_unit(self.model((scaled - self.mean) / self.std))
 
     def pixels(self, x: Tensor) -> Tensor:
         """The values (B, C, H, W) that became the inputs x."""
@@ -133,6 +155,9 @@ def write(model: SupervisedModule, path: Path) -> None:
             output_names=["probabilities" if model.task == "classification" else "values"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
+            # The exporter would leave out the addition of a target's mean of 1e-12: almost zero.
+            # Runtimes optimise the file when they load it.
+            optimize=False,
             verbose=False,
         )
     except torch.onnx.errors.OnnxExporterError as error:
@@ -149,7 +174,7 @@ def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
     """What is exported, the name of its input, and a batch of two."""
     shape, preprocessing = model.hparams["input_shape"], model.hparams["preprocessing"]
     if preprocessing["kind"] != "image":
-        return model, "features", torch.zeros((2, *shape))
+        return FromFeatures(model).eval(), "features", torch.zeros((2, *shape))
     if preprocessing["value_range"] is None:
         return FromPixels(model).eval(), "pixels", torch.zeros((2, *shape), dtype=torch.uint8)
     return FromValues(model).eval(), "pixels", torch.zeros((2, *shape))
@@ -158,6 +183,8 @@ def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
 def describe(model: SupervisedModule) -> dict[str, str]:
     """What the numbers mean, as JSON: the file's metadata."""
     facts = {name: model.hparams[name] for name in METADATA if name in model.hparams}
+    if has_categories(model):
+        facts["unknown_categories"] = UNKNOWN_CATEGORIES
     return {name: json.dumps(value) for name, value in facts.items()}
 
 
@@ -166,8 +193,8 @@ def compare(
 ) -> tuple[float, int]:
     """The largest difference between the file's predictions and the model's, and of how many.
 
-    Differences are relative where predictions are larger than one. Each batch is tried whole, and
-    its first sample alone.
+    Differences are those of probabilities, or of standardised values; relative where these are
+    larger than one. Each batch is tried whole, and its first sample alone.
     """
     session = open_session(path)
     module, name, _ = example(model)
@@ -178,9 +205,16 @@ def compare(
             expected = model(x).numpy()
         for size in (1, len(x)):
             (found,) = session.run(None, {name: inputs[:size].numpy()})
-            largest = max(largest, distance(found, expected[:size]))
+            largest = max(largest, distance(standardised(model, found), expected[:size]))
         samples += len(x)
     return largest, samples
+
+
+def standardised(model: SupervisedModule, found: NDArray[Any]) -> NDArray[Any]:
+    """What a file predicts, as the model predicts it: a regression in standard deviations."""
+    if model.task != "regression":
+        return found
+    return (found - model.hparams["target_mean"]) / model.hparams["target_std"]
 
 
 def distance(found: NDArray[Any], expected: NDArray[Any]) -> float:

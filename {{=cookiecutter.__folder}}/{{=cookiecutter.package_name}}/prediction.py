@@ -2,14 +2,17 @@
 
 import csv
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from omegaconf import DictConfig
-from torch import Tensor
 
 from .data.inputs import Inputs, read_inputs
+from .decimals import exact_floats
 from .errors import UserError
 from .models.supervised import SupervisedModule
 from .runs.checkpoints import load_model
@@ -18,8 +21,13 @@ from .runs.logs import capture_everything
 
 log = logging.getLogger(__name__)
 
-# More names than this make the line about bad rows unreadable; the table has them all.
+# More names than this make a line about rows unreadable; the table has them all.
 NAMES_SHOWN = 5
+# Columns of every table; a target of one of these names gets another.
+RESERVED = ("input", "unknown", "error")
+UNKNOWN = "inputs hold a category that training never saw"
+
+Cell = str | float | None
 
 
 def predict(cfg: DictConfig) -> None:
@@ -35,18 +43,29 @@ def predict(cfg: DictConfig) -> None:
     capture_everything()
     model = load_predictor(cfg.ckpt_path)
     inputs = read_inputs(model.hparams["preprocessing"], Path(cfg.input))
-    outputs = run_model(model, inputs.x, cfg.batch_size)
+    unreadable = inputs.errors
+    inputs, outputs = run_model(model, inputs, cfg.batch_size)
     write_table(Path(cfg.output), inputs, model, outputs)
     log.info("%d predictions written to %s", len(inputs.good), cfg.output)
-    if inputs.errors:
-        bad = [inputs.names[i] for i in sorted(inputs.errors)]
-        more = f" and {len(bad) - NAMES_SHOWN} more" if len(bad) > NAMES_SHOWN else ""
+    warn_of(inputs.names, unreadable, "inputs could not be read", "error")
+    not_finite = {i: inputs.errors[i] for i in inputs.errors.keys() - unreadable.keys()}
+    warn_of(inputs.names, not_finite, "predictions are not finite numbers", "error")
+    warn_of(inputs.names, inputs.unknown, UNKNOWN, "unknown")
+
+
+def warn_of(names: list[str], told: dict[int, str], what: str, column: str) -> None:
+    """Count the rows of which a column says something, and name the first."""
+    if told:
+        shown = [names[position] for position in sorted(told)[:NAMES_SHOWN]]
+        more = f" and {len(told) - NAMES_SHOWN} more" if len(told) > NAMES_SHOWN else ""
         log.warning(
-            "%d of %d inputs could not be read: %s%s; the column `error` says why",
-            len(bad),
-            len(inputs.names),
-            ", ".join(bad[:NAMES_SHOWN]),
+            "%d of %d %s: %s%s; see the column `%s`",
+            len(told),
+            len(names),
+            what,
+            ", ".join(shown),
             more,
+            column,
         )
 
 
@@ -66,16 +85,31 @@ def load_predictor(path: str | Path) -> SupervisedModule:
 
 
 @torch.inference_mode()
-def run_model(model: SupervisedModule, x: Tensor, batch_size: int) -> Tensor:
-    """Predictions for inputs of shape (N, *input_shape), on the GPU if there is one."""
+def run_model(
+    model: SupervisedModule, inputs: Inputs, batch_size: int
+) -> tuple[Inputs, NDArray[Any]]:
+    """Predict all good inputs, on the GPU if there is one.
+
+    Returns:
+        The inputs, those without a finite prediction moved to `errors`; and the predictions of the
+        good ones: probabilities float32 (N, num_classes), or values float64 (N,) in the target's
+        own unit.
+    """
+    if not inputs.good:
+        return inputs, np.empty(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device)
-    batches = [model(batch.to(device)).cpu() for batch in x.split(batch_size)] if len(x) else []
-    return torch.cat(batches) if batches else torch.empty(0)
+    batches = [model(batch.to(device)).cpu() for batch in inputs.x.split(batch_size)]
+    outputs = model.in_target_unit(torch.cat(batches)).numpy()
+    finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+    good = [position for position, is_finite in zip(inputs.good, finite, strict=True) if is_finite]
+    lost = dict.fromkeys(sorted({*inputs.good} - {*good}), "the prediction is not a finite number")
+    kept = replace(inputs, x=inputs.x[finite], good=good, errors=inputs.errors | lost)
+    return kept, outputs[finite]
 
 
-def write_table(path: Path, inputs: Inputs, model: SupervisedModule, outputs: Tensor) -> None:
-    """Write one row per input, also for those that could not be read.
+def write_table(path: Path, inputs: Inputs, model: SupervisedModule, outputs: NDArray[Any]) -> None:
+    """Write one row per input, also for those that could not be predicted.
 
     Raises:
         UserError: the file cannot be written.
@@ -92,26 +126,47 @@ def write_table(path: Path, inputs: Inputs, model: SupervisedModule, outputs: Te
 
 
 def table_of(
-    model: SupervisedModule, inputs: Inputs, outputs: Tensor
-) -> tuple[list[str], list[list[Any]]]:
-    """Column names and one row per input: its name, what is predicted, and what is wrong."""
-    columns, rows = result_rows(model, outputs)
-    results = dict(zip(inputs.good, rows, strict=True))
-    nothing = [""] * len(columns)
+    model: SupervisedModule, inputs: Inputs, outputs: NDArray[Any]
+) -> tuple[list[str], list[list[Cell]]]:
+    """Column names and one row per input: its name, what is predicted, and remarks.
+
+    Names of columns occur once, and numbers have the digits that read back to the same value.
+    """
+    columns = result_columns(model)
+    results = dict(zip(inputs.good, result_rows(model, outputs), strict=True))
+    nothing: list[Cell] = [None] * len(columns)
+    remarks = {"unknown": inputs.unknown, "error": inputs.errors}
+    if not has_categories(model):
+        del remarks["unknown"]
     table = [
-        [name, *results.get(i, nothing), inputs.errors.get(i, "")]
+        [name, *results.get(i, nothing), *(remark.get(i) for remark in remarks.values())]
         for i, name in enumerate(inputs.names)
     ]
-    return ["input", *columns, "error"], table
+    return ["input", *columns, *remarks], table
 
 
-def result_rows(model: SupervisedModule, outputs: Tensor) -> tuple[list[str], list[list[Any]]]:
-    """Column names and one row per prediction: class and probabilities, or a value."""
+def has_categories(model: SupervisedModule) -> bool:
+    """Whether an input can hold a category that the training part did not hold."""
+    columns = model.hparams["preprocessing"].get("columns", [])
+    return any(column["type"] == "categorical" for column in columns)
+
+
+def result_columns(model: SupervisedModule) -> list[str]:
+    """Names of the columns that are predicted: class and probabilities, or the target."""
     if model.task == "regression":
-        return [str(model.hparams["target_name"])], [[f"{value:.6g}"] for value in outputs.tolist()]
+        name = str(model.hparams["target_name"])
+        return [f"{name}_predicted" if name in RESERVED else name]
+    names = [f"p({name})" for name in model.hparams["class_names"]]
+    # Two classes of an own datamodule can have one name; the first keeps it.
+    again = [names[:place].count(name) for place, name in enumerate(names)]
+    return ["prediction", *(f"{n}_{k + 1}" if k else n for n, k in zip(names, again, strict=True))]
+
+
+def result_rows(model: SupervisedModule, outputs: NDArray[Any]) -> list[list[Cell]]:
+    """One row per prediction: class and probabilities, or a value."""
+    numbers = exact_floats(outputs)
+    if model.task == "regression":
+        return [[value] for value in numbers]
     names = [str(name) for name in model.hparams["class_names"]]
-    rows = [
-        [names[max(range(len(names)), key=p.__getitem__)], *(f"{v:.6f}" for v in p)]
-        for p in outputs.tolist()
-    ]
-    return ["prediction", *(f"p({name})" for name in names)], rows
+    best = outputs.argmax(axis=1) if len(outputs) else []
+    return [[names[place], *row] for place, row in zip(best, numbers, strict=True)]

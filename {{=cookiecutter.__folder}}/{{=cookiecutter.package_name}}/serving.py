@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from .data.bodies import read_body
 from .errors import UserError, first_line
 from .models.supervised import SupervisedModule
-from .prediction import load_predictor, run_model, table_of
+from .prediction import UNKNOWN, load_predictor, run_model, table_of
 from .runs.config_checks import check_top_level
 from .runs.logs import capture_everything
 
@@ -60,19 +60,20 @@ def build_app(model: SupervisedModule, batch_size: int, max_bytes: int) -> FastA
         max_bytes: a longer request is refused.
     """
     app = FastAPI(docs_url=None, redoc_url=None)
-    # Before it stand the input's name and, for a classifier, the name of the class.
-    first_number = 2 if model.task == "classification" else 1
 
     def answer(body: bytes) -> list[dict[str, Any]]:
         try:
             inputs = read_body(model.hparams["preprocessing"], body)
         except UserError as error:
             raise HTTPException(422, str(error)) from error
+        inputs, outputs = run_model(model, inputs, batch_size)
         if not inputs.good:
             first = min(inputs.errors)
             raise HTTPException(422, f"{inputs.names[first]}: {inputs.errors[first]}")
-        columns, rows = table_of(model, inputs, run_model(model, inputs.x, batch_size))
-        return [dict(zip(columns, with_numbers(row, first_number), strict=True)) for row in rows]
+        if inputs.unknown:
+            log.warning("%d of %d %s", len(inputs.unknown), len(inputs.names), UNKNOWN)
+        columns, rows = table_of(model, inputs, outputs)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     @app.get("/health")
     def health() -> dict[str, str]:
@@ -89,9 +90,3 @@ def build_app(model: SupervisedModule, batch_size: int, max_bytes: int) -> FastA
         return await run_in_threadpool(answer, bytes(body))
 
     return app
-
-
-def with_numbers(row: list[str], first: int) -> list[str | float | None]:
-    """A row of the table with numbers from the position `first` on, null where a cell is empty."""
-    numbers = [float(cell) if cell else None for cell in row[first:-1]]
-    return [*(cell or None for cell in row[:first]), *numbers, row[-1] or None]

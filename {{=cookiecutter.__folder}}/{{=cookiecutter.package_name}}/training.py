@@ -242,8 +242,10 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> BaseModule:
     """Build the model for the shapes that the data tell.
 
     Raises:
-        UserError: a classifier for numbers or a regressor for classes.
+        UserError: a classifier for numbers or a regressor for classes, or an objective that is
+            undefined for the data.
     """
+    check_samples(cfg.objective.metric, datamodule)
     model_class = get_class(cfg.model._target_)
     task = getattr(model_class, "task", datamodule.task)
     if task != datamodule.task:
@@ -265,6 +267,16 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> BaseModule:
         # two round otherwise, and a resumed run meets the sizes in another order.
         model.net.compile(dynamic=False)
     return model
+
+
+def check_samples(objective: str, datamodule: LightningDataModule) -> None:
+    """Raise a UserError if the objective is the R2 of a single sample."""
+    stage, _, metric = objective.partition("/")
+    if metric == "r2" and getattr(datamodule, "num_samples", {}).get(stage) == 1:
+        raise UserError(
+            f"{objective} is undefined for the single sample of the {stage} split: enlarge the "
+            f"split or choose objective.metric={stage}/loss."
+        )
 
 
 def build_trainer(cfg: DictConfig, model: BaseModule) -> Trainer:

@@ -38,7 +38,7 @@ def collect(
     # Compiled networks do not call hooks.
     with recorder.attached(trainer), torch.compiler.set_stance("force_eager"):
         batches = trainer.predict(model, loader) or []
-    predictions = torch.cat([torch.as_tensor(batch) for batch in batches]).float()
+    predictions = torch.cat([torch.as_tensor(batch) for batch in batches]).float().cpu()
     bad = int((~predictions.isfinite()).view(len(predictions), -1).any(dim=1).sum())
     if bad:
         raise UserError(
@@ -46,12 +46,15 @@ def collect(
             "picture can show: take a checkpoint from before the training went wrong."
         )
     targets = torch.cat(recorder.targets)
+    losses = sample_losses(model, torch.cat(recorder.outputs), targets)
+    if isinstance(model, SupervisedModule):
+        targets, predictions = map(model.in_target_unit, (targets, predictions))
     return Outcome(
         model=model,
         dataset=loader.dataset,
         targets=targets,
         predictions=predictions,
-        losses=sample_losses(model, torch.cat(recorder.outputs), targets),
+        losses=losses,
         layer=recorder.place,
         activations=torch.cat(recorder.activations),
         positions=torch.arange(0, len(targets), recorder.every),

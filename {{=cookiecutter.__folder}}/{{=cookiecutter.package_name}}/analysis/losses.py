@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ..decimals import exact_floats
 from .outcome import Outcome
 from .table import Table
 
@@ -16,7 +17,7 @@ def tabulate_losses(outcome: Outcome) -> Table:
         order.tolist(),
         _in_words(outcome, outcome.targets[order]),
         _in_words(outcome, _answers(outcome)[order]),
-        outcome.losses[order].tolist(),
+        exact_floats(outcome.losses[order]),
     )
     rows = [list(row) for row in zip(*columns, strict=True)]
     return Table(["index", "true", "predicted", "loss"], rows)
@@ -29,6 +30,6 @@ def _answers(outcome: Outcome) -> Tensor:
 
 def _in_words(outcome: Outcome, values: Tensor) -> list[str] | list[float]:
     if not outcome.is_classification:
-        return values.tolist()
+        return list(exact_floats(values))
     names = outcome.class_names
     return [names[number] for number in values.tolist()]

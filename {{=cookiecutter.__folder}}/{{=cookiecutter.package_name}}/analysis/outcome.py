@@ -17,8 +17,9 @@ class Outcome:
     Attributes:
         model: the model, for its hyperparameters.
         dataset: the samples, of which only those that are shown are read again.
-        targets: class numbers or true values (N,).
-        predictions: class probabilities (N, num_classes), values (N,), or features (N, F).
+        targets: class numbers, or true values in the target's own unit, float64 (N,).
+        predictions: class probabilities (N, num_classes), values (N,) like the targets, or
+            features (N, F).
         losses: the model's loss on each sample alone (N,); empty for a model without targets.
         layer: where the activations come from, in words.
         activations: of some samples, spread evenly (M, channels).

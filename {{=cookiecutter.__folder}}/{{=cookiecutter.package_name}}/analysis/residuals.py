@@ -1,5 +1,7 @@
 """What a regression gets wrong: residuals over predictions, their distribution, a Q-Q plot."""
 
+import math
+
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -68,11 +70,16 @@ def _draw_over_prediction(axes: Axes, predictions: Tensor, residuals: Tensor, na
 
 def _draw_distribution(axes: Axes, residuals: Tensor, name: str) -> None:
     bins = min(50, max(10, round(len(residuals) ** 0.5)))
+    low, high = (float(end) for end in residuals.aminmax())
+    if high - low <= bins * math.ulp(max(abs(low), abs(high))):
+        bins = 1  # only rounding tells them apart, and no edges fit in between
     axes.hist(residuals.numpy(), bins=bins, density=True, label="residuals")
     mean, deviation = float(residuals.mean()), _deviation(residuals)
-    places = torch.linspace(mean - 4 * deviation, mean + 4 * deviation, 200)
-    density = Normal(mean, deviation).log_prob(places).exp()
-    axes.plot(places, density, color="black", linewidth=1, label="normal distribution")
+    steps = torch.linspace(-4, 4, 200, dtype=torch.float64)
+    density = Normal(0.0, 1.0).log_prob(steps).exp() / deviation
+    axes.plot(
+        mean + deviation * steps, density, color="black", linewidth=1, label="normal distribution"
+    )
     axes.set(
         xlabel=f"residual of {name}",
         ylabel=f"share of the samples per unit of {name}",

@@ -31,7 +31,7 @@ class Table:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(self.columns)
-            writer.writerows([_text(value, ".6g") for value in row] for row in self.rows)
+            writer.writerows([_text(value) for value in row] for row in self.rows)
 
     def show(self, title: str) -> None:
         """Print the first rows."""
@@ -47,7 +47,8 @@ class Table:
             CONSOLE.print(f"... and {left_out} more")
 
 
-def _text(value: Any, numbers: str) -> str:
+def _text(value: Any, numbers: str = "") -> str:
+    """A cell; without a format, a number has all digits needed to read it back unchanged."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return format(value, numbers) if isinstance(value, float) else str(value)

@@ -1,14 +1,21 @@
 """What all datamodules share: parts made once, loaders, and what the model is told."""
 
+import hashlib
 import math
 from typing import Any, cast
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import UserError
 from .augment import Augment
 from .batches import Batch, BatchLoader, make_loader
 from .checks import check_fraction, check_whole
+from .splits import Indices
 
 
 class BaseDataModule(LightningDataModule):
@@ -16,7 +23,11 @@ class BaseDataModule(LightningDataModule):
 
     A subclass saves its arguments with `save_hyperparameters(logger=False)`, all of them plain
     values, and fills the attributes below in `load`. x is float32 (B, *input_shape); y is int64
-    (B,) of class numbers, or float32 (B,) in the target's own unit.
+    (B,) of class numbers, or float32 (B,) of values to predict.
+
+    These values are (target - target_mean) / target_std, which `standardise_target` computes. A
+    subclass whose targets suit a network as they are, near zero and of moderate size, can also
+    yield them and leave `target_mean` and `target_std` alone.
     """
 
     task: str  # "classification" or "regression"
@@ -24,8 +35,8 @@ class BaseDataModule(LightningDataModule):
     preprocessing: dict[str, Any]  # turns a raw picture or row into an input
     class_names: list[str]  # classification
     target_name: str  # regression
-    target_mean: float  # regression, of the training part
-    target_std: float  # regression, of the training part
+    target_mean: float = 0.0  # regression: subtracted from the target
+    target_std: float = 1.0  # regression: by which the difference was divided
     augment: Augment | None = None
     num_workers: int = 0
 
@@ -46,6 +57,33 @@ class BaseDataModule(LightningDataModule):
         self.check_arguments()
         if not self.datasets:
             self.datasets = self.load()
+
+    def standardise_target(self, values: NDArray[np.float64], train: Indices) -> Tensor:
+        """Set `target_mean` and `target_std` to those of the training samples.
+
+        Args:
+            values: of the target, of all samples (N,), in its own unit.
+            train: positions of the training samples.
+
+        Returns:
+            The standardised values, float32 (N,). Before, they need 64 bits: the seven digits of
+            float32 make 1,700,000,000 and 1,700,000,060 equal.
+
+        Raises:
+            UserError: the training samples all have the same value.
+        """
+        fitted = values[train]
+        if fitted.min() == fitted.max():
+            raise UserError(
+                f"The target '{self.target_name}' has the same value in every training row: "
+                "there is nothing to learn."
+            )
+        self.target_mean = float(fitted.mean())
+        deviations = fitted - self.target_mean
+        # In units of the largest, because the square of a tiny number is zero.
+        largest = np.abs(deviations).max()
+        self.target_std = float(largest * np.sqrt(np.mean((deviations / largest) ** 2)))
+        return torch.from_numpy(((values - self.target_mean) / self.target_std).astype(np.float32))
 
     def check_arguments(self) -> None:
         """Raise a UserError for an argument that cannot be used."""
@@ -72,9 +110,21 @@ class BaseDataModule(LightningDataModule):
         """
         return {
             part: {"samples": len(dataset)}
-            | ({"fingerprint": dataset.fingerprint()} if hasattr(dataset, "fingerprint") else {})
+            | (
+                {"fingerprint": self._fingerprint(dataset)}
+                if hasattr(dataset, "fingerprint")
+                else {}
+            )
             for part, dataset in cast(dict[str, Any], self.datasets).items()
         }
+
+    def _fingerprint(self, dataset: Any) -> str:
+        fingerprint = str(dataset.fingerprint())
+        if self.task == "regression":
+            # Standardised targets are the same in any unit.
+            text = f"{fingerprint} {self.target_mean!r} {self.target_std!r}"
+            fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return fingerprint
 
     def describe(self) -> dict[str, Any]:
         """What the model is told about the data, in plain values."""

@@ -1,15 +1,20 @@
 """Inputs in the body of an HTTP request; what cannot be read is told as in a file."""
 
 import json
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+import torch
+
+from ..errors import UserError, nearest
 from .images import Normalise, PictureError, read_picture, reading_options
 from .inputs import Inputs, read_rows, warn_of_clipped
 from .table_file import TableFile
+
+
+class Pairs(list[tuple[str, Any]]):
+    """Keys and values of a JSON object; a dictionary would keep the last of equal keys only."""
 
 
 def read_body(preprocessing: dict[str, Any], body: bytes) -> Inputs:
@@ -38,23 +43,90 @@ def _read_picture(preprocessing: dict[str, Any], body: bytes) -> Inputs:
 
 
 def _read_rows(preprocessing: dict[str, Any], body: bytes) -> Inputs:
-    """A JSON list of objects, one a row: `[{"age": 59, "bmi": null}]`."""
+    """A JSON list of objects, one a row: `[{"age": 59, "bmi": null}]`.
+
+    Each row is read without regard to the others. A row that cannot be used gets an error of its
+    own; only a body that is not such a list is refused as a whole.
+    """
+    columns = [str(column["name"]) for column in preprocessing["columns"]]
+    cells, good, errors = [], [], {}
+    rows = _parse(body)
+    for position, row in enumerate(rows):
+        try:
+            cells.append(_cells(row, columns))
+            good.append(position)
+        except ValueError as error:
+            errors[position] = str(error)
+    names = [f"row {number}" for number in range(1, len(rows) + 1)]
+    if not good:
+        return Inputs(names, torch.empty(0), [], errors)
+    table = TableFile(Path("The request"), columns, cells, list(range(1, len(cells) + 1)))
+    read = read_rows(preprocessing, table)
+    return Inputs(
+        names,
+        read.x,
+        [good[place] for place in read.good],
+        errors | {good[place]: error for place, error in read.errors.items()},
+        {good[place]: text for place, text in read.unknown.items()},
+    )
+
+
+def _parse(body: bytes) -> list[Pairs]:
+    """The objects of a JSON list, or a single object; each as pairs, in which a key may repeat.
+
+    Raises:
+        UserError: the body is something else.
+    """
     try:
-        rows = json.loads(body)
+        rows = json.loads(body, object_pairs_hook=Pairs, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise UserError("The body is no JSON: send a list of objects, one a row.") from error
-    rows = [rows] if isinstance(rows, dict) else rows
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise UserError("The body is no table: send a list of objects, one a row.")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_cell(row.get(name)) for name in names] for row in rows]
-    numbers = list(range(1, len(rows) + 1))
-    table = TableFile(Path("The request"), list(map(_cell, names)), cells, numbers)
-    inputs = read_rows(preprocessing, table)
-    return replace(inputs, names=[f"row {number}" for number in numbers])
+        raise UserError(
+            "The body is not JSON: send a list of objects, one per row, with null for a missing "
+            "value."
+        ) from error
+    rows = [rows] if isinstance(rows, Pairs) else rows
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, Pairs) for row in rows):
+        raise UserError("The body is not a table: send a list of objects, one per row.")
+    return rows
 
 
-def _cell(value: Any) -> str:
-    """The text of a cell as a CSV file would hold it: half a character cannot be sent back."""
-    text = "" if value is None else str(value).strip()
-    return text.encode("utf-8", "replace").decode()
+def _refuse_constant(word: str) -> None:
+    """Refuse NaN and Infinity, which Python writes and reads but JSON does not know."""
+    raise ValueError(word)
+
+
+def _cells(row: Pairs, columns: list[str]) -> list[str]:
+    """The cells of a row, in the order of the columns.
+
+    Raises:
+        ValueError: a column is missing or occurs twice, or a value is a list or an object.
+    """
+    values: dict[str, Any] = {}
+    for key, value in row:
+        name = _text(key)
+        if name in values:
+            raise ValueError(f"column '{name}' occurs twice")
+        values[name] = value
+    for column in columns:
+        if column not in values:
+            hint = nearest(column, values) if values else "the object is empty."
+            raise ValueError(f"no column '{column}' (null means that a value is missing); {hint}")
+        if isinstance(values[column], list):
+            raise ValueError(f"column '{column}' holds a list or an object, not a single value")
+    return [_text(values[column]) for column in columns]
+
+
+def _text(value: Any) -> str:
+    """The text of a JSON value as a CSV file would hold it, "" for null.
+
+    A number is written with as few digits as possible: 2 for 2.0.
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer() and abs(value) < 2**53:
+            return str(int(value))
+    # A lone surrogate cannot be sent back.
+    return str(value).strip().encode("utf-8", "replace").decode()

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,15 @@ class Inputs:
         x: model inputs of the good ones, float32 (len(good), *input_shape).
         good: positions of the good ones in `names`, in the order of `x`.
         errors: position -> what is wrong, for all others.
+        unknown: position -> categories of a good row that the training part did not hold, for
+            example "colour='purple'".
     """
 
     names: list[str]
     x: Tensor
     good: list[int]
     errors: dict[int, str]
+    unknown: dict[int, str] = field(default_factory=dict)
 
 
 def read_inputs(preprocessing: dict[str, Any], path: Path) -> Inputs:

@@ -68,14 +68,7 @@ class TableDataModule(BaseDataModule):
             self.task, self.class_names = "classification", table.class_names
             return torch.from_numpy(table.target.astype(np.int64))
         self.task, self.target_name = "regression", table.target_name
-        train_target = table.target[train]
-        self.target_mean, self.target_std = float(train_target.mean()), float(train_target.std())
-        if self.target_std == 0:
-            raise UserError(
-                f"The target '{table.target_name}' has the same value in every training row: "
-                "there is nothing to learn."
-            )
-        return torch.from_numpy(table.target.astype(np.float32))
+        return self.standardise_target(table.target.astype(np.float64), train)
 
 
 def check_finite(table: TableArrays) -> None:

@@ -46,8 +46,15 @@ def _print(name: str, metrics: dict[str, dict[str, float]]) -> None:
     table = Table("metric", *headers, title=name, title_justify="left")
     for row in rows:
         values = [metrics[part].get(f"{stage}/{row}") for part, stage in columns]
-        table.add_row(row, *("" if value is None else f"{value:.4f}" for value in values))
+        table.add_row(row, *map(_number, values))
     CONSOLE.print(table)
+
+
+def _number(value: float | None) -> str:
+    """Four decimals, or four digits of a small number such as the error of a tiny target."""
+    if value is None:
+        return ""
+    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.4g}"
 
 
 def _print_weights(metrics: dict[str, dict[str, float]]) -> None:
@@ -60,7 +67,7 @@ def _print_weights(metrics: dict[str, dict[str, float]]) -> None:
     table = Table("weights", *(name.replace("/", " ") for name in names))
     for name, values in rows.items():
         found = [values.get(column) for column in names]
-        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in found))
+        table.add_row(name, *map(_number, found))
     CONSOLE.print(table)
 
 
