@@ -4,10 +4,11 @@ from pytorch_lightning import LightningModule, Trainer
 
 from ..callbacks import MetricHistory
 from ..callbacks.epoch_end import EpochEndCallback
+from ..runs.ending import Cause, Ending, EndsTraining
 from . import link
 
 
-class TrialReporter(EpochEndCallback):
+class TrialReporter(EndsTraining, EpochEndCallback):
     """Reports every epoch that was validated, and ends the training in Lightning's own way.
 
     Raising an exception instead, as Optuna's examples do, would leave loggers and checkpoints
@@ -38,4 +39,7 @@ class TrialReporter(EpochEndCallback):
             is_last = epochs == trainer.max_epochs
             stop = link.current.report(epochs, metrics[self.metric], is_last) != "go"
         if trainer.strategy.broadcast(stop):
+            self.ending = Ending(
+                Cause.PRUNED, f"the sweep stopped the trial after epoch {trainer.current_epoch + 1}"
+            )
             trainer.should_stop = True
