@@ -8,6 +8,10 @@ class UserError(Exception):
     """A mistake in a command, a config or the data, told in one sentence without a traceback."""
 
 
+class NotFiniteError(UserError):
+    """A loss that is NaN or infinite ended the training."""
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, without its full stop, for a sentence of ours; else what it is."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".!")

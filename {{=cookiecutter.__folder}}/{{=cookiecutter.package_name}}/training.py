@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,9 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
 from .callbacks import MetricHistory, WeightAverage
+from .callbacks.last_checkpoint import last_checkpoint_of
+from .callbacks.within_epoch import STATE as WITHIN_EPOCH
+from .callbacks.within_epoch import check_batches as check_same_batches
 from .comparison import compare_weights, measured
 from .data.sharing import share_evaluation
 from .errors import UserError
@@ -24,9 +28,10 @@ from .mistakes import with_device_hint
 from .models.base import BaseModule
 from .models.batch_sizes import check_batches
 from .models.optimizers import build_optimizer
-from .models.schedulers import Horizon, build_scheduler
+from .models.schedulers import Horizon, build_scheduler, check_horizon
 from .models.unread_options import check_given, find_unread, without
 from .redact import redact
+from .runs.changed_options import check_options, options_of_training
 from .runs.checkpoints import check_resumable, find_resumed, load_model, read_checkpoint
 from .runs.config_checks import (
     check_arguments,
@@ -35,12 +40,14 @@ from .runs.config_checks import (
     check_objective,
 )
 from .runs.directory import PROJECT_ROOT, claim_directory
+from .runs.ending import EXIT_CODES, Ending, ending_of
 from .runs.environment import describe_environment
 from .runs.layers import describe_model
 from .runs.loading import CONFIG, plain
 from .runs.logs import capture_everything, mute_other_processes, without_lightnings_lines
 from .runs.manifest import Manifest
 from .runs.slurm import describe_job, finished_before_requeue, use_own_port
+from .runs.starting_weights import start_from
 from .runs.summary import print_metrics, print_places
 
 log = logging.getLogger(__name__)
@@ -82,16 +89,24 @@ def train(cfg: DictConfig) -> Metrics:
                 cfg = without(cfg, unread)
                 manifest.update(config=plain(cfg))
             manifest.update(parameters=sum(p.numel() for p in model.parameters()))
+            model.trained_with = options_of_training(plain(cfg))
             if cfg.ckpt_path is not None:
-                check_resumable(cfg.ckpt_path, model, trainer.max_epochs or -1)
+                check_resume(cfg, trainer, model, datamodule)
+            if cfg.weights_from is not None:
+                manifest.update(weights_from=start_from(cfg.weights_from, model))
         begin_run(cfg, manifest, unread)
         if cfg.finders:
             with manifest.stage("find"):
                 use_finders(cfg, manifest, trainer, model, datamodule)
         with manifest.stage("fit"):
             trainer.fit(model, datamodule, ckpt_path=find_resumed(cfg.ckpt_path, directory))
+        ending = note_ending(trainer, manifest)
         metrics = collect_metrics(cfg, trainer)
         checkpoints = checkpoint_paths(trainer)
+        if ending.cause in EXIT_CODES:
+            manifest.update(metrics=metrics, checkpoints=checkpoints)
+            print_summary(cfg, trainer, manifest)
+            sys.exit(EXIT_CODES[ending.cause])
         if "averaged" in checkpoints:
             with manifest.stage("compare"), without_lightnings_lines():
                 quiet = build_quiet_trainer(cfg)
@@ -100,9 +115,7 @@ def train(cfg: DictConfig) -> Metrics:
             with manifest.stage("test"):
                 metrics["test"] = test(trainer, model, datamodule, checkpoints)
         manifest.update(metrics=metrics, checkpoints=checkpoints)
-    if trainer.is_global_zero:
-        print_metrics(cfg.name, metrics)
-        print_places(directory, manifest.content)
+    print_summary(cfg, trainer, manifest)
     return measured_metrics(metrics)
 
 
@@ -135,6 +148,8 @@ def check(cfg: DictConfig, varied: Sequence[str] = ()) -> tuple[list[str], Finge
     model = build_model(cfg, datamodule)
     check_batches(model, datamodule, build_trainer(cfg, model))
     check_options_read(cfg, model, datamodule)
+    if cfg.weights_from is not None:
+        start_from(cfg.weights_from, model)
     return model.metric_names, datamodule.fingerprints()
 
 
@@ -181,6 +196,33 @@ def start_run(cfg: DictConfig) -> Manifest:
     return Manifest(directory, content, enabled=is_first)
 
 
+def check_resume(
+    cfg: DictConfig, trainer: Trainer, model: BaseModule, datamodule: LightningDataModule
+) -> None:
+    """Refuse to resume what would not be a continuation, before anything is written.
+
+    Raises:
+        UserError: the checkpoint does not fit, or its run had another length or other options.
+    """
+    checkpoint = read_checkpoint(cfg.ckpt_path)
+    check_resumable(cfg.ckpt_path, checkpoint, model, trainer)
+    # Population-based training resumes with other options, and lets them take effect.
+    if not any(getattr(callback, "changes_options", False) for callback in trainer.callbacks):
+        found = [finder.option for finder in build_all(cfg.finders)]
+        before = checkpoint.get("trained_with", {})
+        check_options(cfg.ckpt_path, before, model.trained_with, found)
+    # Lightning counts the batches when the loggers of its trainer have long begun.
+    with without_lightnings_lines():
+        counting = build_quiet_trainer(cfg)
+        counting.strategy.connect(model)
+        counting._data_connector.attach_data(model, datamodule=datamodule)
+        steps = counting.estimated_stepping_batches
+    check_horizon(cfg.scheduler.get("name"), checkpoint.get("planned_steps"), steps)
+    if WITHIN_EPOCH in checkpoint:
+        counting.fit_loop.setup_data()
+        check_same_batches(checkpoint[WITHIN_EPOCH], counting.num_training_batches)
+
+
 def begin_run(cfg: DictConfig, manifest: Manifest, unread: set[str]) -> None:
     """Write the first files of a run, once nothing can be wrong with its command any more."""
     names = ", ".join(sorted(key for key in unread if "." in key))
@@ -225,6 +267,7 @@ def use_finders(
     # They have done their work: this config once more is this run once more.
     config.finders = {}
     manifest.update(found=found, config=plain(config))
+    model.trained_with = options_of_training(plain(config))
     if trainer.is_global_zero:
         write_config(config, directory, f"# Found before training: {', '.join(found)}\n")
 
@@ -361,6 +404,24 @@ def build_all(group: DictConfig | None) -> list[Any]:
     # All at once: for each call Hydra copies what it is given several times.
     built = instantiate(group, _convert_="all") if group else {}
     return [entry for entry in built.values() if entry is not None]
+
+
+def note_ending(trainer: Trainer, manifest: Manifest) -> Ending:
+    """Write into the log and the manifest why the training ended."""
+    ending = ending_of(trainer)
+    manifest.note_ending(ending)
+    log.info("training ended: %s", ending.text)
+    checkpoint = last_checkpoint_of(trainer)
+    if ending.cause in EXIT_CODES and checkpoint:
+        log.info("resume with ckpt_path=%s", checkpoint)
+    return ending
+
+
+def print_summary(cfg: DictConfig, trainer: Trainer, manifest: Manifest) -> None:
+    """Print the tables at the end of a run."""
+    if trainer.is_global_zero:
+        print_metrics(cfg.name, manifest.content["metrics"])
+        print_places(Path(cfg.paths.output_dir), manifest.content)
 
 
 def collect_metrics(cfg: DictConfig, trainer: Trainer) -> dict[str, Metrics]:

@@ -5,23 +5,26 @@ from .averaging import WeightAverage
 from .best_checkpoint import BestCheckpoint
 from .continued_logs import ContinuedLogs
 from .device import DeviceStats
+from .early_stopping import EarlyStopping
 from .ema import EMA
 from .epoch_log import EpochLog
 from .epoch_seed import EpochSeed
 from .gradient_norms import GradientNorms
 from .histograms import Histograms
 from .hparams import HyperparameterLogger
+from .last_checkpoint import LastCheckpoint
 from .loss_curves import LossCurves
 from .metric_history import MetricHistory
 from .model_summary import NetSummary
 from .nan_guard import NaNGuard
 from .progress import progress_bar
 from .run_texts import RunTexts
-from .steady_key import EarlyStopping, LastCheckpoint
 from .step_log import StepLog
+from .stopping import Stopping
 from .swa import SWA
 from .time_limit import TimeLimit
 from .timing import EpochTimer
+from .within_epoch import WithinEpoch
 
 __all__ = [
     "EMA",
@@ -44,7 +47,9 @@ __all__ = [
     "NetSummary",
     "RunTexts",
     "StepLog",
+    "Stopping",
     "TimeLimit",
     "WeightAverage",
+    "WithinEpoch",
     "progress_bar",
 ]

@@ -13,21 +13,25 @@ from .metric_history import MetricHistory
 
 
 def draw_loss_curves(rows: list[dict[str, float]]) -> Figure:
-    """Draw `train/loss` and `val/loss` of every epoch, the lowest validation loss marked."""
+    """Draw `train/loss` and `val/loss`, the lowest validation loss marked.
+
+    Args:
+        rows: one per epoch, and one per validation within an epoch; in the order of their steps.
+    """
     # Figure and not pyplot: pyplot keeps every figure of the process alive. These margins fit;
     # a computed layout would draw everything twice.
     figure = Figure(figsize=(7, 4.5))
     figure.subplots_adjust(left=0.11, right=0.98, bottom=0.11, top=0.93)
     axes = figure.subplots()
     for name, label in (("train/loss", "training"), ("val/loss", "validation")):
-        points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
+        points = [(_epochs(row), row[name]) for row in rows if name in row]
         if points:
             axes.plot(*zip(*points, strict=True), label=label, marker=".", markersize=3)
     validated = [row for row in rows if math.isfinite(row.get("val/loss", math.nan))]
     if validated:
         lowest = min(validated, key=lambda row: row["val/loss"])
         axes.plot(
-            lowest["epoch"] + 1,
+            _epochs(lowest),
             lowest["val/loss"],
             "o",
             markersize=9,
@@ -41,6 +45,11 @@ def draw_loss_curves(rows: list[dict[str, float]]) -> Figure:
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
+
+
+def _epochs(row: dict[str, float]) -> float:
+    """How many epochs had been trained."""
+    return row["epoch"] + row.get("share", 1)
 
 
 class LossCurves(Callback):
@@ -62,7 +71,7 @@ class LossCurves(Callback):
             row
             for callback in trainer.callbacks
             if isinstance(callback, MetricHistory)
-            for row in callback.rows
+            for row in sorted(callback.rows + callback.within, key=lambda row: row["step"])
         ]
         if not rows or trainer.fast_dev_run:
             return

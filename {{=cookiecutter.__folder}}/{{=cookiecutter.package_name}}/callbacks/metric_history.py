@@ -6,17 +6,28 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 
 from .epoch_end import EpochEndCallback
+from .last_checkpoint import is_within_epoch
 
 
 class MetricHistory(EpochEndCallback):
     """Collects one row of metrics per epoch; `run.json` and the loss curves are made from it.
 
     Attributes:
-        rows: one dictionary per epoch: `epoch` (from 0), `step` and every metric logged.
+        rows: one dictionary per epoch: `epoch` (from 0), `step` and every metric measured in it.
+        within: one per validation within an epoch, with the `share` of the epoch before it.
     """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
+        self.within: list[dict[str, float]] = []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the row of a validation within an epoch."""
+        if is_within_epoch(trainer):
+            share = (trainer.fit_loop.batch_idx + 1) / trainer.num_training_batches
+            row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "share": share}
+            metrics = self.measured_in_validation(trainer)
+            self.within.append(row | {name: float(value) for name, value in metrics.items()})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the row of this epoch."""
@@ -25,14 +36,15 @@ class MetricHistory(EpochEndCallback):
 
     def best(self, metric: str, mode: str) -> dict[str, float]:
         """The row where `metric` was best; empty where it was never a number."""
-        rows = [row for row in self.rows if math.isfinite(row.get(metric, math.nan))]
+        known = sorted(self.rows + self.within, key=lambda row: row["step"])
+        rows = [row for row in known if math.isfinite(row.get(metric, math.nan))]
         choose = max if mode == "max" else min
         return choose(rows, key=lambda row: row[metric]) if rows else {}
 
     def state_dict(self) -> dict[str, Any]:
         """The rows, for the checkpoint."""
-        return {"rows": self.rows}
+        return {"rows": self.rows, "within": self.within}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the checkpoint was saved."""
-        self.rows = list(state_dict["rows"])
+        self.rows, self.within = list(state_dict["rows"]), list(state_dict["within"])

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import NotFiniteError
 from .nested import tensors
 
 NONE = -1  # no batch
@@ -42,7 +42,7 @@ class NaNGuard(Callback):
         """End the run at a bad loss; on a GPU note it, and end the run when it is time to look.
 
         Raises:
-            UserError: the loss is NaN or infinite.
+            NotFiniteError: the loss is NaN or infinite.
         """
         # With debug=nan the backward pass is about to tell more of this batch.
         is_traced = torch.is_anomaly_enabled()
@@ -66,11 +66,11 @@ class NaNGuard(Callback):
         """Let go of the batch."""
         self._batch = None
 
-    def _error(self, trainer: Trainer, pl_module: LightningModule, bad: int) -> UserError:
+    def _error(self, trainer: Trainer, pl_module: LightningModule, bad: int) -> NotFiniteError:
         lr = trainer.optimizers[0].param_groups[0]["lr"]
         step = trainer.fit_loop.total_batch_idx - self._batch_idx + bad
         place = self._place(trainer, pl_module) if bad == self._batch_idx else ""
-        return UserError(
+        return NotFiniteError(
             f"The training loss became NaN or infinite at batch {bad} of epoch "
             f"{trainer.current_epoch} (batch {step} of the run, learning rate {lr:.3g}){place}: "
             "lower optimizer.lr, set trainer.gradient_clip_val=1, or find the operation with "

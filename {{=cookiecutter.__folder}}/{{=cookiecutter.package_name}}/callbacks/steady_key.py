@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from pytorch_lightning import Callback, callbacks
+from pytorch_lightning import Callback
 
 
 class SteadyKey(Callback):
@@ -15,11 +15,3 @@ class SteadyKey(Callback):
     def state_key(self) -> str:
         """The key, with what the callback monitors."""
         return super().state_key
-
-
-class EarlyStopping(SteadyKey, callbacks.EarlyStopping):
-    """Lightning's EarlyStopping."""
-
-
-class LastCheckpoint(SteadyKey, callbacks.ModelCheckpoint):
-    """Lightning's ModelCheckpoint, for one that monitors nothing."""

@@ -4,6 +4,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+LOSS = "train/loss_step"
+
 
 class StepLog(Callback):
     """Sends `train/loss_step` and `lr` to the loggers every `trainer.log_every_n_steps` steps.
@@ -24,10 +26,10 @@ class StepLog(Callback):
         if step == self._last_step or step % trainer.log_every_n_steps:
             return
         self._last_step = step
-        metrics = {
+        metrics = {"lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        # A model with `self.log("train/loss", loss, on_step=True, on_epoch=True)` logs it itself.
+        if LOSS not in trainer.callback_metrics:
             # Lightning hands on the loss divided by the number of batches of a step.
-            "train/loss_step": outputs["loss"].item() * trainer.accumulate_grad_batches,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
-        }
+            metrics[LOSS] = outputs["loss"].item() * trainer.accumulate_grad_batches
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)

@@ -31,11 +31,12 @@ class SWA(WeightAverage):
     def __init__(self, path: str, start: float = 0.75, hold_rate: bool = True) -> None:
         super().__init__(path, start)
         self.hold_rate = hold_rate
+        self._is_holding = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After a resume, stop the schedule before the model makes a step of it that it missed."""
+        """After a resume, stop a schedule that was stopped before the model makes a step of it."""
         super().on_train_start(trainer, pl_module)
-        if self.has_begun(trainer):
+        if self._is_holding and self.has_begun(trainer):
             self._hold(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,7 +65,17 @@ class SWA(WeightAverage):
                     value = getattr(module, name)
                     value.copy_(trainer.strategy.reduce(value.clone(), reduce_op="mean"))
 
+    def state_dict(self) -> dict[str, Any]:
+        """The average, and whether the schedule is stopped."""
+        return super().state_dict() | {"is_holding": self._is_holding}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with the average of the checkpoint."""
+        super().load_state_dict(state_dict)
+        self._is_holding = state_dict["is_holding"]
+
     def _hold(self, trainer: Trainer) -> None:
+        self._is_holding = True
         if self.hold_rate:
             for schedule in trainer.lr_scheduler_configs:
                 schedule.frequency = NEVER

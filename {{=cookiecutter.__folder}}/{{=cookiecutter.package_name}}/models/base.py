@@ -10,10 +10,9 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..errors import UserError
 from .optimizers import build_optimizer
 from .precision import EpochMean, apply_to_weights
-from .schedulers import WITH_HORIZON, Horizon, build_scheduler
+from .schedulers import Horizon, build_scheduler, check_horizon
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +31,8 @@ class BaseModule(LightningModule):
     smallest_batch: int = 1  # samples that a training batch needs
     # Size and fingerprint of each part of the data, where a run has told them.
     trained_on: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - never changed in place
+    # The options of the run that a resumed run cannot change, or changes with a line in its log.
+    trained_with: dict[str, Any] = {}  # noqa: RUF012 - never changed in place
 
     def add_means(self, *names: str) -> None:
         """Log the mean over an epoch of each of these, for example `val/loss`."""
@@ -104,14 +105,8 @@ class BaseModule(LightningModule):
         return Horizon(total, math.ceil(per_epoch))
 
     def _check_horizon(self, horizon: Horizon) -> None:
-        name, planned = self.hparams["scheduler"].get("name"), self._planned_steps
-        resumed = self.trainer.ckpt_path is not None and planned is not None
-        if name in WITH_HORIZON and resumed and planned != horizon.total:
-            raise UserError(
-                f"The {name} schedule of the checkpoint was made for {planned} steps and this run "
-                f"has {horizon.total}: give the trainer.max_epochs and data.batch_size of the "
-                "first run, or start a new run without ckpt_path."
-            )
+        if self.trainer.ckpt_path is not None:
+            check_horizon(self.hparams["scheduler"].get("name"), self._planned_steps, horizon.total)
         self._planned_steps = None if math.isinf(horizon.total) else int(horizon.total)
 
     _planned_steps: int | None = None
@@ -123,6 +118,7 @@ class BaseModule(LightningModule):
         module = type(self).__module__.partition(".")[2]
         checkpoint["model_class"] = f"{module}:{type(self).__name__}"
         checkpoint["trained_on"] = self.trained_on
+        checkpoint["trained_with"] = self.trained_with
         checkpoint["planned_steps"] = self._planned_steps
         monitored = self.trainer.callback_metrics.get(self.hparams["scheduler"].get("monitor"))
         checkpoint["monitored"] = None if monitored is None else float(monitored)

@@ -22,6 +22,25 @@ class Horizon:
     per_epoch: int
 
 
+def check_horizon(name: str | None, planned: int | None, total: float) -> None:
+    """Refuse to resume a schedule over another length than it was made for.
+
+    Args:
+        name: of the schedule.
+        planned: optimizer steps that it was made for; None without an end.
+        total: optimizer steps of the resumed run.
+
+    Raises:
+        UserError: the lengths differ, and the schedule depends on them.
+    """
+    if name in WITH_HORIZON and planned is not None and planned != total:
+        raise UserError(
+            f"The {name} schedule of the checkpoint was made for {planned} steps and this run "
+            f"has {total}: give the trainer.max_epochs and data.batch_size of the "
+            "first run, or start a new run without ckpt_path."
+        )
+
+
 def build_scheduler(
     spec: dict[str, Any], optimizer: Optimizer, horizon: Horizon
 ) -> dict[str, Any] | None:

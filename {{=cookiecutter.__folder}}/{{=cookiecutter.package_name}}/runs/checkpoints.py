@@ -11,6 +11,8 @@ from ..errors import UserError, first_line
 from .slurm import restart_count
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
     from ..models.base import BaseModule
 
 PACKAGE = __name__.partition(".")[0]
@@ -21,6 +23,7 @@ PARTS = {
     "hyper_parameters": dict,
     "loops": dict,
     "epoch": int,
+    "global_step": int,
     "pytorch-lightning_version": str,
 }
 
@@ -110,13 +113,14 @@ def load_model(path: str | Path) -> "BaseModule":
     return model.eval()
 
 
-def check_resumable(path: str | Path, model: "BaseModule", max_epochs: int) -> None:
+def check_resumable(
+    path: str | Path, checkpoint: dict[str, Any], model: "BaseModule", trainer: "Trainer"
+) -> None:
     """Refuse a checkpoint from which `model` cannot go on, before anything is built on it.
 
     Raises:
-        UserError: unreadable, of another model, or already trained for `max_epochs`.
+        UserError: of another model, or already trained for as long as `trainer` would.
     """
-    checkpoint = read_checkpoint(path)
     if model_class(checkpoint) is not type(model):
         raise UserError(
             f"{path} holds a {model_class(checkpoint).__name__} and this run trains a "
@@ -135,11 +139,20 @@ def check_resumable(path: str | Path, model: "BaseModule", max_epochs: int) -> N
         raise UserError(
             f"{path} holds weights alone, nothing to go on training from: resume from last.ckpt."
         )
-    done = int(checkpoint["epoch"]) + 1
-    if 0 <= max_epochs <= done:
+    epochs, steps = trained_epochs(checkpoint), int(checkpoint["global_step"])
+    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
         raise UserError(
-            f"{path} has already finished {done} epochs: set trainer.max_epochs above {done}."
+            f"{path} has already finished {epochs} epochs: set trainer.max_epochs above {epochs}."
         )
+    if 0 <= trainer.max_steps <= steps:
+        raise UserError(
+            f"{path} has already made {steps} steps: set trainer.max_steps above {steps}."
+        )
+
+
+def trained_epochs(checkpoint: dict[str, Any]) -> int:
+    """How many epochs a checkpoint has finished; one that it was saved within does not count."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 
 def find_resumed(ckpt_path: str | None, directory: Path) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..mistakes import explain
 from ..redact import redact
+from .ending import EXIT_CODES, Ending, ending_by
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +73,25 @@ class Manifest:
         """Write down how the run ended: finished, interrupted or failed; and its seconds in all."""
         try:
             yield
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit) as error:
+            ending = ending_by(error)
+            self.note_ending(ending)
             self._end(status="interrupted")
+            if ending.cause in EXIT_CODES:
+                raise SystemExit(EXIT_CODES[ending.cause]) from error
             raise
         except BaseException as error:
+            self.note_ending(ending_by(error))
             # A bug in the owner's own code is worth a file.
             self._has_begun |= explain(error) is None
             self._end(status="failed", error=f"{type(error).__name__}: {error}")
             raise
         self._end(status="finished")
+
+    def note_ending(self, ending: Ending) -> None:
+        """Write down why the training ended; what goes wrong afterwards does not change it."""
+        if "ended_because" not in self.content:
+            self.update(ended_because=ending.cause, ended_text=ending.text)
 
     def _end(self, **values: Any) -> None:
         self.content["timings"]["total"] = round(time.perf_counter() - self._start, 3)

@@ -41,6 +41,8 @@ def _print(name: str, metrics: dict[str, dict[str, float]]) -> None:
         for stage in ("train", "val", "test")
         if any(key.startswith(f"{stage}/") for key in values)
     ]
+    if not columns:
+        return  # the run was ended before anything was measured
     rows = sorted({key.partition("/")[2] for values in metrics.values() for key in values} - {""})
     headers = [stage if stage == part else f"{part} {stage}" for part, stage in columns]
     table = Table("metric", *headers, title=name, title_justify="left")
@@ -72,7 +74,7 @@ def _print_weights(metrics: dict[str, dict[str, float]]) -> None:
 
 
 def print_places(directory: Path, manifest: dict[str, Any]) -> None:
-    """Print the seconds of the stages and where everything is.
+    """Print why the training ended, the seconds of the stages and where everything is.
 
     Args:
         directory: the run's folder.
@@ -80,6 +82,8 @@ def print_places(directory: Path, manifest: dict[str, Any]) -> None:
     """
     stages = manifest.get("timings", {})
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items())
+    if text := manifest.get("ended_text"):
+        CONSOLE.print(f"training ended   {text}", markup=False)
     if times:
         CONSOLE.print(f"time             {times}")
     CONSOLE.print(f"run folder       {directory}")

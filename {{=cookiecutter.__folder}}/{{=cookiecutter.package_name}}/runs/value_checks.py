@@ -31,6 +31,7 @@ WHOLE = {
 }
 # Numbers, and the bounds between which each lies; "from" and "to" belong to it, "above" does not.
 BOUNDS = {
+    "callbacks.last_checkpoint.every_n_minutes": "from 0",
     "data.test_fraction": "above 0 and below 1",
     "data.val_fraction": "above 0 and below 1",
     "optimizer.lr": "from 0",
@@ -45,7 +46,7 @@ BOUNDS = {
 }
 WORDS = {"objective.mode": ("min", "max"), "split": ("val", "test")}
 # An empty one would mean the folder of the command.
-PATHS = ("ckpt_path", "data.path", "input", "output", "paths.log_dir")
+PATHS = ("ckpt_path", "weights_from", "data.path", "input", "output", "paths.log_dir")
 LOGGERS = ("wandb", "mlflow")
 
 
@@ -97,8 +98,15 @@ def check_seed(seed: object) -> None:
 
 def check_inputs(cfg: DictConfig) -> None:
     """Refuse files to read that are not there, and what cannot be a checkpoint."""
-    if (path := _get(cfg, "ckpt_path")) is not None:
-        check_file(path)
+    checkpoint, weights = _get(cfg, "ckpt_path"), _get(cfg, "weights_from")
+    if checkpoint is not None and weights is not None:
+        raise UserError(
+            "ckpt_path resumes a run and weights_from starts a new one from old weights: give one "
+            "of them, and null for the other."
+        )
+    for path in (checkpoint, weights):
+        if path is not None:
+            check_file(path)
     for key in ("data.path", "input"):
         path = _get(cfg, key)
         # Your own data may lie at an address.

@@ -16,7 +16,12 @@ class FreshOptions(Callback):
     Population-based training copies the weights of a better trial and changes its options; the
     optimizer's state in the checkpoint holds the old ones, and Lightning restores it last. A
     schedule goes on where it was, with a learning rate changed in proportion.
+
+    Attributes:
+        changes_options: a checkpoint may be resumed with other options.
     """
+
+    changes_options = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the options, now that everything is restored."""

@@ -4,11 +4,12 @@ from pytorch_lightning import LightningModule, Trainer
 
 from ..callbacks import MetricHistory
 from ..callbacks.epoch_end import EpochEndCallback
+from ..runs.ending import Cause, Ending, EndsTraining
 from . import link
 from .records import Answer
 
 
-class TrialReporter(EpochEndCallback):
+class TrialReporter(EndsTraining, EpochEndCallback):
     """Reports every epoch that was validated, and ends the training in Lightning's own way.
 
     Raising an exception instead, as Optuna's examples do, would leave loggers and checkpoints
@@ -40,4 +41,7 @@ class TrialReporter(EpochEndCallback):
             answer = link.current.report(epochs, metrics[self.metric], is_last)
             stop = answer is not Answer.CONTINUE
         if trainer.strategy.broadcast(stop):
+            self.ending = Ending(
+                Cause.PRUNED, f"the sweep stopped the trial after epoch {trainer.current_epoch + 1}"
+            )
             trainer.should_stop = True

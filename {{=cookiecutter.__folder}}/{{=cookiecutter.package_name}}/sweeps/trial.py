@@ -102,6 +102,8 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> O
         if base.seeds > 1:
             config.seed = int(config.seed or 0) + index
         config.ckpt_path = _checkpoint(places[1:], max_epochs)
+        if config.ckpt_path is not None:
+            config.weights_from = None
         name = "/".join(places[0].parts[-1 if base.seeds == 1 else -2 :])
         loggers.mark_runs(config, base.study, base.parent_run, name)
         sys.argv = [base.script, *config.hydra.overrides.task, f"seed={config.seed}"]
@@ -215,12 +217,12 @@ def failed(error: Exception) -> Outcome:
 
 def _checkpoint(folders: list[Path], max_epochs: int) -> str | None:
     """The newest checkpoint of earlier tries from which there is something left to train."""
-    from ..runs.checkpoints import read_checkpoint
+    from ..runs.checkpoints import read_checkpoint, trained_epochs
 
     for folder in folders:
         path = folder / "checkpoints" / "last.ckpt"
         with suppress(UserError):
-            if int(read_checkpoint(path)["epoch"]) + 1 < max_epochs or max_epochs < 0:
+            if trained_epochs(read_checkpoint(path)) < max_epochs or max_epochs < 0:
                 return str(path)
     return None
 

@@ -1,0 +1,219 @@
+"""An epoch may take days: a run that was stopped within one ends as one that was left alone."""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .in_process import BATCHES, Project, Run
+from .training_runs import is_same
+
+SIGINT, SIGTERM = int(signal.SIGINT), int(signal.SIGTERM)
+# Shift and dropout draw random numbers.
+COMMON = ("data.shift=1", "model.net.dropout=0.2", "trainer.max_epochs=3", "test=false")
+CASES: dict[str, tuple[str, ...]] = {
+    # The rate falls after every epoch: a lost step of the schedule would show.
+    "validations within": (
+        "trainer.val_check_interval=5",
+        "scheduler=plateau",
+        "scheduler.patience=0",
+        "objective.metric=val/loss",
+        "objective.mode=max",
+    ),
+    # 3 divides neither 16 nor 10: gradients wait where the run stops.
+    "accumulated": (
+        "trainer.val_check_interval=5",
+        "trainer.accumulate_grad_batches=3",
+        "callbacks=[default,ema]",
+    ),
+    # The first epoch is not validated, and its end is not that of the schedule.
+    "max_steps": ("trainer.max_steps=41", "trainer.check_val_every_n_epoch=2"),
+}
+
+
+@pytest.fixture(scope="module")
+def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    baked = bake(project_name="Within", package_name="package_of_within_tests")
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(baked.root))
+    yield Project(baked.root, tmp_path_factory.mktemp("within"))
+    sys.path.remove(str(baked.root))
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def usual_ctrl_c() -> Iterator[None]:
+    """Lightning ignores Ctrl-C for good once it has handled one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def stop(project: Project, batch: int, *options: str, number: int = SIGINT, times: int = 1) -> Run:
+    """Train until a signal comes in the middle of a batch; the exit code is in `run.json`'s."""
+    target = f"_target_:tests.at_batch.SendSignal,batch:{batch},number:{number},times:{times}"
+    return end_early(project, SystemExit, f"+callbacks.send={{{target}}}", *options)
+
+
+def crash(project: Project, batch: int, *options: str) -> Run:
+    """Train until a bug ends it."""
+    target = f"_target_:tests.at_batch.Crash,batch:{batch}"
+    return end_early(project, RuntimeError, f"+callbacks.crash={{{target}}}", *options)
+
+
+def end_early(project: Project, error: type[BaseException], *options: str) -> Run:
+    with pytest.raises(error) as caught:
+        project.train(*options)
+    folder = project.folder / str(project.count)
+    manifest = json.loads((folder / "run.json").read_text("utf-8"))
+    return Run(folder, manifest | {"code": getattr(caught.value, "code", None)})
+
+
+def assert_same(run: Run, whole: Run) -> None:
+    """The same weights, optimizer, schedule, best, history and metrics, to the last bit."""
+    for name in ("best", "last"):
+        one, other = run.saved(name), whole.saved(name)
+        for part in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+            assert is_same(one[part], other[part]), (name, part)
+        for key, state in other["callbacks"].items():
+            if key != "TimeLimit" and "Checkpoint{" not in key:
+                # As text: a NaN differs from itself.
+                assert str(one["callbacks"][key]) == str(state), (name, key)
+    assert run.metrics == whole.metrics
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_interrupted_epoch_is_continued_to_the_last_bit(project: Project, case: str) -> None:
+    """Before, Ctrl-C within an epoch lost the epoch, with its validations."""
+    options = (*COMMON, *CASES[case])
+    whole = project.train(*options)
+    # Within the first epoch, at a validation that is due within the second, and at its end.
+    for batch in (7, BATCHES + 10, 2 * BATCHES):
+        part = stop(project, batch, *options)
+        assert trained_batches(part) == batch
+        assert part.manifest["code"] == 130
+        assert (part.manifest["status"], part.manifest["ended_because"]) == ("interrupted",) * 2
+        assert_same(project.train(*options, resume(part)), whole)
+
+
+def resume(run: Run) -> str:
+    return f"ckpt_path={run.folder}/checkpoints/last.ckpt"
+
+
+def trained_batches(run: Run) -> int:
+    """The batches that the last checkpoint has seen."""
+    progress = run.saved("last")["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    total: int = progress["total"]["processed"]
+    return total
+
+
+def test_kill_costs_only_the_batches_since_the_last_validation(project: Project) -> None:
+    """Three validations of one long epoch, and then there was no checkpoints folder."""
+    options = (*COMMON, "trainer.max_epochs=1", "trainer.val_check_interval=5")
+    whole = project.train(*options)
+    part = crash(project, BATCHES, *options)
+    assert trained_batches(part) == 15
+    # The best is that of a validation within the epoch, as its score says.
+    (score,) = [
+        state["best_model_score"]
+        for key, state in part.saved("best")["callbacks"].items()
+        if key.startswith("BestCheckpoint")
+    ]
+    rows = part.saved("last")["callbacks"]["MetricHistory"]["within"]
+    assert [row["step"] for row in rows] == [5, 10, 15]
+    assert float(score) == max(row["val/acc"] for row in rows)
+    assert_same(project.train(*options, resume(part)), whole)
+
+
+def test_checkpoint_comes_every_few_minutes(project: Project) -> None:
+    """Where nothing is validated for hours, a crash would cost hours."""
+    often = "callbacks.last_checkpoint.every_n_minutes=0"
+    part = crash(project, 9, *COMMON, often)
+    assert trained_batches(part) == 8
+    assert_same(project.train(*COMMON, resume(part)), project.train(*COMMON))
+
+
+def test_metrics_of_run_are_those_of_its_best_checkpoint(project: Project) -> None:
+    """The best validation lies within an epoch, and the table showed that of an epoch's end."""
+    run = project.train(*COMMON, "trainer.val_check_interval=3", "optimizer.lr=0.05")
+    measured = project.evaluate(run.folder / "checkpoints" / "best.ckpt", "val")
+    assert run.metrics["best"]["val/acc"] == pytest.approx(measured["val/acc"], abs=1e-6)
+
+
+def test_second_ctrl_c_stops_at_once(project: Project) -> None:
+    """Who presses twice does not want to wait for a validation of an hour."""
+    part = stop(project, 7, *COMMON, times=2)
+    assert part.manifest["code"] == 130
+    assert (part.manifest["status"], part.manifest["ended_because"]) == ("interrupted",) * 2
+    assert not (part.folder / "checkpoints").exists()
+
+
+def test_sigterm_saves_and_ends(project: Project) -> None:
+    """A cluster that takes the machine back says so first."""
+    part = stop(project, 7, *COMMON, number=SIGTERM)
+    assert part.manifest["code"] == 143
+    assert part.manifest["status"] == "interrupted"
+    assert part.manifest["ended_because"] == "terminated"
+    assert trained_batches(part) == 7
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loader_continues_after_any_batch(project: Project, workers: int) -> None:
+    """A batch that is left out or comes twice shows in no log."""
+    import torch
+
+    batches = project.module("data.batches")
+    data = batches.BatchDataset(torch.arange(23.0).unsqueeze(1), torch.arange(23))
+
+    def loader() -> Any:
+        return batches.make_loader(data, 5, shuffle=True, num_workers=workers)
+
+    torch.manual_seed(3)
+    whole = [y.tolist() for _, y in loader()]
+    assert sorted(number for batch in whole for number in batch) == list(range(23))
+    torch.manual_seed(3)
+    first = loader()
+    iterator = iter(first)
+    begun = [next(iterator)[1].tolist() for _ in range(2)]
+    second = loader()
+    second.load_state_dict(first.state_dict())
+    torch.manual_seed(99)
+    assert begun + [y.tolist() for _, y in second] == whole
+    # The next epoch is a whole one.
+    assert len(list(second)) == len(whole)
+
+
+def test_loader_that_cannot_be_continued_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a plain DataLoader some samples would be trained twice, without a word."""
+    from torch.utils.data import DataLoader
+
+    def plain(datamodule: Any) -> DataLoader[Any]:
+        dataset = datamodule.datasets["train"]
+        return DataLoader(dataset, 73, shuffle=True, collate_fn=lambda batch: batch)
+
+    base = project.module("data.base").BaseDataModule
+    monkeypatch.setattr(base, "train_dataloader", plain)
+    part = stop(project, 7, *COMMON)
+    with caplog.at_level(logging.WARNING):
+        project.train(*COMMON, resume(part))
+    (line,) = [line for line in caplog.messages if "drawn anew" in line]
+    assert "epoch 1, after 7 of 16 batches" in line
+
+
+def test_epoch_of_other_length_is_not_continued(project: Project) -> None:
+    """The place of the checkpoint in it would mean other samples, as with other devices or data."""
+    part = stop(project, 7, *COMMON)
+    state = part.saved("last")["within_epoch"]
+    check = project.module("callbacks.within_epoch").check_batches
+    check(state, BATCHES)
+    with pytest.raises(project.module("errors").UserError, match=r"16 batches.* has 8"):
+        check(state, 8)

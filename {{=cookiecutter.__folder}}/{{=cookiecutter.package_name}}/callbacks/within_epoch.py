@@ -1,0 +1,248 @@
+"""What a checkpoint within an epoch needs beside what Lightning saves."""
+
+import logging
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric.utilities.types import _Stateful
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from ..errors import UserError
+from .fresh_metrics import FreshMetrics
+
+log = logging.getLogger(__name__)
+
+STATE = "within_epoch"
+
+
+class WithinEpoch(FreshMetrics, Checkpoint):
+    """Saves and restores the state of an epoch in progress, so that a resumed run is identical.
+
+    That is: the position in the training loader, the random numbers, the metrics that have been
+    summed so far and those measured so far, and gradients that wait for their step.
+
+    A child of `Checkpoint`, which Lightning calls after all other callbacks: nothing draws random
+    numbers between their restoration and the next batch.
+    """
+
+    _state: dict[str, Any] | None = None
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the state of the epoch, if it is in progress."""
+        fit_loop = checkpoint["loops"]["fit_loop"]
+        # Lightning saves the loaders of the first process alone, and with `max_steps` would load
+        # those of a finished epoch into the next one.
+        fit_loop["state_dict"].pop("combined_loader", None)
+        if not is_in_progress(checkpoint):
+            return
+        checkpoint[STATE] = {
+            "batches": trainer.num_training_batches,
+            "processes": _gathered(trainer, _state_of_process(trainer, pl_module)),
+            "summed": _metric_states(pl_module),
+            "measured": {
+                name: value.detach().cpu().clone()
+                for name, value in self.measured_in_epoch(trainer).items()
+            },
+            "gradients": _waiting_gradients(trainer, pl_module),
+        }
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the state until everything is set up."""
+        self._state = checkpoint.get(STATE)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the state.
+
+        Raises:
+            UserError: the epoch has another number of batches now.
+        """
+        _begin_next_epoch(trainer)
+        state, self._state = self._state, None
+        if state is None:
+            return
+        check_batches(state, trainer.num_training_batches)
+        # Lightning would leave out the plateau schedule's step at the end of a resumed epoch,
+        # because it does not save the metric.
+        trainer.fit_loop._restarting = False
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        place = f"epoch {trainer.current_epoch + 1}, after {done} of {state['batches']} batches"
+        own = _own(state["processes"], trainer)
+        if own is not None and _restore_loaders(trainer, own["loaders"]):
+            log.info("resumed within %s", place)
+        else:
+            log.warning(
+                "resumed within %s; the training loader cannot continue there, so the other "
+                "batches are drawn anew and some samples may be used twice or not at all in this "
+                "epoch: give the loader state_dict() and load_state_dict(), as BatchLoader has",
+                place,
+            )
+        if trainer.is_global_zero:
+            _restore_metrics(pl_module, state["summed"])
+        trainer.callback_metrics.update(state["measured"])
+        parameters = dict(pl_module.named_parameters())
+        for name, gradient in state["gradients"].items():
+            parameters[name].grad = gradient.to(parameters[name].device)
+        if own is not None:
+            _restore_random(own["random"], pl_module.device)
+
+
+def _begin_next_epoch(trainer: Trainer) -> None:
+    """Let Lightning begin an epoch after one that was finished, also with `max_steps`.
+
+    It would otherwise end the finished epoch once more and skip the one after it.
+    """
+    loop = trainer.fit_loop
+    if loop.restarted_on_epoch_end:
+        loop.epoch_progress.increment_completed()
+        loop.epoch_loop.restarting = False
+        loop._restarting = False
+        loop.reset_restart_stage()
+
+
+def is_in_progress(checkpoint: dict[str, Any]) -> bool:
+    """Whether a checkpoint was saved within an epoch."""
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    return bool(epochs["started"] > epochs["processed"])
+
+
+def check_batches(state: dict[str, Any], batches: float) -> None:
+    """Refuse to continue an epoch that has another number of batches now.
+
+    Raises:
+        UserError: the numbers differ.
+    """
+    if state["batches"] != batches:
+        raise UserError(
+            f"The checkpoint was saved within an epoch of {state['batches']} batches, and here an "
+            f"epoch has {batches}: give the data and trainer.devices of the first run, or "
+            "use weights_from=... to start a new training from its weights."
+        )
+
+
+def _state_of_process(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    return {
+        "random": _random_state(pl_module.device),
+        "loaders": [loader.state_dict() for loader in _loaders(trainer) if _can_resume(loader)],
+    }
+
+
+def _gathered(trainer: Trainer, value: dict[str, Any]) -> list[dict[str, Any]]:
+    """What all processes have, in the order of their ranks."""
+    if trainer.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def _own(processes: list[dict[str, Any]], trainer: Trainer) -> dict[str, Any] | None:
+    return processes[trainer.global_rank] if len(processes) == trainer.world_size else None
+
+
+def _loaders(trainer: Trainer) -> list[Any]:
+    return CombinedLoader(trainer.train_dataloader).flattened
+
+
+def _can_resume(loader: Any) -> bool:
+    return isinstance(loader, _Stateful)
+
+
+def _restore_loaders(trainer: Trainer, states: list[dict[str, Any]]) -> bool:
+    """Continue the loaders; False if one of them cannot."""
+    loaders = _loaders(trainer)
+    if not all(map(_can_resume, loaders)) or len(states) != len(loaders):
+        return False
+    for loader, state in zip(loaders, states, strict=True):
+        loader.load_state_dict(state)
+    # Lightning has made its iterator before.
+    fetcher = trainer.fit_loop._data_fetcher
+    assert fetcher is not None
+    iter(fetcher)
+    return True
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    """The states of all random number generators, in plain values and tensors."""
+    generator: Any = np.random.get_state(legacy=False)
+    state = {
+        "python": random.getstate(),
+        "numpy": generator | {"state": _plain(generator["state"])},
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    return {"key": state["key"].tolist(), "pos": int(state["pos"])}
+
+
+def _restore_random(state: dict[str, Any], device: torch.device) -> None:
+    random.setstate(state["python"])
+    numpy = dict(state["numpy"])
+    numpy["state"] = numpy["state"] | {"key": np.array(numpy["state"]["key"], dtype=np.uint32)}
+    np.random.set_state(numpy)
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _metric_states(pl_module: LightningModule) -> dict[str, Any]:
+    """What the torchmetrics of a model have summed, of all processes together."""
+    for module in pl_module.modules():
+        if isinstance(module, MetricCollection):
+            # Metrics of a group share their states; asking for the values gives each its own.
+            list(module.values())
+    states = {}
+    for name, metric in pl_module.named_modules():
+        if isinstance(metric, Metric) and metric.update_called:
+            with metric.sync_context():
+                values = {key: _copied(value) for key, value in metric.metric_state.items()}
+            states[name] = {"values": values, "updates": metric.update_count}
+    return states
+
+
+def _copied(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    return [tensor.detach().cpu().clone() for tensor in value]
+
+
+def _restore_metrics(pl_module: LightningModule, states: dict[str, Any]) -> None:
+    modules = dict(pl_module.named_modules())
+    for name, state in states.items():
+        metric = modules[name]
+        assert isinstance(metric, Metric)
+        for key, value in state["values"].items():
+            on_device = (
+                value.to(metric.device)
+                if isinstance(value, Tensor)
+                else [tensor.to(metric.device) for tensor in value]
+            )
+            setattr(metric, key, on_device)
+        metric._update_count = state["updates"]
+        metric._computed = None
+
+
+def _waiting_gradients(trainer: Trainer, pl_module: LightningModule) -> dict[str, Tensor]:
+    """Gradients that are still to be added to, the mean over the processes."""
+    batches = trainer.fit_loop.batch_idx + 1
+    is_step = batches % trainer.accumulate_grad_batches == 0
+    if pl_module.automatic_optimization and is_step:
+        return {}
+    return {
+        name: trainer.strategy.reduce(parameter.grad.clone(), reduce_op="mean").cpu()
+        for name, parameter in pl_module.named_parameters()
+        if parameter.grad is not None
+    }

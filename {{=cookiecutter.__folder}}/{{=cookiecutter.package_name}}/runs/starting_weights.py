@@ -1,0 +1,51 @@
+"""A new training that starts from the weights of a checkpoint."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..errors import UserError
+from .checkpoints import read_checkpoint
+
+if TYPE_CHECKING:
+    from ..models.base import BaseModule
+
+log = logging.getLogger(__name__)
+
+
+def start_from(path: str, model: "BaseModule") -> dict[str, list[str]]:
+    """Load the weights of a checkpoint that fit, and log those that do not.
+
+    The checkpoint may be of another model class: what counts are names and shapes. So a network
+    with a new head keeps its features, for example.
+
+    Returns:
+        The names of the weights: `loaded`, `other_shape`, `missing` in the checkpoint, and
+        `unexpected`, which this model does not have.
+
+    Raises:
+        UserError: not a checkpoint of this project, or not one of its weights fits.
+    """
+    saved, own = read_checkpoint(path)["state_dict"], model.state_dict()
+    shared = [name for name in own if name in saved]
+    names = {
+        "loaded": [name for name in shared if saved[name].shape == own[name].shape],
+        "other_shape": [name for name in shared if saved[name].shape != own[name].shape],
+        "missing": [name for name in own if name not in saved],
+        "unexpected": [name for name in saved if name not in own],
+    }
+    shapes = ", ".join(
+        f"{name} ({tuple(saved[name].shape)} in the checkpoint, {tuple(own[name].shape)} here)"
+        for name in names["other_shape"]
+    )
+    if not names["loaded"]:
+        reason = shapes or f"it has {', '.join(names['unexpected'])}"
+        raise UserError(f"None of the weights of weights_from={path} fits this model: {reason}.")
+    model.load_state_dict({name: saved[name] for name in names["loaded"]}, strict=False)
+    log.info("weights_from: %d of %d weights loaded from %s", len(names["loaded"]), len(own), path)
+    if shapes:
+        log.warning("weights_from: not loaded because of their shape: %s", shapes)
+    if names["missing"]:
+        log.warning("weights_from: missing in the checkpoint: %s", ", ".join(names["missing"]))
+    if names["unexpected"]:
+        log.warning("weights_from: not part of this model: %s", ", ".join(names["unexpected"]))
+    return names
