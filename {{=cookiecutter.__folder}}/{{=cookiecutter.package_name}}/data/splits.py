@@ -165,10 +165,8 @@ def _report(part: str, wanted: int, size: int, single: Indices, class_names: Seq
         names = [str(class_names[label]) if len(class_names) else str(label) for label in single]
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         log.warning(
-            "The %s split has no sample of %d classes, which have fewer samples than there are "
-            "splits: %s%s",
+            "The %s split has no sample of these classes, which have too few for every split: %s%s",
             part,
-            len(names),
             ", ".join(names[:NAMES_SHOWN]),
             more,
         )
