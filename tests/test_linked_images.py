@@ -1,5 +1,6 @@
 """Folders with symbolic links: an image counted twice is in training and test at once."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,17 @@ def test_an_image_in_two_classes_is_refused(
     with pytest.raises(package("errors").UserError, match="are the same file") as refused:
         samples(package, root)
     assert "\n" not in str(refused.value)
+
+
+def test_a_split_that_is_another_one_is_reported(
+    package: Part, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (root.parent / "parts").mkdir()
+    for part in ("train", "val"):
+        (root.parent / "parts" / part).symlink_to(root)
+    with caplog.at_level(logging.WARNING):
+        samples(package, root.parent / "parts")
+    assert any("metrics of val are those of training images" in text for text in caplog.messages)
 
 
 def test_a_link_loop_is_predicted_once(package: Part, root: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_rare_class_is_measured_in_every_split(
 def test_every_class_of_three_is_in_every_split_whatever_the_sizes(package: Part) -> None:
     random = np.random.default_rng(0)
     for seed in range(60):
-        sizes = random.integers(1, random.choice([4, 12, 300]), random.integers(2, 20))
+        sizes = random.integers(1, random.choice([5, 12, 300]), random.integers(2, 20))
         val, test = random.uniform(0.01, 0.45, 2)
         labels = labels_of(*sizes, 4)
         split = package("data.splits").split_in_three
@@ -125,10 +125,12 @@ def test_the_log_names_classes_that_a_split_lacks(
     assert "dodo, auk" in messages[1]
 
 
-def test_classes_of_one_sample_leave_nothing_to_measure(package: Part) -> None:
-    user_error = package("errors").UserError
-    with pytest.raises(user_error, match="test split would hold 0 of 9 samples"):
-        package("data.splits").split_in_three(9, 0.2, 0.2, 0, np.arange(9))
+@pytest.mark.parametrize("sizes", [(1,) * 9, (2, *[1] * 30)])
+def test_a_target_of_names_is_refused(package: Part, sizes: tuple[int, ...]) -> None:
+    """One class a row is a wrong choice of the target, which nothing can be learnt about."""
+    labels = labels_of(*sizes)
+    with pytest.raises(package("errors").UserError, match="most classes have a single sample"):
+        package("data.splits").split_in_three(len(labels), 0.2, 0.2, 0, labels)
 
 
 @pytest.mark.parametrize("given", ["test", "val"])

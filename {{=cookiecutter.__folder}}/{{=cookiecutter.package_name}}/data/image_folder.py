@@ -165,8 +165,9 @@ class ImageFolderDataModule(BaseDataModule):
     def _find_parts(self, root: Path) -> dict[str, Pictures]:
         folders = part_folders(root)
         self.class_names = class_folders(folders["train"])
-        for folder in folders.values():
-            check_same_classes(folders["train"], folder)
+        for part, folder in folders.items():
+            if part != "train":
+                check_same_classes(folders["train"], folder)
         found = {part: find_pictures(folder, self.class_names) for part, folder in folders.items()}
         return self._fill_parts(found)
 

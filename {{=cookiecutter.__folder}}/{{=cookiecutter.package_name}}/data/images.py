@@ -176,8 +176,7 @@ def _scaled(picture: Image.Image, value_range: list[float] | None) -> Image.Imag
     values = wide_values(picture)
     if value_range is not None:
         low, high = value_range
-        scale = 255 / (high - low) if high > low else 0.0
-        return Image.fromarray(((values - low) * scale).astype(np.float32))
+        return Image.fromarray((255 * (values - low) / (high - low)).astype(np.float32))
     if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise ValueError(
             "it holds floats or 32-bit integers, and the training images had 8 bits: save it with "

@@ -84,7 +84,10 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def check_same_classes(train: Path, other: Path) -> None:
-    """Raise a UserError unless both folders hold the same class folders."""
+    """Raise a UserError unless both folders hold the same class folders.
+
+    Folders that are links to the same one are reported: a model knows its training images.
+    """
     here = {path.name for path in subfolders(other)}
     wanted = {path.name for path in subfolders(train)}
     if here != wanted:
@@ -93,6 +96,14 @@ def check_same_classes(train: Path, other: Path) -> None:
         raise UserError(
             f"{train} and {other} must hold the same class folders, but in {other.name} "
             f"{', '.join(lacking + unknown)}."
+        )
+    same = [name for name in sorted(here) if (train / name).resolve() == (other / name).resolve()]
+    if same:
+        log.warning(
+            "%s and %s are the same folder, so the metrics of %s are those of training images",
+            train / same[0],
+            other / same[0],
+            other.name,
         )
 
 

@@ -41,7 +41,7 @@ def split_in_three(
         class_names: names for the messages.
 
     Raises:
-        UserError: a split would be empty.
+        UserError: a split would be empty, or most classes have a single sample.
     """
     if val_fraction + test_fraction >= 1:
         raise UserError(
@@ -81,7 +81,7 @@ def split_off(
             as far as the class has that many beside the one that is split off.
 
     Raises:
-        UserError: the split or the rest would be empty.
+        UserError: the split or the rest would be empty, or the classes leave it too few samples.
     """
     if labels is None:
         _check_size(part, size, len(indices))
@@ -90,6 +90,11 @@ def split_off(
     low = np.minimum(1, counts - 1)
     high = np.maximum(counts - reserve, low)
     wanted, size = size, int(np.clip(size, low.sum(), high.sum()))
+    if size < wanted / 2:
+        raise UserError(
+            f"The {part} split would hold {size} samples instead of {wanted}, because most classes "
+            "have a single sample: add samples, or choose another target."
+        )
     _check_size(part, size, len(indices))
     _report(part, wanted, size, numbers[counts == 1], class_names)
     kept, taken = _stratified(classes, counts, size, seed, low, high)
@@ -165,10 +170,8 @@ def _report(part: str, wanted: int, size: int, single: Indices, class_names: Seq
         names = [str(class_names[label]) if len(class_names) else str(label) for label in single]
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         log.warning(
-            "The %s split has no sample of %d classes, which have fewer samples than there are "
-            "splits: %s%s",
+            "The %s split has no sample of these classes, which have too few for every split: %s%s",
             part,
-            len(names),
             ", ".join(names[:NAMES_SHOWN]),
             more,
         )

@@ -94,10 +94,10 @@ def find_value_range(pictures: Sequence[PictureFacts]) -> list[float] | None:
     if not lows:
         return None
     low, high = min(lows), max(highs)
-    if low == high and len(lows) == len(pictures):
+    if low == high:
         raise UserError(
-            f"Every pixel of the training images is {low:g}, so there is nothing to learn: check "
-            "how the files were written."
+            f"Every pixel of the training images of more than 8 bits is {low:g}, so there is "
+            "nothing to learn: check how the files were written."
         )
     log.info("training images have values from %g to %g", low, high)
     if narrow := len(pictures) - len(lows):
