@@ -601,7 +601,7 @@ LATE: dict[str, tuple[Command, list[str], str]] = {
 # One of each script in an interpreter of its own, where nothing was imported before.
 FRESH = ["metric", "code in a checkpoint", "foreign checkpoint"]
 # Only Lightning counts the batches, when it has begun.
-BEGUN = {"interval", "longer resume"}
+BEGUN = {"interval"}
 
 
 def sweep(*options: str) -> tuple[str, ...]:

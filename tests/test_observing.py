@@ -362,7 +362,7 @@ def test_time_limit_stops_saves_and_gives_the_next_run_its_whole_time(
     first = train_here("first", *limit)
     assert checkpoint(first)["epoch"] == 2
     saved = first / "checkpoints" / "last.ckpt"
-    assert f"go on with ckpt_path={saved}" in caplog.text
+    assert f"resume with ckpt_path={saved}" in caplog.text
     # 5 epochs of 30 seconds, a fifth more, and two minutes: 5 minutes.
     assert "the other 5 epochs take about 00:02:30: ask for WALLTIME 00:05:00" in caplog.text
 
@@ -376,15 +376,18 @@ def test_time_limit_stops_saves_and_gives_the_next_run_its_whole_time(
 def test_epoch_that_takes_too_long_is_cut_off(
     clock: SimpleNamespace, train_here: Train, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A limit holds even if no epoch fits into it, and the advice is for whole epochs."""
+    """A limit holds even if no epoch fits into it, and the next run continues within the epoch."""
     caplog.set_level(logging.INFO)
     clock.validation = 0.0
-    folder = train_here(
-        "cut", "trainer.max_epochs=4", "callbacks.time_limit.duration='00:00:00:12'"
-    )
+    limit = "callbacks.time_limit.duration='00:00:00:12'"
+    folder = train_here("cut", "trainer.max_epochs=4", limit)
     assert checkpoint(folder)["global_step"] == 3
-    assert "ends epoch 1 after 3 of 5 batches" in caplog.text
-    assert "the other 3 epochs take about 00:01:00" in caplog.text
+    # 2 batches of this epoch and 3 epochs of 5 batches are left, 4 seconds each.
+    assert "the other 3.4 epochs take about 00:01:08" in caplog.text
+    last = f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"
+    resumed = train_here("continued", "trainer.max_epochs=4", last)
+    whole = train_here("in one go", "trainer.max_epochs=4")
+    assert is_same(checkpoint(resumed)["state_dict"], checkpoint(whole)["state_dict"])
 
 
 # Activations

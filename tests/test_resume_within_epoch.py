@@ -35,6 +35,24 @@ CASES: dict[str, tuple[str, ...]] = {
 }
 
 
+OWN_MODEL = '''
+"""A model as Lightning's own documentation writes it."""
+
+from .classifier import Classifier
+
+
+class OwnModel(Classifier):
+    """Logs by itself, and keeps the metrics that it inherits."""
+
+    def training_step(self, batch, batch_idx):
+        """One optimisation step."""
+        loss = self.shared_step(batch, "train")
+        self.log("own/mean", loss, on_step=False, on_epoch=True)
+        self.log("own/largest", loss, on_step=False, on_epoch=True, reduce_fx="max")
+        return loss
+'''
+
+
 @pytest.fixture(scope="module")
 def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     baked = bake(project_name="Within", package_name="package_of_within_tests")
@@ -43,6 +61,8 @@ def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     sys.path.insert(0, str(baked.root))
+    own = baked.root / "package_of_within_tests" / "models" / "own_model.py"
+    own.write_text(OWN_MODEL, "utf-8")
     yield Project(baked.root, tmp_path_factory.mktemp("within"))
     sys.path.remove(str(baked.root))
     torch.set_num_threads(threads)
@@ -112,6 +132,17 @@ def trained_batches(run: Run) -> int:
     progress = run.saved("last")["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     total: int = progress["total"]["processed"]
     return total
+
+
+def test_metrics_of_an_interrupted_epoch_are_of_the_whole_epoch(project: Project) -> None:
+    """The resumed epoch showed the mean over the batches after the resume."""
+    own = f"model._target_={project.package}.models.own_model.OwnModel"
+    options = (*COMMON, own, "trainer.max_epochs=1")
+    whole = project.train(*options)
+    part = stop(project, 7, *options)
+    resumed = project.train(*options, resume(part))
+    assert "own/largest" in whole.metrics["final"]
+    assert resumed.metrics == whole.metrics
 
 
 def test_kill_costs_only_the_batches_since_the_last_validation(project: Project) -> None:

@@ -178,7 +178,7 @@ def test_callbacks_none_tests_the_last_weights(runs: Runs) -> None:
 
 
 def test_interrupt_is_written_down(demo: BakedProject, tmp_path: Path) -> None:
-    """After Ctrl-C the table of runs must not call the run finished."""
+    """After Ctrl-C the run can be resumed, and the table of runs does not call it finished."""
     command = [sys.executable, "train.py", f"hydra.run.dir={tmp_path}", "trainer.max_epochs=500"]
     with subprocess.Popen(
         [*command, "callbacks.early_stopping=null"],
@@ -195,8 +195,11 @@ def test_interrupt_is_written_down(demo: BakedProject, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         rest = process.communicate()[0]
     run = TrainedRun(tmp_path, subprocess.CompletedProcess(command, process.returncode, rest))
-    assert process.returncode != 0
+    assert process.returncode == 130
     assert run.manifest["status"] == "interrupted"
+    assert run.manifest["ended_because"] == "interrupted"
+    assert f"resume with ckpt_path={run.checkpoint('last')}" in rest
+    assert run.saved("last")["global_step"] > 0
     assert "Traceback" not in rest
 
 

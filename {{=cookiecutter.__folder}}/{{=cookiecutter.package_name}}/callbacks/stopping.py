@@ -3,11 +3,14 @@
 import logging
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.trainer.connectors.signal_connector import _HandlersCompose
 
 from ..runs.ending import INTERRUPTED, TERMINATED, Ending, EndsTraining
 from .last_checkpoint import LastCheckpoint, is_validation_due, is_within_epoch
@@ -28,6 +31,8 @@ class Stopping(EndsTraining, Checkpoint):
         self.is_leaving = False
         self._is_agreed = False
         self._handler: Any = None
+        self._requeue: Callable[[], None] | None = None
+        self._is_requeued_later = False
 
     def ask(self, ending: Ending) -> None:
         """End the training after the batch in progress; the first who asks is the reason."""
@@ -43,6 +48,10 @@ class Stopping(EndsTraining, Checkpoint):
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._handler = signal.signal(signal.SIGINT, self._interrupted)
+        requeue = signal.getsignal(signal.SIGUSR1)
+        if is_main and isinstance(requeue, _HandlersCompose):
+            self._is_requeued_later = True
+            signal.signal(signal.SIGUSR1, partial(self._requeue_later, trainer, requeue))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -55,6 +64,8 @@ class Stopping(EndsTraining, Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save and leave, where no validation and no end of the epoch comes next."""
+        if self._is_requeued_later:
+            self._save_and_requeue(trainer)
         self._agree(trainer)
         if not self._is_agreed or trainer.is_last_batch or is_validation_due(trainer):
             return
@@ -92,6 +103,24 @@ class Stopping(EndsTraining, Checkpoint):
             self._is_agreed = trainer.strategy.reduce_boolean_decision(self._is_agreed, all=False)
         if self._is_agreed:
             self.ask(INTERRUPTED)
+
+    def _requeue_later(
+        self, trainer: Trainer, requeue: Callable[..., None], signum: int, frame: FrameType | None
+    ) -> None:
+        """SLURM's warning: Lightning saves and requeues, but not in the middle of a batch."""
+        if trainer.training:
+            self._requeue = partial(requeue, signum, frame)
+        else:
+            # A validation may take longer than the time that is left.
+            requeue(signum, frame)
+
+    def _save_and_requeue(self, trainer: Trainer) -> None:
+        is_due = self._requeue is not None
+        if trainer.world_size > 1:
+            is_due = trainer.strategy.reduce_boolean_decision(is_due, all=True)
+        if is_due and self._requeue is not None:
+            requeue, self._requeue = self._requeue, None
+            requeue()
 
     def _leave(self) -> None:
         self.is_leaving = True

@@ -45,6 +45,9 @@ class TimeLimit(EndsTraining, Timer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Forget the time of the runs before."""
 
+    def on_fit_start(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Nothing is over yet: the time begins now."""
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start measuring the epoch."""
         self._clock.start()

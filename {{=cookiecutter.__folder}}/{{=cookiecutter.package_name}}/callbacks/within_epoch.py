@@ -25,13 +25,38 @@ class WithinEpoch(FreshMetrics, Checkpoint):
     """Saves and restores the state of an epoch in progress, so that a resumed run is identical.
 
     That is: the position in the training loader, the random numbers, the metrics that have been
-    summed so far and those measured so far, and gradients that wait for their step.
+    summed so far, by torchmetrics or by `self.log`, those measured so far, and gradients that wait
+    for their step.
 
     A child of `Checkpoint`, which Lightning calls after all other callbacks: nothing draws random
     numbers between their restoration and the next batch.
     """
 
     _state: dict[str, Any] | None = None
+    _logged: dict[str, dict[str, Tensor]] = {}  # noqa: RUF012 - never changed in place
+    _is_validating = False
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the state is that of a validation."""
+        super().on_validation_start(trainer, pl_module)
+        self._is_validating = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that the state is that of the training again."""
+        self._is_validating = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add what `self.log` had summed before the resume, now that it has names again."""
+        logged, self._logged = self._logged, {}
+        for name, metric in _logged_per_epoch(trainer).items():
+            for part, value in logged.get(name, {}).items():
+                now, before = getattr(metric, part), value.to(metric.device)
+                is_sum = metric.meta.is_mean_reduction or metric.meta.is_sum_reduction
+                setattr(
+                    metric, part, before + now if is_sum else metric.meta.reduce_fx(before, now)
+                )
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -41,7 +66,9 @@ class WithinEpoch(FreshMetrics, Checkpoint):
         # Lightning saves the loaders of the first process alone, and with `max_steps` would load
         # those of a finished epoch into the next one.
         fit_loop["state_dict"].pop("combined_loader", None)
-        if not is_in_progress(checkpoint):
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current
+        is_between_batches = batches.ready == batches.processed and not self._is_validating
+        if not (is_in_progress(checkpoint) and is_between_batches):
             return
         checkpoint[STATE] = {
             "batches": trainer.num_training_batches,
@@ -59,6 +86,11 @@ class WithinEpoch(FreshMetrics, Checkpoint):
     ) -> None:
         """Keep the state until everything is set up."""
         self._state = checkpoint.get(STATE)
+        if self._state is None and is_in_progress(checkpoint):
+            log.warning(
+                "the checkpoint was saved in the middle of a batch or a validation: the other "
+                "batches of the epoch are drawn anew"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the state.
@@ -93,6 +125,7 @@ class WithinEpoch(FreshMetrics, Checkpoint):
         for name, gradient in state["gradients"].items():
             parameters[name].grad = gradient.to(parameters[name].device)
         if own is not None:
+            self._logged = own["logged"]
             _restore_random(own["random"], pl_module.device)
 
 
@@ -133,6 +166,20 @@ def _state_of_process(trainer: Trainer, pl_module: LightningModule) -> dict[str,
     return {
         "random": _random_state(pl_module.device),
         "loaders": [loader.state_dict() for loader in _loaders(trainer) if _can_resume(loader)],
+        "logged": {
+            name: {key: value.cpu().clone() for key, value in metric.metric_state.items()}
+            for name, metric in _logged_per_epoch(trainer).items()
+        },
+    }
+
+
+def _logged_per_epoch(trainer: Trainer) -> dict[str, Any]:
+    """What Lightning sums over the epoch for `self.log(..., on_epoch=True)` in training steps."""
+    results = trainer.fit_loop.epoch_loop._results
+    return {
+        name: metric
+        for name, metric in results.items()
+        if metric.is_tensor and metric.meta.on_epoch and metric.update_called
     }
 
 
