@@ -65,6 +65,20 @@ def test_every_type_is_a_choice_of_its_own(parse: Any, option: str, expected: li
     assert [repr(choice) for choice in parameter.choices] == [repr(value) for value in expected]
 
 
+def test_file_of_a_space_keeps_types(sweeps_package: Any, demo: BakedProject) -> None:
+    """YAML tells '1' from 1, and so must the space."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+
+    loader = ConfigLoaderImpl(create_config_search_path(str(demo.root / "configs")))
+    entries = yaml.safe_load("x: [1, '1', 1.0, true, 'true', null, 'null', a b, '']")
+    space, _ = sweeps_package("space").parse_space(entries, [], loader)
+    (parameter,) = space.parameters
+    parsed = sweeps_package("trial").parsed
+    values = [parsed(f"x={word}") for word in parameter.by_text]
+    assert [repr(value) for value in values] == [repr(value) for value in entries["x"]]
+
+
 def test_grid_tries_every_type(space: Any) -> None:
     """Five choices beside two are ten points."""
     points = [typed(point) for point in space.grid()]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -352,3 +353,33 @@ def test_pruner_that_cannot_prune_is_refused(plans: Plans, user_error: Any) -> N
     assert plans(*front, "hydra/sweeper/pruner=none").settings.pruner == {"name": "none"}
     with pytest.raises(user_error, match="pruner=median judges trials by one objective"):
         plans(*front, "hydra/sweeper/pruner=median")
+
+
+ENGINES = {
+    "database": ("hydra.sweeper.storage=sqlite:///{folder}.db",),
+    "ax": ("hydra/sweeper=ax",),
+    "ray": ("hydra/sweeper=ray",),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_knows_its_study(demo: BakedProject, tmp_path: Path, engine: str) -> None:
+    """Each keeps its trials in another file."""
+    if engine != "database":
+        pytest.importorskip(engine)
+    folder = tmp_path / "study"
+    words = [word.format(folder=folder) for word in ENGINES[engine]]
+    command = (LR, *words, "hydra.sweeper.n_trials=1")
+    before = sweep(demo, folder, *command, "model.net.width=64").rows
+    refused = sweep(demo, folder, *command, "model.net.width=5", check=False)
+    assert "model.net.width=5 instead of 64" in refused.printed
+    assert "Traceback" not in refused.printed
+    other = () if engine == "ray" else ("hydra/sweeper=ray",)
+    if not other or find_spec("ray") is not None:
+        refused = sweep(demo, folder, LR, "model.net.width=64", *other, check=False)
+        assert "holds the trials of another study" in refused.printed
+    allowed = "hydra.sweeper.allow_changes=true"
+    assert sweep(demo, folder, *command, "model.net.width=5", allowed).rows == before
+    best = yaml.safe_load((folder / "best.yaml").read_text("utf-8"))
+    assert best["model"]["net"]["width"] == 64

@@ -3,6 +3,9 @@
 import logging
 from dataclasses import replace
 
+from hydra.errors import HydraException
+
+from ..errors import UserError, first_line
 from ..redact import HIDDEN
 from .identity import IDENTITIES, Identity, option_texts
 from .plan import Plan, make_base
@@ -19,6 +22,9 @@ def plan_of_trial(plan: Plan, record: Record, trial: TrialRecord) -> Plan:
         plan: of this command.
         record: the study.
         trial: started by one of the study's commands.
+
+    Raises:
+        UserError: the config files of the trial are gone.
     """
     assert plan.identity is not None
     origin = Identity(**record.recall(IDENTITIES)["all"][trial.version])
@@ -26,7 +32,13 @@ def plan_of_trial(plan: Plan, record: Record, trial: TrialRecord) -> Plan:
         return plan
     if origin.data != plan.identity.data:
         log.warning("the data have changed since trial %d was trained", trial.number)
-    earlier = _with_options(plan, origin.fixed)
+    try:
+        earlier = _with_options(plan, origin.fixed)
+    except HydraException as error:
+        raise UserError(
+            f"The options of trial {trial.number} cannot be composed any more "
+            f"({first_line(error)}): restore its config files and give the command again."
+        ) from error
     # What the config files have changed meanwhile.
     varied = {key.lstrip("+") for key in trial.params}
     texts = option_texts(earlier.base.compose(trial.params, plan.folder))

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
@@ -22,8 +20,7 @@ from ..runs.directory import PROJECT_ROOT
 from ..runs.loading import plain
 from .enqueue import read_points
 from .records import Value
-from .space import identity as read_identity
-from .space import options_of
+from .space import options_of, typed
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -47,8 +44,6 @@ WITHOUT_EFFECT = (
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
 )
-# A word that Hydra reads as text, unless it means something else.
-WORD = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w./-]*", re.I)
 NAME = re.compile(r"\w+")
 # More would hide the first.
 MOST_DIFFERENCES = 4
@@ -154,23 +149,6 @@ def option_texts(config: DictConfig) -> dict[str, str]:
     """The options of a trial's config that matter, as they are typed; references stay as such."""
     content = OmegaConf.to_container(config, resolve=False)
     return dict(_flat(content, ""))
-
-
-def typed(value: Any) -> str:
-    """A value as it is typed in a command."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return "[" + ",".join(map(typed, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{typed(key)}:{typed(entry)}" for key, entry in value.items()) + "}"
-    if not isinstance(value, str):
-        return repr(value)
-    try:
-        is_plain = bool(WORD.fullmatch(value)) or read_identity(value) == repr(value)
-    except HydraException:
-        is_plain = False
-    return value if is_plain else QuotedString(value, Quote.single).with_quotes()
 
 
 def _flat(node: Any, key: str) -> Iterator[tuple[str, str]]:

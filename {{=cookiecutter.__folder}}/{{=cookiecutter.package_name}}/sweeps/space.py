@@ -1,5 +1,6 @@
 """The search space: which options a sweep varies, in Hydra's own sweep grammar."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -7,11 +8,21 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.core.override_parser.types import (
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    Transformer,
+)
 from hydra.errors import HydraException
 
 from ..errors import UserError, nearest
 from .records import Value
+
+# A word that Hydra reads as text, unless it means something else.
+WORD = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w./-]*", re.I)
 
 
 @dataclass(frozen=True)
@@ -151,6 +162,23 @@ def identity(word: str) -> str:
     return repr(OverridesParser.create().parse_override(f"x={word}").value())
 
 
+def typed(value: Any) -> str:
+    """A value as it is typed in a command."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(map(typed, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{typed(key)}:{typed(entry)}" for key, entry in value.items()) + "}"
+    if not isinstance(value, str):
+        return repr(value)
+    try:
+        is_plain = bool(value) and (bool(WORD.fullmatch(value)) or identity(value) == repr(value))
+    except HydraException:
+        is_plain = False
+    return value if is_plain else QuotedString(value, Quote.single).with_quotes()
+
+
 def parse_space(
     search_space: Mapping[str, Any], arguments: list[str], config_loader: ConfigLoader
 ) -> tuple[Space, list[str]]:
@@ -270,15 +298,10 @@ def _range(key: str, value: RangeSweep, line: str) -> Parameter:
 
 def _as_grammar(entry: Any) -> str:
     if isinstance(entry, list):
-        words = ",".join(_word(value) for value in entry)
+        words = ",".join(map(typed, entry))
         # A choice of several may hold null, which choice() does not take.
         return words if len(entry) > 1 else f"choice({words})"
     return str(entry)
-
-
-def _word(value: Any) -> str:
-    names = {None: "null", True: "true", False: "false"}
-    return names[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _conditions(key: str, when: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
