@@ -10,7 +10,7 @@ from enum import Enum, auto
 from ..errors import UserError
 from ..runs.logs import RunLog, capture_everything, console_handler
 from . import loggers, ray_workers
-from .checking import check_point
+from .checking import check_point, warn_of_separate_runs
 from .display import Display
 from .failures import Failures
 from .finish import finish
@@ -67,6 +67,7 @@ class Sweep(ABC):
         threading.Thread(target=warm_up, args=(self.plan,), daemon=True).start()
         self.prepare(check_point(self.plan))
         self.write_log()
+        warn_of_separate_runs(self.plan)
         record = self.open()
         base = replace(self.plan.base, parent_run=loggers.begin_parent(self.plan, record))
         self.plan = plan = replace(self.plan, base=base)
