@@ -92,7 +92,7 @@ class NaNGuard(Callback):
         return f", first in the output of {module}" if module else ", in the loss function"
 
 
-def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> str:
+def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> str | None:
     """Run a training step and name the first module whose output is not finite, if any."""
     found: list[str] = []
 
@@ -110,7 +110,7 @@ def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> 
         pl_module.training_step(*(batch, batch_idx)[:takes])
     for handle in handles:
         handle.remove()
-    return found[0] if found else ""
+    return found[0] if found else None
 
 
 def has_bad(values: Any) -> bool:

@@ -16,12 +16,15 @@ from .plan import Plan
 from .ray_workers import AnyWorkers, RayWorkers, gpu_count, room
 from .records import Outcome, Value
 from .space import Parameter
+from .tune_algorithms import POPULATIONS
 from .workers import Workers, check_gpus_per_trial, run_alone, usable_cores
 
 log = logging.getLogger(__name__)
 
 # Groups whose choice decides which options a model reads.
 CHOOSE_MODELS = ("model", "experiment")
+# Options over which results are averaged.
+AVERAGED = ("seed", "fold")
 # Measured with every training, and so there to be optimised or limited too.
 MEASURED = ("parameters", "seconds")
 
@@ -64,6 +67,19 @@ def check_point(plan: Plan) -> Checked:
         if metric not in known:
             raise UserError(f"No trial measures {metric!r}; {nearest(metric, known)}")
     return Checked(gpus, data)
+
+
+def warn_of_separate_runs(plan: Plan) -> None:
+    """Say that a pruner which was named judges each seed on its own."""
+    if plan.points is None or plan.settings.pruner["name"] in ("none", *POPULATIONS):
+        return
+    names = [p.key for p in plan.space.parameters if p.key.rpartition(".")[2] in AVERAGED]
+    if names:
+        log.warning(
+            "the pruner judges each trial on its own: a mean over %s would miss those that are "
+            "pruned; hydra.sweeper.seeds=3 prunes the seeds of a point together",
+            " and ".join(names),
+        )
 
 
 def _check_other_models(plan: Plan) -> None:

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from ..errors import UserError
 from ..runs.logs import RunLog, capture_everything, console_handler
 from . import loggers, ray_workers
-from .checking import check_point
+from .checking import check_point, warn_of_separate_runs
 from .display import Display
 from .failures import Failures
 from .finish import finish
@@ -70,6 +70,7 @@ class Sweep(ABC):
         self.plan = replace(self.plan, identity=identify(self.plan, checked.data))
         self.prepare(checked.gpu_count)
         self.write_log()
+        warn_of_separate_runs(self.plan)
         record = self.open()
         base = replace(self.plan.base, parent_run=loggers.begin_parent(self.plan, record))
         self.plan = plan = replace(self.plan, base=base)

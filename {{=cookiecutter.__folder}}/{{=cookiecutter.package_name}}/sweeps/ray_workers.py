@@ -47,8 +47,13 @@ class Slot:
 
     actor: Any
     ready: Any
-    node_id: str = ""
-    node: str = ""
+    node_id: str | None = None
+    node: str | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the actor has answered."""
+        return self.node_id is not None
 
 
 @dataclass
@@ -90,7 +95,7 @@ class RayWorkers:
     def free_worker(self) -> int | None:
         """The lowest number of a slot that is ready and has nothing to do."""
         busy = {running.worker for running in self.running.values()}
-        ready = (number for number, slot in enumerate(self._slots) if slot.node)
+        ready = (number for number, slot in enumerate(self._slots) if slot.is_ready)
         return next((number for number in ready if number not in busy), None)
 
     def name(self, worker: int) -> str:
@@ -120,7 +125,7 @@ class RayWorkers:
         import ray
 
         trials = {running.events: number for number, running in self.running.items()}
-        slots = {slot.ready: number for number, slot in enumerate(self._slots) if not slot.node}
+        slots = {slot.ready: number for number, slot in enumerate(self._slots) if not slot.is_ready}
         refs = [*trials, *slots]
         if not refs:
             time.sleep(timeout)

@@ -123,6 +123,13 @@ def read_settings(config: DictConfig) -> Settings:
         raise UserError(
             f"hydra.sweeper.gpus_per_trial is a number of GPUs, or a share as 0.5, not {share!r}."
         )
+    if settings.cpus_per_trial != 1 and not settings.is_on_ray:
+        raise UserError("hydra.sweeper.cpus_per_trial asks for hydra.sweeper.workers=ray too.")
+    if settings.gpus is not None and settings.is_on_ray:
+        raise UserError(
+            "hydra.sweeper.gpus has no effect on Ray, which chooses the GPUs itself: give "
+            "hydra.sweeper.gpus_per_trial."
+        )
     for metric, mode in settings.more_objectives.items():
         if mode not in ("min", "max"):
             raise UserError(f"hydra.sweeper.more_objectives: {metric} is min or max, not {mode!r}.")
