@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UserError
 from .images import Normalise, PictureError, read_picture
 from .inputs import Inputs, read_rows
-from .table_file import TableFile
+from .table_file import TableFile, json_cell
 
 
 def read_body(preprocessing: dict[str, Any], body: bytes) -> Inputs:
@@ -46,14 +46,8 @@ def _read_rows(preprocessing: dict[str, Any], body: bytes) -> Inputs:
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise UserError("The body is no table: send a list of objects, one a row.")
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    cells = [[json_cell(row.get(name)) for name in names] for row in rows]
     numbers = list(range(1, len(rows) + 1))
-    table = TableFile(Path("The request"), list(map(_cell, names)), cells, numbers)
+    table = TableFile.from_rows(Path("The request"), list(map(json_cell, names)), cells, numbers)
     inputs = read_rows(preprocessing, table)
     return replace(inputs, names=[f"row {number}" for number in numbers])
-
-
-def _cell(value: Any) -> str:
-    """The text of a cell as a CSV file would hold it: half a character cannot be sent back."""
-    text = "" if value is None else str(value).strip()
-    return text.encode("utf-8", "replace").decode()

@@ -17,6 +17,7 @@ PACKAGES = (
     "hydra-core",
     "optuna",
     "numpy",
+    "polars",
     "scikit-learn",
     "pillow",
 )
