@@ -10,7 +10,7 @@ import torch
 from ..errors import UserError, nearest
 from .images import Normalise, PictureError, read_picture, reading_options
 from .inputs import Inputs, read_rows, warn_of_clipped
-from .table_file import TableFile
+from .table_file import TableFile, json_cell
 
 
 class Pairs(list[tuple[str, Any]]):
@@ -60,7 +60,7 @@ def _read_rows(preprocessing: dict[str, Any], body: bytes) -> Inputs:
     names = [f"row {number}" for number in range(1, len(rows) + 1)]
     if not good:
         return Inputs(names, torch.empty(0), [], errors)
-    table = TableFile(Path("The request"), columns, cells, list(range(1, len(cells) + 1)))
+    table = TableFile.from_rows(Path("The request"), columns, cells, list(range(1, len(cells) + 1)))
     read = read_rows(preprocessing, table)
     return Inputs(
         names,
@@ -103,7 +103,7 @@ def _cells(row: Pairs, columns: list[str]) -> list[str]:
     """
     values: dict[str, Any] = {}
     for key, value in row:
-        name = _text(key)
+        name = json_cell(key)
         if name in values:
             raise ValueError(f"column '{name}' occurs twice")
         values[name] = value
@@ -113,20 +113,4 @@ def _cells(row: Pairs, columns: list[str]) -> list[str]:
             raise ValueError(f"no column '{column}' (null means that a value is missing); {hint}")
         if isinstance(values[column], list):
             raise ValueError(f"column '{column}' holds a list or an object, not a single value")
-    return [_text(values[column]) for column in columns]
-
-
-def _text(value: Any) -> str:
-    """The text of a JSON value as a CSV file would hold it, "" for null.
-
-    A number is written with as few digits as possible: 2 for 2.0.
-    """
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case float() if value.is_integer() and abs(value) < 2**53:
-            return str(int(value))
-    # A lone surrogate cannot be sent back.
-    return str(value).strip().encode("utf-8", "replace").decode()
+    return [json_cell(values[column]) for column in columns]

@@ -1,68 +1,74 @@
 """Which columns of a CSV file are what, and their values."""
 
 import logging
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
 
 from ..errors import UserError
-from .table_file import TableFile, check_columns, is_number, name_lines, parse_number
-from .tables import Numbers
+from .column_reader import ColumnReader, ReadColumn
+from .labels import differ_in_case, looks_like_quantity, merged_numbers, spellings
+from .readings import Format, maybe_grouped
+from .table_file import TableFile, check_columns, name_lines
+from .tables import MOST_FEATURES, Words
 
 log = logging.getLogger(__name__)
 
-# A number with more values than this is a quantity; with fewer, whole numbers name classes.
-MOST_CLASSES = 20
 # A text column with more levels than this is a name or free text, seldom something to learn from.
 MOST_LEVELS = 50
+# Cells compared when looking for numbers that 64 bits merge, and digits that they always hold.
+COMPARED, DIGITS = 10_000, 15
 
 
 def check_rows(table: TableFile) -> None:
     """Raise a UserError if rows have too many or too few cells."""
-    faulty = table.faulty_rows()
-    if faulty:
+    if table.faulty:
+        lines = [table.lines[row] for row in table.faulty]
         raise UserError(
             f"{table.path} has {len(table.header)} columns, but another number of cells on "
-            f"{name_lines([table.lines[row] for row in faulty])} (first "
-            f"{len(table.rows[faulty[0]])}): mend or remove these lines."
+            f"{name_lines(lines)} (first {next(iter(table.faulty.values()))}): mend or remove "
+            "these lines."
         )
 
 
+def check_formats(formats: Mapping[str, str], table: TableFile) -> dict[str, Format]:
+    """The formats that the user gave, by column.
+
+    Raises:
+        UserError: a name is no column, or a format is none that exists.
+    """
+    check_columns(formats, table.header, table.path)
+    known = [each.value for each in Format]
+    for name, given in formats.items():
+        if given not in known:
+            raise UserError(
+                f"data.formats.{name} must be one of {', '.join(known)}, not {given!r}."
+            )
+    return {name: Format(given) for name, given in formats.items()}
+
+
 def check_target(table: TableFile, target: str | None) -> str:
-    """The name of the target's column, which exists and has a value in every row."""
+    """The name of the target's column, which exists."""
     if target is None:
         raise UserError(
             f"Say which column to predict with data.target=...: {', '.join(table.header)}."
         )
     check_columns([target], table.header, table.path)
-    empty = [line for line, cell in zip(table.lines, table.column(target), strict=True) if not cell]
-    if empty:
-        raise UserError(
-            f"The target '{target}' is missing on {name_lines(empty)} of {table.path}: fill it in "
-            "or remove these lines."
-        )
-    if len(set(table.column(target))) == 1:
-        raise UserError(
-            f"The target '{target}' of {table.path} is always '{table.column(target)[0]}': there "
-            "is nothing to learn."
-        )
     return target
 
 
-def choose_columns(
-    table: TableFile,
+def read_features(
+    reader: ColumnReader,
     target: str,
     numeric: Sequence[str] | None,
     categorical: Sequence[str] | None,
     drop: Sequence[str],
-) -> tuple[list[str], list[str]]:
-    """Names of the numeric and of the categorical columns, the missing lists filled in.
+) -> dict[str, ReadColumn]:
+    """The columns that the model sees, in the order of the file.
 
     Raises:
-        UserError: a name is no column, stands in two places, or a column found to be categorical
-            has too many levels.
+        UserError: a name is no column, stands in two places, or a column cannot be read as it
+            should be.
     """
+    table = reader.table
     named = [*(numeric or []), *(categorical or []), *drop, target]
     check_columns(named, table.header, table.path)
     twice = sorted({name for name in named if named.count(name) > 1})
@@ -71,102 +77,142 @@ def choose_columns(
             f"Column '{twice[0]}' is given more than one role among data.target, data.numeric, "
             "data.categorical and data.drop: keep one."
         )
-    free = [name for name in table.header if name and name not in named]
-    numbers = [name for name in free if all(is_number(cell) for cell in table.column(name))]
-    texts = [name for name in free if name not in numbers]
-    if categorical is None:
-        check_texts(table, texts)
-    chosen_numbers = numbers if numeric is None else list(numeric)
-    chosen_texts = texts if categorical is None else list(categorical)
-    seen = {*chosen_numbers, *chosen_texts}
-    if not seen:
+    columns = {name: reader.read_as_numbers(name) for name in numeric or []}
+    columns |= {name: reader.read_as_texts(name) for name in categorical or []}
+    if numeric is None or categorical is None:
+        free = [name for name in table.header if name and name not in named]
+        found = {name: reader.read(name) for name in free}
+        texts = [name for name, column in found.items() if column.reading is None]
+        if categorical is None:
+            check_texts(reader, {name: found[name] for name in texts})
+        chosen = [name for name in free if (numeric if name not in texts else categorical) is None]
+        columns |= {name: found[name] for name in chosen}
+    if not columns:
         raise UserError(f"No column of {table.path} is left to predict '{target}' from.")
-    left_out = [name or "(no name)" for name in table.header if name not in {*seen, target}]
+    left_out = [name or "(no name)" for name in table.header if name not in {*columns, target}]
     if left_out:
         log.warning("Columns that the model does not see: %s", ", ".join(left_out))
-    return chosen_numbers, chosen_texts
+    return {name: columns[name] for name in table.header if name in columns}
 
 
-def check_texts(table: TableFile, names: Sequence[str]) -> None:
+def check_texts(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None:
     """Raise a UserError for columns that should hardly be taken as categories.
 
     One wrong cell makes texts of a column of numbers, and a column of names or free text has nearly
     as many levels as rows.
     """
-    as_they_are = f"data.categorical=[{','.join(names)}] takes the texts as they are"
-    for name in names:
-        check_mixture(table, name, f"or leave the column out with data.drop; {as_they_are}")
-    many = [name for name in names if len(set(table.column(name))) > MOST_LEVELS]
+    as_they_are = f"data.categorical=[{','.join(columns)}] takes the texts as they are"
+    for name, column in columns.items():
+        check_mixture(reader, name, column, f"or leave it out with data.drop; {as_they_are}")
+    many = [name for name, column in columns.items() if count_labels(column) > MOST_LEVELS]
     if many:
+        few = all(count_labels(columns[name]) <= MOST_FEATURES for name in many)
         raise UserError(
-            f"More than {MOST_LEVELS} different texts are in {', '.join(many)} of {table.path}: "
-            f"leave these columns out with data.drop=[{','.join(many)}]; {as_they_are}."
+            f"More than {MOST_LEVELS} different texts are in {', '.join(many)} of "
+            f"{reader.table.path}: leave these columns out with data.drop=[{','.join(many)}]"
+            + (f"; {as_they_are}." if few else ", or group rare texts in the file.")
         )
 
 
-def check_mixture(table: TableFile, name: str, remedy: str) -> None:
-    """Raise a UserError if a column holds numbers for the most part, but not everywhere."""
-    cells = [
-        (line, cell) for line, cell in zip(table.lines, table.column(name), strict=True) if cell
-    ]
-    others = [(line, cell) for line, cell in cells if not is_number(cell)]
-    if 0 < len(others) < len(cells) / 2:
-        lines = name_lines([line for line, _ in others])
+def count_labels(column: ReadColumn) -> int:
+    """Number of different labels in a column of texts."""
+    assert isinstance(column.values, Words)
+    return len(spellings(column.values.present(), column.values.equality))
+
+
+def check_mixture(reader: ColumnReader, name: str, column: ReadColumn, remedy: str) -> None:
+    """Raise a UserError if a column holds numbers or dates for the most part, but not always."""
+    if column.most is not None:
         raise UserError(
-            f"Column '{name}' of {table.path} holds numbers, but not on {lines} "
-            f"(first '{others[0][1]}'): mend it, {remedy}."
+            f"Column '{name}' of {reader.table.path} holds {column.most.describe()}, but not on "
+            f"{reader.lines(column.others)} (first '{reader.cell(name, column.others[0])}'): mend "
+            f"it, {remedy}."
         )
 
 
-def choose_task(table: TableFile, target: str, task: str) -> str:
-    """The task, found by the rule in `CSVDataModule` if it is "auto"."""
-    if task in ("classification", "regression"):
-        return task
-    if task != "auto":
-        raise UserError(
-            f"data.task must be 'auto', 'classification' or 'regression', not {task!r}."
-        )
-    check_mixture(table, target, "or say data.task=classification")
-    if not all(is_number(cell) for cell in table.column(target)):
-        return "classification"
-    values = set(read_values(table, target).tolist())
-    whole = all(value.is_integer() for value in values)
-    return "classification" if whole and len(values) <= MOST_CLASSES else "regression"
+def check_grouping(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None:
+    """Raise a UserError if points may stand between thousands, as commas mark decimals elsewhere.
 
-
-def read_values(table: TableFile, target: str) -> Numbers:
-    """The values of a regression's target."""
-    values = read_numbers(table, target)
-    if values.min() == values.max():
-        raise UserError(f"The target '{target}' is always {values[0]}: there is nothing to learn.")
-    return values
-
-
-def read_classes(table: TableFile, target: str) -> tuple[NDArray[np.int64], list[str]]:
-    """Class numbers and class names of the target; numbers are sorted as numbers."""
-    cells = table.column(target)
-    names = sorted(set(cells))
-    if all(is_number(name) for name in names):
-        names.sort(key=float)
-    place = {name: number for number, name in enumerate(names)}
-    return np.array([place[cell] for cell in cells]), names
-
-
-def read_numbers(table: TableFile, name: str) -> Numbers:
-    """A column of numbers, NaN where a value is missing.
-
-    Raises:
-        UserError: a cell holds something else, or infinity.
+    "1.234" alone is a decimal number. In a file with decimal commas, it is more likely 1234.
     """
-    numbers, wrong = [], []
-    for line, cell in zip(table.lines, table.column(name), strict=True):
-        try:
-            numbers.append(parse_number(cell))
-        except ValueError:
-            wrong.append((line, cell))
-    if wrong:
-        raise UserError(
-            f"Column '{name}' of {table.path} holds something else than a finite number on "
-            f"{name_lines([line for line, _ in wrong])} (first '{wrong[0][1]}'): mend these cells."
+    formats = {name: column.reading.format for name, column in columns.items() if column.reading}
+    comma = [name for name, each in formats.items() if each is Format.DECIMAL_COMMA]
+    for name, each in formats.items():
+        if not comma or each is not Format.PLAIN or name in reader.formats:
+            continue
+        if example := maybe_grouped(reader.table.column(name)):
+            raise UserError(
+                f"Column '{name}' of {reader.table.path} can be read in two ways, as a point may "
+                f"stand between thousands in '{example}' where '{comma[0]}' has decimal commas: "
+                f'say "data.formats={{{name}: plain}}" or "data.formats={{{name}: decimal_comma}}".'
+            )
+
+
+def report(reader: ColumnReader, columns: Mapping[str, ReadColumn], chosen: Sequence[str]) -> None:
+    """Log how columns were read where that is not obvious.
+
+    Args:
+        reader: of the file.
+        columns: as they were read.
+        chosen: names of those that the user called categories.
+    """
+    for name, column in columns.items():
+        if isinstance(column.values, Words):
+            report_texts(name, column.values, quantities=name not in chosen)
+        elif column.reading is not None and column.example:
+            unit = "" if column.reading.format.is_number else ", in days since 1970-01-01"
+            log.info(
+                "Column '%s' is read as %s%s: '%s' is %s",
+                name,
+                column.reading.describe(),
+                unit,
+                column.example,
+                column.reading.meaning(column.example),
+            )
+        else:
+            report_merged(reader, name)
+    missing = [
+        (count, f"'{text}'" if text else "empty", name)
+        for name, column in columns.items()
+        for text, count in column.missing.items()
+    ]
+    if missing:
+        texts = any(text for column in columns.values() for text in column.missing)
+        log.log(
+            logging.WARNING if texts else logging.INFO,
+            "Cells read as missing values: %s%s",
+            ", ".join(f"{count} {text} in '{name}'" for count, text, name in missing),
+            "; data.missing lists the texts that are" if texts else "",
         )
-    return np.array(numbers)
+
+
+def report_texts(name: str, words: Words, quantities: bool) -> None:
+    """Warn of categories that may be meant in another way; of quantities only if asked to."""
+    texts = words.present()
+    if pair := differ_in_case(spellings(texts, words.equality).values()):
+        log.warning("Column '%s' has '%s' and '%s', which are different categories", name, *pair)
+    found = [text for text in texts if looks_like_quantity(text)]
+    if quantities and len(found) > len(texts) / 2:
+        log.warning(
+            "Column '%s' is read as %d categories without an order, such as '%s'",
+            name,
+            len(texts),
+            found[0],
+        )
+
+
+def report_merged(reader: ColumnReader, name: str) -> None:
+    """Warn of different numbers that are the same to 64 bits."""
+    cells = reader.table.column(name).head(COMPARED)
+    numbers, merged = merged_numbers(
+        cells.filter(cells.str.len_bytes() > DIGITS).str.strip_chars().unique()
+    )
+    if merged < numbers:
+        log.warning(
+            "Column '%s': %d different numbers become %d, because a 64-bit number holds 16 digits. "
+            "Leave it out with data.drop=[%s] if it is an identifier, or subtract a common offset.",
+            name,
+            numbers,
+            merged,
+            name,
+        )

@@ -1,47 +1,53 @@
 """The user's own table."""
 
-import logging
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
+from ..errors import UserError
 from .batches import Batch
+from .cells import MISSING, missing_markers
+from .column_reader import ColumnReader
 from .csv_columns import (
+    check_formats,
+    check_grouping,
     check_rows,
     check_target,
-    choose_columns,
-    choose_task,
-    read_classes,
-    read_numbers,
-    read_values,
+    read_features,
+    report,
 )
+from .csv_target import read_target
 from .table_arrays import TableArrays, TableDataModule
-from .table_file import (
-    read_table_file,
-)
-from .tables import Column
-
-log = logging.getLogger(__name__)
+from .table_file import read_table_file
 
 
 class CSVDataModule(TableDataModule):
     """A CSV file with one row for each sample.
 
-    A column whose cells are all numbers (or missing) is numeric, any other categorical; a column of
-    numbers with a few texts in it is refused, and so is one of more than 50 texts. With
-    `task: auto`, a target is a class if it holds texts, or at most 20 different whole numbers;
-    otherwise it is a value to regress on. Empty cells, "NA", "N/A", "NaN", "null" and "?" are
-    missing values.
+    A column whose cells are all numbers or dates (or missing) is numeric, any other categorical; a
+    column of numbers with a few texts in it is rejected, and so is one of more than 50 texts. With
+    `task: auto`, a target is a class if it holds texts, or at most 20 different integers; otherwise
+    it is a value to regress on.
+
+    Numbers may have a decimal comma, separators between thousands, a percent sign or a currency;
+    dates become days since 1970-01-01. A column that can be read in two ways is rejected until
+    `formats` says how it is written.
 
     Args:
         path: the file, UTF-8, column names in the first line.
-        target: the column to predict.
-        numeric: names of the numeric columns; null takes every column of numbers.
+        target: the column to predict; a list is rejected.
+        numeric: names of the numeric columns; null takes every column of numbers or dates.
         categorical: names of the categorical columns; null takes every column of texts.
         drop: names of columns to leave out.
         task: "auto", "classification" or "regression".
         delimiter: one character; null finds it out from the first line.
+        missing: texts that mark a missing value, in any case; an empty cell always does.
+        formats: column -> "plain" (1234.5), "decimal_point" (1,234.5), "decimal_comma" (1.234,5),
+            "year_first", "day_first", "month_first", "month_name", or "text" for labels that
+            are only equal if their texts are.
         batch_size: samples in a batch.
         val_fraction: share of all rows for validation.
         test_fraction: share of all rows for the test.
@@ -51,12 +57,14 @@ class CSVDataModule(TableDataModule):
     def __init__(
         self,
         path: str,
-        target: str | None,
+        target: str | list[str] | None,
         numeric: Sequence[str] | None = None,
         categorical: Sequence[str] | None = None,
         drop: Sequence[str] | None = None,
         task: str = "auto",
         delimiter: str | None = None,
+        missing: Sequence[str] | None = MISSING,
+        formats: Mapping[str, str] | None = None,
         batch_size: int = 32,
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
@@ -64,11 +72,23 @@ class CSVDataModule(TableDataModule):
     ) -> None:
         super().__init__()
         path = str(path)
+        names = names_of(target)
+        target = names[0] if names and len(names) == 1 else names
         # Plain lists: a checkpoint cannot hold Hydra's own.
-        numeric, categorical, drop = (
-            None if names is None else list(names) for names in (numeric, categorical, drop)
-        )
+        numeric, categorical, drop = map(names_of, (numeric, categorical, drop))
+        missing = names_of(missing)
+        formats = {name_of(column): name_of(each) for column, each in (formats or {}).items()}
         self.save_hyperparameters(logger=False)
+
+    def check_arguments(self) -> None:
+        """Raise a UserError for an argument that cannot be used."""
+        super().check_arguments()
+        target = self.hparams["target"]
+        if isinstance(target, list):
+            raise UserError(
+                f"data.target takes one column, not {len(target)}: choose one of "
+                f"{', '.join(target)}."
+            )
 
     def read(self) -> TableArrays:
         """All rows of the file.
@@ -79,23 +99,42 @@ class CSVDataModule(TableDataModule):
         options = self.hparams
         table = read_table_file(Path(options["path"]).expanduser(), options["delimiter"])
         check_rows(table)
-        target = check_target(table, options["target"])
-        numeric, categorical = choose_columns(
-            table, target, options["numeric"], options["categorical"], options["drop"] or []
+        name = check_target(table, options["target"])
+        formats = check_formats(options["formats"], table)
+        reader = ColumnReader(table, missing_markers(options["missing"]), formats)
+        target = read_target(reader, name, options["task"])
+        categorical = options["categorical"]
+        features = read_features(
+            reader, name, options["numeric"], categorical, options["drop"] or []
         )
-        columns: dict[str, Column] = {}
-        for name in table.header:
-            if name in numeric:
-                columns[name] = read_numbers(table, name)
-            elif name in categorical:
-                columns[name] = table.column(name)
-        if choose_task(table, target, options["task"]) == "regression":
-            return TableArrays(columns, read_values(table, target), target)
-        labels, class_names = read_classes(table, target)
-        return TableArrays(columns, labels, target, class_names)
+        columns = features | {name: target.column}
+        check_grouping(reader, columns)
+        report(reader, columns, chosen=[name, *(categorical or [])])
+        self.readings = {name: column.reading for name, column in features.items()}
+        values = {name: column.values for name, column in features.items()}
+        return TableArrays(values, target.values, name, target.class_names)
 
     def load(self) -> dict[str, Dataset[Batch]]:
-        """As for every table; a file to predict on is read with the same delimiter."""
+        """As for every table; a file to predict on is read in the same way."""
         datasets = super().load()
-        self.preprocessing["delimiter"] = self.hparams["delimiter"]
+        self.preprocessing |= {name: self.hparams[name] for name in ("delimiter", "missing")}
+        for column in self.preprocessing["columns"]:
+            reading = self.readings[column["name"]]
+            if reading is not None:
+                column["reading"] = reading.save()
         return datasets
+
+
+def names_of(names: Any) -> list[str] | None:
+    """A list of names; a single name may stand for itself."""
+    if names is None:
+        return None
+    several = isinstance(names, Sequence) and not isinstance(names, str)
+    return [name_of(name) for name in (names if several else [names])]
+
+
+def name_of(value: Any) -> str:
+    """The text that the user typed, of which YAML makes a number, a boolean or null."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)

@@ -4,16 +4,22 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .cells import MISSING, find_distinct, missing_markers, read_numbers
 from .images import Normalise, PictureError, read_picture, reading_options, visible_files
-from .table_file import TableFile, check_columns, parse_number, read_table_file
-from .tables import Column, encode_table
+from .labels import Equality
+from .readings import Reading
+from .table_file import TableFile, check_columns, read_table_file
+from .tables import Column, Numbers, Words, encode_table, find_levels, out_of_range
+
+if TYPE_CHECKING:
+    import polars as pl
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +36,7 @@ class Inputs:
         x: model inputs of the good ones, float32 (len(good), *input_shape).
         good: positions of the good ones in `names`, in the order of `x`.
         errors: position -> what is wrong, for all others.
-        unknown: position -> categories of a good row that the training part did not hold, for
-            example "colour='purple'".
+        unknown: position -> values that training never saw, as in "colour='purple'", for good ones.
     """
 
     names: list[str]
@@ -111,40 +116,62 @@ def read_rows(preprocessing: dict[str, Any], table: TableFile) -> Inputs:
     Raises:
         UserError: a column that the model knows is missing.
     """
-    wanted = {column["name"]: column["type"] for column in preprocessing["columns"]}
-    check_columns(wanted, table.header, table.path)
-    rows: list[dict[str, float | str]] = []
-    good, errors = [], {}
-    for position, cells in enumerate(table.rows):
-        try:
-            rows.append(_read_row(wanted, table.header, cells))
-            good.append(position)
-        except ValueError as error:
-            errors[position] = str(error)
+    check_columns([column["name"] for column in preprocessing["columns"]], table.header, table.path)
+    markers = missing_markers(preprocessing.get("missing", MISSING))
+    width = len(table.header)
+    errors = {row: f"{n} cells, but the header has {width}" for row, n in table.faulty.items()}
+    unknown: dict[int, list[str]] = {}
     columns: dict[str, Column] = {}
-    for name, kind in wanted.items():
-        values = [row[name] for row in rows]
-        columns[name] = (
-            np.array(values, dtype=np.float64) if kind == "numeric" else [str(v) for v in values]
-        )
-    names = [f"line {line}" for line in table.lines]
-    return Inputs(names, encode_table(preprocessing, columns), good, errors)
+    for fitted in preprocessing["columns"]:
+        name = fitted["name"]
+        cells = table.column(name)
+        if fitted["type"] == "numeric":
+            columns[name], wrong = _read_numbers(fitted, cells, markers)
+            for row, reason in wrong.items():
+                errors.setdefault(row, reason)
+        else:
+            columns[name], unseen = _read_labels(fitted, cells, markers)
+            for row, reason in unseen.items():
+                unknown.setdefault(row, []).append(reason)
+    good = [row for row in range(len(table.lines)) if row not in errors]
+    x = encode_table(
+        preprocessing,
+        {name: values[np.array(good, dtype=np.int64)] for name, values in columns.items()},
+    )
+    return Inputs(
+        names=[f"line {line}" for line in table.lines],
+        x=x,
+        good=good,
+        errors=errors,
+        unknown={row: ", ".join(reasons) for row, reasons in unknown.items() if row not in errors},
+    )
 
 
-def _read_row(
-    wanted: dict[str, str], header: list[str], cells: list[str]
-) -> dict[str, float | str]:
-    if len(cells) != len(header):
-        raise ValueError(f"{len(cells)} cells, but the header has {len(header)}")
-    row = dict(zip(header, cells, strict=True))
-    return {
-        name: _number(name, row[name]) if kind == "numeric" else row[name]
-        for name, kind in wanted.items()
+def _read_numbers(
+    fitted: dict[str, Any], cells: "pl.Series", markers: frozenset[str]
+) -> tuple[Numbers, dict[int, str]]:
+    """The values of a column, and what is wrong in which row."""
+    reading = Reading.load(fitted["reading"]) if "reading" in fitted else Reading()
+    numbers = read_numbers(cells, markers, reading)
+    errors = dict.fromkeys(numbers.wrong.tolist(), f"not {reading.expects()}")
+    distant = np.flatnonzero(out_of_range(fitted, numbers.values)).tolist()
+    errors |= dict.fromkeys(distant, "too far from its values in training")
+    return numbers.values, {
+        row: f"column '{fitted['name']}' holds '{(cells[row] or '').strip()}', {reason}"
+        for row, reason in errors.items()
     }
 
 
-def _number(name: str, text: str) -> float:
-    try:
-        return parse_number(text)
-    except ValueError:
-        raise ValueError(f"column '{name}' holds '{text}', not a finite number") from None
+def _read_labels(
+    fitted: dict[str, Any], cells: "pl.Series", markers: frozenset[str]
+) -> tuple[Words, dict[int, str]]:
+    """The texts of a column, and which of them training never saw, in which row."""
+    words = find_distinct(cells, markers).words(Equality(fitted["equality"]))
+    new = find_levels(fitted, words) < 0
+    if fitted["missing"]:
+        new &= np.array(words.texts) != ""
+    reasons = [
+        f"{fitted['name']}={text!r}" if text else f"{fitted['name']} is missing"
+        for text in words.texts
+    ]
+    return words, {int(row): reasons[words.codes[row]] for row in np.flatnonzero(new[words.codes])}

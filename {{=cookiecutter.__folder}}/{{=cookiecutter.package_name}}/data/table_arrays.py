@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -58,7 +59,9 @@ class TableDataModule(BaseDataModule):
             class_names=table.class_names or (),
         )
         self.preprocessing = table_preprocessing(table.columns, parts["train"])
+        check_memory(len(table.target), len(self.preprocessing["features"]))
         x = encode_table(self.preprocessing, table.columns)
+        check_range(x, self.preprocessing["features"])
         self.input_shape = (x.shape[1],)
         y = self._read_target(table, parts["train"])
         return {part: BatchDataset(x[chosen], y[chosen]) for part, chosen in parts.items()}
@@ -69,6 +72,26 @@ class TableDataModule(BaseDataModule):
             return torch.from_numpy(table.target.astype(np.int64))
         self.task, self.target_name = "regression", table.target_name
         return self.standardise_target(table.target.astype(np.float64), train)
+
+
+def check_memory(rows: int, features: int) -> None:
+    """Raise a UserError if the inputs and their three parts do not fit into memory."""
+    needed, free = 2 * 4 * rows * features, psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"{rows} rows of {features} inputs take {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB "
+            "of memory are free: leave out columns of many categories with data.drop."
+        )
+
+
+def check_range(x: Tensor, features: list[str]) -> None:
+    """Raise a UserError that names a feature too far from its training values."""
+    if not torch.isfinite(torch.stack(x.aminmax())).all():
+        row, place = torch.isfinite(x).logical_not().nonzero()[0].tolist()
+        raise UserError(
+            f"'{features[place]}' is too far from its values in the training part to be a 32-bit "
+            f"number in sample {row}, counted from 0: mend or remove this sample."
+        )
 
 
 def check_finite(table: TableArrays) -> None:

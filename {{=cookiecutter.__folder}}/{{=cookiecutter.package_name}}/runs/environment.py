@@ -18,6 +18,7 @@ PACKAGES = (
     "hydra-core",
     "optuna",
     "numpy",
+    "polars",
     "scikit-learn",
     "pillow",
 )
