@@ -16,7 +16,7 @@ from PIL import Image
 
 from .conftest import BakedProject
 from .in_process import Project
-from .template_package import Part, imported
+from .template_package import Part, template_package
 
 Values = NDArray[Any]
 SIZE = 16
@@ -24,7 +24,7 @@ SIZE = 16
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with imported(tmp_path_factory.mktemp("ranges")) as package:
+    with template_package(tmp_path_factory.mktemp("package"), "package_of_range_tests") as package:
         yield package
 
 

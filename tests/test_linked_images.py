@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .template_package import Part, imported
+from .template_package import Part, template_package
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with imported(tmp_path_factory.mktemp("links")) as package:
+    with template_package(tmp_path_factory.mktemp("package"), "package_of_link_tests") as package:
         yield package
 
 

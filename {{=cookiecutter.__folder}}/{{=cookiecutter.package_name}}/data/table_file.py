@@ -7,6 +7,7 @@ which takes several times as long.
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -76,20 +77,22 @@ class TableFile:
 
 
 def json_cell(value: Any) -> str:
-    """The text of a JSON value as a CSV file would hold it.
+    """The text of a JSON value as a CSV file would hold it, "" for null.
 
     JSON always has a decimal point. An exponent keeps it from being read as one between thousands
     in a column of decimal commas.
     """
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    if isinstance(value, float) and "e" not in repr(value):
-        return f"{value!r}e0"
-    text = "" if value is None else str(value).strip()
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer() and abs(value) < 2**53:
+            return str(int(value))
+        case float() if math.isfinite(value) and "e" not in repr(value):
+            return f"{value!r}e0"
     # A lone surrogate cannot be sent back.
-    return text.encode("utf-8", "replace").decode()
+    return str(value).strip().encode("utf-8", "replace").decode()
 
 
 def read_table_file(path: Path, delimiter: str | None = None) -> TableFile:
