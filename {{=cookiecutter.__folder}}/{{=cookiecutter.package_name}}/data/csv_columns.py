@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import UserError
 from .column_reader import ColumnReader, ReadColumn
-from .labels import differ_in_case, looks_like_quantity, merged_numbers, spellings
+from .labels import (
+    differ_in_case,
+    looks_like_date,
+    looks_like_quantity,
+    merged_numbers,
+    spellings,
+)
 from .readings import Format, maybe_grouped
 from .table_file import TableFile, check_columns, name_lines
 from .tables import MOST_FEATURES, Words
@@ -103,7 +109,9 @@ def check_texts(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None
     """
     as_they_are = f"data.categorical=[{','.join(columns)}] takes the texts as they are"
     for name, column in columns.items():
-        check_mixture(reader, name, column, f"or leave it out with data.drop; {as_they_are}")
+        remedy = f"or leave it out with data.drop; {as_they_are}"
+        check_mixture(reader, name, column, remedy)
+        check_dates(reader, name, column, remedy)
     many = [name for name, column in columns.items() if count_labels(column) > MOST_LEVELS]
     if many:
         few = all(count_labels(columns[name]) <= MOST_FEATURES for name in many)
@@ -127,6 +135,17 @@ def check_mixture(reader: ColumnReader, name: str, column: ReadColumn, remedy: s
             f"Column '{name}' of {reader.table.path} holds {column.most.describe()}, but not on "
             f"{reader.lines(column.others)} (first '{reader.cell(name, column.others[0])}'): mend "
             f"it, {remedy}."
+        )
+
+
+def check_dates(reader: ColumnReader, name: str, column: ReadColumn, remedy: str) -> None:
+    """Raise a UserError for dates that are not clear, and would lose their order as texts."""
+    assert isinstance(column.values, Words)
+    texts = column.values.present()
+    if texts and all(map(looks_like_date, texts)):
+        raise UserError(
+            f"Column '{name}' of {reader.table.path} holds dates with two digits of the year, such "
+            f"as '{texts[0]}': write four, {remedy}."
         )
 
 
