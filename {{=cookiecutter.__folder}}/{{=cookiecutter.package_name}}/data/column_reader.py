@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from .cells import DistinctCells, find_distinct, read_numbers
+from .checks import list_option
 from .labels import Equality
 from .readings import DATES, NUMBERS, Format, Reading, find_unit
 from .splits import Indices
@@ -148,7 +149,7 @@ class ColumnReader:
             if different.any():
                 cell = distinct.texts.filter(different)[0]
                 options = " or ".join(
-                    f'"data.formats={{{name}: {reading.format}}}"' for reading in (first, other)
+                    list_option(f"formats.{each.format}", [name]) for each in (first, other)
                 )
                 raise UserError(
                     f"Column '{name}' of {self.table.path} can be read in two ways, as '{cell}' "

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from .checks import list_option
 from .column_reader import ColumnReader, ReadColumn
 from .csv_columns import check_dates, check_mixture
 from .labels import differ_in_case, label_key, spellings
@@ -129,5 +130,5 @@ def _always(reader: ColumnReader, name: str, texts: list[str]) -> str:
         return f"{start} '{first}': there is nothing to learn."
     return (
         f"{start} {first}, written as '{first}' and '{others[0]}', so there is nothing to learn; "
-        f'"data.formats={{{name}: text}}" compares them as texts.'
+        f"{list_option('formats.text', [name])} compares them as texts."
     )
