@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+import shlex
 from datetime import date
 from typing import Any
 
@@ -91,8 +92,8 @@ def test_a_column_with_two_readings_is_not_guessed(
     message = tables.rejection(tables.module(text))
     assert f"Column '{name}' of" in message
     for reading, values in readings.items():
-        assert f'"data.formats={{{name}: {reading}}}"' in message
-        module = tables.module(table(cells, ["1.5", "2.5"]), formats={"x": reading})
+        assert f"data.formats.{reading}=[{name}]" in message
+        module = tables.module(table(cells, ["1.5", "2.5"]), formats={reading: ["x"]})
         assert module.read().columns["x"][:2] == pytest.approx(values, rel=1e-15)
 
 
@@ -104,7 +105,7 @@ def test_thousands_are_not_read_as_decimals_beside_decimal_commas(tables: Tables
     assert "'x' of" in message
     assert "'1.234' where 'k' has decimal commas" in message
     for written, expected in (("plain", 1.234), ("decimal_comma", 1234)):
-        module = tables.module(text, formats={"x": written})
+        module = tables.module(text, formats={written: "x"})
         assert module.read().columns["x"][:2] == pytest.approx([expected, 700], rel=1e-15)
 
 
@@ -343,6 +344,31 @@ def test_names_that_yaml_takes_for_something_else_are_names(tables: Tables) -> N
     module.setup()
     assert module.preprocessing["features"] == ["true", "null"]
     assert module.class_names == ["0", "1", "2"]
+
+
+def test_options_in_messages_can_be_copied(tables: Tables) -> None:
+    """Hydra would not read a name with spaces or other letters, nor the shell its brackets."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    name = "Größe (m)"
+    message = tables.rejection(tables.module(table(["1,234"]).replace("x", name, 1)))
+    said = re.search(r"say (.*) or (.*)\.$", message)
+    assert said
+    for option, written in zip(said.groups(), ("decimal_point", "decimal_comma"), strict=True):
+        override = OverridesParser.create().parse_override(shlex.split(option)[0])
+        assert override.key_or_group == f"data.formats.{written}"
+        assert override.value() == [name]
+
+
+def test_a_format_is_checked(tables: Tables) -> None:
+    """A misspelt one would be no format at all."""
+    for formats, words in (
+        ({"decimal_coma": ["x"]}, "data.formats has no 'decimal_coma'; did you mean"),
+        ({"text": ["z"]}, "has no column 'z'"),
+        ({"text": ["x"], "plain": ["x"]}, "both in data.formats.text and in data.formats.plain"),
+        ({"day_first": ["x"]}, "something else than a date such as 31/01/2024 on lines 2, 3"),
+    ):
+        assert words in tables.rejection(tables.column(["1.5", "2"], formats=formats))
 
 
 def test_a_server_that_forks_has_not_started_threads_for_tables(demo: BakedProject) -> None:

@@ -59,6 +59,10 @@ class DistinctCells:
         """The rows that hold one of the chosen texts."""
         return np.flatnonzero(np.append(chosen, False)[self.codes])
 
+    def numbers(self, parsed: "pl.Series") -> Numbers:
+        """The column as numbers, from those in the texts; NaN where there is none."""
+        return np.append(parsed.to_numpy(), np.nan)[self.codes]
+
     def words(self, equality: Equality | None = None) -> Words:
         """The column as labels, compared as the texts suggest."""
         texts = self.texts.to_list()
@@ -103,9 +107,9 @@ def read_numbers(cells: "pl.Series", markers: frozenset[str], reading: Reading) 
     if not rest.any():
         return NumberCells(values, np.empty(0, np.int64))
     distinct = find_distinct(cells.filter(pl.Series(rest)), markers)
-    numbers = reading.parse(distinct.texts).to_numpy()
-    values[rest] = np.append(numbers, np.nan)[distinct.codes]
-    wrong = np.flatnonzero(rest)[distinct.rows(np.isnan(numbers))]
+    numbers = reading.parse(distinct.texts)
+    values[rest] = distinct.numbers(numbers)
+    wrong = np.flatnonzero(rest)[distinct.rows(numbers.is_null().to_numpy())]
     plain = not distinct.texts.cast(pl.Float64, strict=False).null_count()
     return NumberCells(values, wrong, distinct.missing, plain)
 

@@ -3,16 +3,21 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
 from .cells import DistinctCells, find_distinct, read_numbers
+from .checks import list_option
 from .labels import Equality
-from .readings import Format, Reading, candidates, find_unit, two_digit_years
+from .readings import DATES, NUMBERS, Format, Reading, find_unit
 from .splits import Indices
 from .table_file import TableFile, name_lines
 from .tables import Column, Words
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass
@@ -70,29 +75,19 @@ class ColumnReader:
         distinct = find_distinct(cells, self.markers)
         if self.formats.get(name) is Format.TEXT:
             return ReadColumn(distinct.words(Equality.EXACT), None, distinct.missing)
-        possible = self._possible(name, distinct)
-        parsed = {reading: reading.parse(distinct.texts) for reading in possible}
-        fitting = [reading for reading in possible if not parsed[reading].null_count()]
-        # The same numbers in every notation if there is neither point nor comma.
-        different = [r for r in fitting[1:] if not parsed[r].equals(parsed[fitting[0]])]
-        if different and fitting[0].format is not Format.PLAIN:
-            raise UserError(self._two_readings(name, distinct, [fitting[0], different[0]]))
-        if fitting:
-            numbers = read_numbers(cells, self.markers, fitting[0])
-            example = distinct.texts[int(distinct.counts().argmax())]
-            return ReadColumn(numbers.values, fitting[0], numbers.missing, example)
-        unread = {
-            reading: distinct.rows(parsed[reading].is_null().to_numpy()) for reading in possible
-        }
+        parsed: dict[Reading, pl.Series] = {}
+        for readings in self._possible(name, distinct):
+            parsed |= {reading: reading.parse(distinct.texts) for reading in readings}
+            fitting = [reading for reading, values in parsed.items() if not values.null_count()]
+            if fitting:
+                self._check_single(name, distinct, {each: parsed[each] for each in fitting})
+                example = distinct.texts[int(distinct.counts().argmax())]
+                values = distinct.numbers(parsed[fitting[0]])
+                return ReadColumn(values, fitting[0], distinct.missing, example)
+        unread = {each: distinct.rows(parsed[each].is_null().to_numpy()) for each in parsed}
         most = min(unread, key=lambda reading: len(unread[reading]))
         if name in self.formats:
             self._refuse(name, most, unread[most])
-        if two_digit_years(distinct.texts):
-            raise UserError(
-                f"Column '{name}' of {self.table.path} holds dates with two digits of the year, "
-                f"such as '{distinct.texts[0]}': write four, leave it out with data.drop=[{name}], "
-                f"or take them as texts with data.categorical=[{name}]."
-            )
         column = ReadColumn(distinct.words(), None, distinct.missing)
         if len(unread[most]) < distinct.counts().sum() / 2:
             column.most, column.others = most, unread[most]
@@ -109,7 +104,7 @@ class ColumnReader:
             wrong = column.others
             if not len(wrong):
                 wrong = read_numbers(self.table.column(name), self.markers, Reading()).wrong
-            self._refuse(name, Reading(), wrong)
+            self._refuse(name, column.most or Reading(), wrong)
         return column
 
     def read_as_texts(self, name: str) -> ReadColumn:
@@ -126,13 +121,14 @@ class ColumnReader:
         """The lines of these rows, for a message."""
         return name_lines([self.table.lines[row] for row in rows.tolist()])
 
-    def _possible(self, name: str, distinct: DistinctCells) -> list[Reading]:
-        """The readings to try."""
+    def _possible(self, name: str, distinct: DistinctCells) -> list[list[Reading]]:
+        """The readings to try: numbers, and then dates, which take longer."""
         import polars as pl
 
         unit = find_unit(distinct.texts, pl.Series(distinct.counts()))
-        given = self.formats.get(name)
-        return candidates(unit) if given is None else [Reading(given, unit)]
+        if name in self.formats:
+            return [[Reading(self.formats[name], unit)]]
+        return [[Reading(each, unit) for each in NUMBERS], [Reading(each) for each in DATES]]
 
     def _refuse(self, name: str, reading: Reading, wrong: Indices) -> None:
         raise UserError(
@@ -140,15 +136,22 @@ class ColumnReader:
             f"on {self.lines(wrong)} (first '{self.cell(name, wrong[0])}'): mend these cells."
         )
 
-    def _two_readings(self, name: str, distinct: DistinctCells, readings: list[Reading]) -> str:
-        first, second = (reading.parse(distinct.texts).to_list() for reading in readings)
-        place = next(
-            i for i, pair in enumerate(zip(first, second, strict=True)) if len({*pair}) > 1
-        )
-        cell = distinct.texts[place]
-        meanings = " or ".join(reading.meaning(cell) for reading in readings)
-        options = " or ".join(f'"data.formats={{{name}: {r.format}}}"' for r in readings)
-        return (
-            f"Column '{name}' of {self.table.path} can be read in two ways, as '{cell}' may "
-            f"be {meanings}: say {options}."
-        )
+    def _check_single(
+        self, name: str, distinct: DistinctCells, parsed: dict[Reading, "pl.Series"]
+    ) -> None:
+        """Raise a UserError if two readings fit and give different values."""
+        first, *others = parsed
+        # Numbers as programs write them; and without point or comma all notations are the same.
+        if first.format is Format.PLAIN:
+            return
+        for other in others:
+            different = parsed[first] != parsed[other]
+            if different.any():
+                cell = distinct.texts.filter(different)[0]
+                options = " or ".join(
+                    list_option(f"formats.{each.format}", [name]) for each in (first, other)
+                )
+                raise UserError(
+                    f"Column '{name}' of {self.table.path} can be read in two ways, as '{cell}' "
+                    f"may be {first.meaning(cell)} or {other.meaning(cell)}: say {options}."
+                )

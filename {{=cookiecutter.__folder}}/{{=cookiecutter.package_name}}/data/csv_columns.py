@@ -3,9 +3,16 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from ..errors import UserError
+from ..errors import UserError, nearest
+from .checks import list_option
 from .column_reader import ColumnReader, ReadColumn
-from .labels import differ_in_case, looks_like_quantity, merged_numbers, spellings
+from .labels import (
+    differ_in_case,
+    looks_like_date,
+    looks_like_quantity,
+    merged_numbers,
+    spellings,
+)
 from .readings import Format, maybe_grouped
 from .table_file import TableFile, check_columns, name_lines
 from .tables import MOST_FEATURES, Words
@@ -29,20 +36,29 @@ def check_rows(table: TableFile) -> None:
         )
 
 
-def check_formats(formats: Mapping[str, str], table: TableFile) -> dict[str, Format]:
-    """The formats that the user gave, by column.
+def check_formats(formats: Mapping[str, Sequence[str]], table: TableFile) -> dict[str, Format]:
+    """How the columns are written whose format the user gave.
+
+    Args:
+        formats: format -> names of columns.
+        table: the file.
 
     Raises:
-        UserError: a name is no column, or a format is none that exists.
+        UserError: there is no such format or column, or a column has two formats.
     """
-    check_columns(formats, table.header, table.path)
-    known = [each.value for each in Format]
-    for name, given in formats.items():
-        if given not in known:
-            raise UserError(
-                f"data.formats.{name} must be one of {', '.join(known)}, not {given!r}."
-            )
-    return {name: Format(given) for name, given in formats.items()}
+    chosen: dict[str, Format] = {}
+    for each, names in formats.items():
+        if each not in list(Format):
+            raise UserError(f"data.formats has no {each!r}; {nearest(each, list(Format))}")
+        check_columns(names, table.header, table.path)
+        for name in names:
+            if name in chosen:
+                raise UserError(
+                    f"Column '{name}' is both in data.formats.{chosen[name]} and in "
+                    f"data.formats.{each}: keep one."
+                )
+            chosen[name] = Format(each)
+    return chosen
 
 
 def check_target(table: TableFile, target: str | None) -> str:
@@ -101,15 +117,17 @@ def check_texts(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None
     One wrong cell makes texts of a column of numbers, and a column of names or free text has nearly
     as many levels as rows.
     """
-    as_they_are = f"data.categorical=[{','.join(columns)}] takes the texts as they are"
+    as_they_are = f"{list_option('categorical', columns)} takes the texts as they are"
     for name, column in columns.items():
-        check_mixture(reader, name, column, f"or leave it out with data.drop; {as_they_are}")
+        remedy = f"or leave it out with data.drop; {as_they_are}"
+        check_mixture(reader, name, column, remedy)
+        check_dates(reader, name, column, remedy)
     many = [name for name, column in columns.items() if count_labels(column) > MOST_LEVELS]
     if many:
         few = all(count_labels(columns[name]) <= MOST_FEATURES for name in many)
         raise UserError(
             f"More than {MOST_LEVELS} different texts are in {', '.join(many)} of "
-            f"{reader.table.path}: leave these columns out with data.drop=[{','.join(many)}]"
+            f"{reader.table.path}: leave these columns out with {list_option('drop', many)}"
             + (f"; {as_they_are}." if few else ", or group rare texts in the file.")
         )
 
@@ -130,6 +148,17 @@ def check_mixture(reader: ColumnReader, name: str, column: ReadColumn, remedy: s
         )
 
 
+def check_dates(reader: ColumnReader, name: str, column: ReadColumn, remedy: str) -> None:
+    """Raise a UserError for dates that are not clear, and would lose their order as texts."""
+    assert isinstance(column.values, Words)
+    texts = column.values.present()
+    if texts and all(map(looks_like_date, texts)):
+        raise UserError(
+            f"Column '{name}' of {reader.table.path} holds dates with two digits of the year, such "
+            f"as '{texts[0]}': write four, {remedy}."
+        )
+
+
 def check_grouping(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None:
     """Raise a UserError if points may stand between thousands, as commas mark decimals elsewhere.
 
@@ -144,7 +173,8 @@ def check_grouping(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> N
             raise UserError(
                 f"Column '{name}' of {reader.table.path} can be read in two ways, as a point may "
                 f"stand between thousands in '{example}' where '{comma[0]}' has decimal commas: "
-                f'say "data.formats={{{name}: plain}}" or "data.formats={{{name}: decimal_comma}}".'
+                f"say {list_option('formats.plain', [name])} or "
+                f"{list_option('formats.decimal_comma', [name])}."
             )
 
 
@@ -210,9 +240,9 @@ def report_merged(reader: ColumnReader, name: str) -> None:
     if merged < numbers:
         log.warning(
             "Column '%s': %d different numbers become %d, because a 64-bit number holds 16 digits. "
-            "Leave it out with data.drop=[%s] if it is an identifier, or subtract a common offset.",
+            "Leave it out with %s if it is an identifier, or subtract a common offset.",
             name,
             numbers,
             merged,
-            name,
+            list_option("drop", [name]),
         )

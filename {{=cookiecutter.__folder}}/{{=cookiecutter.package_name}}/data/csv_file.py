@@ -45,9 +45,9 @@ class CSVDataModule(TableDataModule):
         task: "auto", "classification" or "regression".
         delimiter: one character; null finds it out from the first line.
         missing: texts that mark a missing value, in any case; an empty cell always does.
-        formats: column -> "plain" (1234.5), "decimal_point" (1,234.5), "decimal_comma" (1.234,5),
-            "year_first", "day_first", "month_first", "month_name", or "text" for labels that
-            are only equal if their texts are.
+        formats: columns written as "plain" (1234.5), "decimal_point" (1,234.5), "decimal_comma"
+            (1.234,5), "year_first", "day_first", "month_first", "month_name", or "text": labels
+            that are only equal if their texts are.
         batch_size: samples in a batch.
         val_fraction: share of all rows for validation.
         test_fraction: share of all rows for the test.
@@ -64,7 +64,7 @@ class CSVDataModule(TableDataModule):
         task: str = "auto",
         delimiter: str | None = None,
         missing: Sequence[str] | None = MISSING,
-        formats: Mapping[str, str] | None = None,
+        formats: Mapping[str, Sequence[str] | None] | None = None,
         batch_size: int = 32,
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
@@ -77,7 +77,7 @@ class CSVDataModule(TableDataModule):
         # Plain lists: a checkpoint cannot hold Hydra's own.
         numeric, categorical, drop = map(names_of, (numeric, categorical, drop))
         missing = names_of(missing)
-        formats = {name_of(column): name_of(each) for column, each in (formats or {}).items()}
+        formats = {str(key): names_of(columns) or [] for key, columns in (formats or {}).items()}
         self.save_hyperparameters(logger=False)
 
     def check_arguments(self) -> None:

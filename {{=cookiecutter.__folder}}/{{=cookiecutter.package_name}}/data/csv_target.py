@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from .checks import list_option
 from .column_reader import ColumnReader, ReadColumn
-from .csv_columns import check_mixture
+from .csv_columns import check_dates, check_mixture
 from .labels import differ_in_case, label_key, spellings
 from .readings import Reading
 from .tables import Numbers, Words
@@ -48,6 +49,7 @@ def read_target(reader: ColumnReader, name: str, task: str) -> Target:
     check_complete(reader, name, column)
     if task == "auto" and column.reading is None:
         check_mixture(reader, name, column, "or say data.task=classification")
+        check_dates(reader, name, column, "or say data.task=classification")
     if task == "auto" and column.reading == Reading() and few_integers(column.values):
         labels = reader.read_as_texts(name)
         if count_classes(labels) <= MOST_CLASSES:
@@ -128,5 +130,5 @@ def _always(reader: ColumnReader, name: str, texts: list[str]) -> str:
         return f"{start} '{first}': there is nothing to learn."
     return (
         f"{start} {first}, written as '{first}' and '{others[0]}', so there is nothing to learn; "
-        f'"data.formats={{{name}: text}}" compares them as texts.'
+        f"{list_option('formats.text', [name])} compares them as texts."
     )

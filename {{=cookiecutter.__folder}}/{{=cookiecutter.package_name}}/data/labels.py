@@ -14,6 +14,7 @@ from enum import StrEnum
 Key = Decimal | str
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,4})?", re.ASCII | re.IGNORECASE)
+SHORT_DATE = re.compile(r"\d{1,2}([-/.])\d{1,2}\1\d{2}( .*)?", re.ASCII)
 # Programs disagree on their case: Python writes True, JSON true, spreadsheets TRUE.
 BOOLEANS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n"})
 
@@ -108,6 +109,11 @@ def _unique(keys: Mapping[int, Key]) -> dict[Key, int]:
 def looks_like_quantity(text: str) -> bool:
     """Whether a text has digits and no letters, as a time or a range of numbers has."""
     return any(map(str.isdigit, text)) and not any(map(str.isalpha, text))
+
+
+def looks_like_date(text: str) -> bool:
+    """Whether a text is a date such as 31/01/24, whose year may be 1924, 2024 or 2031."""
+    return bool(SHORT_DATE.fullmatch(text))
 
 
 def merged_numbers(texts: Iterable[str]) -> tuple[int, int]:

@@ -36,7 +36,6 @@ YEAR_FIRST = r"^([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})($|[T ])"
 YEAR_LAST = r"^([0-9]{1,2})[-/.]([0-9]{1,2})[-/.]([0-9]{4})($|[T ])"
 # The United States write months first, but never with points.
 YEAR_LAST_NO_POINTS = r"^([0-9]{1,2})[-/]([0-9]{1,2})[-/]([0-9]{4})($|[T ])"
-TWO_DIGITS = r"^[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2}( .*)?$"
 TIMES = ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
 OFFSETS = (" %H:%M%#z", " %H:%M:%S%.f%#z")
 MONTH_NAMES = ("%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%b %d, %Y", "%B %d, %Y")
@@ -58,8 +57,11 @@ class Format(StrEnum):
     @property
     def is_number(self) -> bool:
         """Whether the cells hold numbers."""
-        return self in (Format.PLAIN, Format.DECIMAL_POINT, Format.DECIMAL_COMMA)
+        return self in NUMBERS
 
+
+NUMBERS = (Format.PLAIN, Format.DECIMAL_POINT, Format.DECIMAL_COMMA)
+DATES = (Format.YEAR_FIRST, Format.DAY_FIRST, Format.MONTH_FIRST, Format.MONTH_NAME)
 
 EXAMPLES = {
     Format.PLAIN: "1234.5",
@@ -140,17 +142,6 @@ def find_unit(texts: "pl.Series", counts: "pl.Series") -> str:
     found = pl.select(unit.alias("unit"), counts.alias("count"))
     totals = found.group_by("unit").agg(pl.col("count").sum()).sort("count", "unit")
     return str(totals["unit"][-1]) if len(totals) else ""
-
-
-def candidates(unit: str) -> list[Reading]:
-    """All readings of cells that have this unit."""
-    formats = [each for each in Format if each.is_number or (not unit and each != Format.TEXT)]
-    return [Reading(each, unit) for each in formats]
-
-
-def two_digit_years(texts: "pl.Series") -> bool:
-    """Whether all texts are dates such as 31/01/24, which may as well be of 1924 or of 2031."""
-    return len(texts) > 0 and bool(texts.str.contains(TWO_DIGITS).all())
 
 
 def maybe_grouped(cells: "pl.Series") -> str | None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import UserError
+from .checks import list_option
 from .labels import Equality, LabelFinder, find_equality, spellings
 from .splits import Indices
 
@@ -194,7 +195,7 @@ def _fit_categorical(name: str, words: Words) -> dict[str, Any]:
         raise UserError(
             f"Column '{name}' holds {len(levels)} different texts in the training part, and each "
             f"would become an input (at most {MOST_FEATURES}): group rare ones in the file, or "
-            f"leave it out with data.drop=[{name}]."
+            f"leave it out with {list_option('drop', [name])}."
         )
     return {
         "name": name,
