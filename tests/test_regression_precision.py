@@ -300,8 +300,7 @@ def test_r2_of_several_processes_is_that_of_all_samples(package: Part) -> None:
     together = module.R2()
     # As torchmetrics gathers them; the third process had no batch.
     for name, reduce in together._reductions.items():
-        states = torch.stack([getattr(part, name) for part in parts])
-        setattr(together, name, states if reduce is None else reduce(states))
+        setattr(together, name, reduce(torch.stack([getattr(part, name) for part in parts])))
     together._update_count = 1
     assert together.compute().item() == pytest.approx(r2_score(target, predicted), abs=1e-5)
 

@@ -33,26 +33,26 @@ UNKNOWN_CATEGORIES = (
 )
 
 
-class FromFeatures(nn.Module):
-    """The model with the conversion to the target's unit behind it.
+class InTargetUnit(nn.Module):
+    """The conversion of predictions to the target's own unit behind a module.
 
-    Shapes: float32 (B, num_features) to class probabilities (B, num_classes), or to values (B,)
-    which are float64, because float32 cannot tell 1,700,000,000 from 1,700,000,060.
+    Shapes: inputs of the module to class probabilities (B, num_classes), or to values (B,), which
+    are float64, because float32 cannot tell 1,700,000,000 from 1,700,000,060.
     """
 
-    def __init__(self, model: SupervisedModule) -> None:
+    def __init__(self, module: nn.Module, model: SupervisedModule) -> None:
         super().__init__()
-        self.model = model
+        self.module, self.model = module, model
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predictions for a batch of encoded rows."""
-        return self.model.in_target_unit(self.model(x))
+        """Predictions for a batch."""
+        return self.model.in_target_unit(self.module(x))
 
 
 class FromPixels(nn.Module):
-    """The model with the normalisation of pictures before it, and the target's unit behind it.
+    """The model with the normalisation of pictures before it.
 
-    Shapes: uint8 (B, C, H, W), 0..255, to the outputs of `FromFeatures`.
+    Shapes: uint8 (B, C, H, W), 0..255, to class probabilities (B, num_classes) or values (B,).
     """
 
     mean: Tensor
@@ -67,8 +67,7 @@ class FromPixels(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Predictions for a batch of pictures."""
-        x = (pixels.float() - self.mean) / self.std
-        return self.model.in_target_unit(self.model(x))
+        return self.model((pixels.float() - self.mean) / self.std)
 
     def pixels(self, x: Tensor) -> Tensor:
         """The pictures (B, C, H, W) that became the inputs x."""
@@ -90,7 +89,7 @@ class FromValues(FromPixels):
     def forward(self, pixels: Tensor) -> Tensor:
         """Predictions for a batch of values."""
         scaled = ((pixels - self.low) * self.scale).clamp(0, 255)
-        return self.model.in_target_unit(self.model((scaled - self.mean) / self.std))
+        return self.model((scaled - self.mean) / self.std)
 
     def pixels(self, x: Tensor) -> Tensor:
         """The values (B, C, H, W) that became the inputs x."""
@@ -149,7 +148,7 @@ def write(model: SupervisedModule, path: Path) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         program = torch.onnx.export(
-            module,
+            InTargetUnit(module, model).eval(),
             (batch,),
             input_names=[name],
             output_names=["probabilities" if model.task == "classification" else "values"],
@@ -174,7 +173,7 @@ def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
     """What is exported, the name of its input, and a batch of two."""
     shape, preprocessing = model.hparams["input_shape"], model.hparams["preprocessing"]
     if preprocessing["kind"] != "image":
-        return FromFeatures(model).eval(), "features", torch.zeros((2, *shape))
+        return model, "features", torch.zeros((2, *shape))
     if preprocessing["value_range"] is None:
         return FromPixels(model).eval(), "pixels", torch.zeros((2, *shape), dtype=torch.uint8)
     return FromValues(model).eval(), "pixels", torch.zeros((2, *shape))

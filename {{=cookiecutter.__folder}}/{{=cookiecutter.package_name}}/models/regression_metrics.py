@@ -4,10 +4,8 @@ from functools import reduce
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, Metric
-
-# Number of targets, their mean, and the sum of their squared deviations from it.
-Moments = tuple[Tensor, Tensor, Tensor]
 
 
 class ScaledMeanAbsoluteError(MeanAbsoluteError):
@@ -44,46 +42,49 @@ class R2(Metric):
     full_state_update = False
     is_defined = True
 
-    count: Tensor
-    mean: Tensor
-    spread: Tensor
+    moments: Tensor
     error: Tensor
     lowest: Tensor
     highest: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # Several processes cannot add up their means: each keeps its own until `compute`.
-        self.add_state("count", torch.tensor(0), dist_reduce_fx=None)
-        self.add_state("mean", torch.tensor(0.0), dist_reduce_fx=None)
-        self.add_state("spread", torch.tensor(0.0), dist_reduce_fx=None)
+        # Number of targets, their mean, and the sum of their squared deviations from it.
+        self.add_state("moments", torch.zeros(3), dist_reduce_fx=merge_all)
         self.add_state("error", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("lowest", torch.tensor(float("inf")), dist_reduce_fx="min")
         self.add_state("highest", torch.tensor(float("-inf")), dist_reduce_fx="max")
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
         """Add a batch of predictions and targets, (B,) each."""
-        predictions, targets = predictions.to(self.mean), targets.to(self.mean)
-        mean = targets.mean()
-        batch = (self.count.new_tensor(len(targets)), mean, (targets - mean).square().sum())
-        self.count, self.mean, self.spread = merge((self.count, self.mean, self.spread), batch)
-        self.error = self.error + (predictions - targets).square().sum()
-        self.lowest = torch.minimum(self.lowest, targets.min())
-        self.highest = torch.maximum(self.highest, targets.max())
+        predictions, targets = predictions.to(self.moments), targets.to(self.moments)
+        count = len(targets)
+        variance, mean = torch.var_mean(targets, correction=0)
+        batch = torch.stack([torch.full_like(mean, count), mean, variance * count])
+        self.moments = merge(self.moments, batch)
+        self.error = self.error + F.mse_loss(predictions, targets, reduction="sum")
+        lowest, highest = targets.aminmax()
+        self.lowest = torch.minimum(self.lowest, lowest)
+        self.highest = torch.maximum(self.highest, highest)
 
     def compute(self) -> Tensor:
         """The coefficient as a scalar, at most 1."""
-        processes = (state.reshape(-1) for state in (self.count, self.mean, self.spread))
-        _, _, spread = reduce(merge, zip(*processes, strict=True))
         self.is_defined = bool(self.lowest < self.highest)
-        return 1 - self.error / spread if self.is_defined else self.error.new_tensor(float("nan"))
+        if not self.is_defined:
+            return self.error.new_tensor(float("nan"))
+        return 1 - self.error / self.moments[2]
 
 
-def merge(some: Moments, others: Moments) -> Moments:
-    """The moments of two groups of targets taken together."""
-    count, mean, spread = some
-    more, other_mean, other_spread = others
-    total = count + more
-    share = more / total.clamp(min=1)
+def merge(some: Tensor, others: Tensor) -> Tensor:
+    """Count, mean and summed squared deviations (3,) of two groups of targets taken together."""
+    count, mean, _ = some.unbind()
+    more, other_mean, _ = others.unbind()
     gap = other_mean - mean
-    return total, mean + gap * share, spread + other_spread + gap.square() * count * share
+    share = more / (count + more).clamp(min=1)
+    shift = gap * share
+    return some + torch.stack([more, shift, others[2] + gap * shift * count])
+
+
+def merge_all(groups: Tensor) -> Tensor:
+    """The same of the groups of all processes (P, 3)."""
+    return reduce(merge, groups)

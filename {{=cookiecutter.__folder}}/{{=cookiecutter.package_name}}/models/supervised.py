@@ -52,23 +52,8 @@ class SupervisedModule(BaseModule):
         """What the network's outputs say, in the form of the metrics: probabilities or values."""
         raise NotImplementedError
 
-    def in_target_unit(self, values: Tensor) -> Tensor:
-        """Standardised targets or predictions in the target's own unit, as float64.
-
-        Class numbers and probabilities stay as they are. Move the values to the CPU before: Apple's
-        GPUs have no float64.
-        """
-        if self.task != "regression":
-            return values
-        values = values.double()
-        # Tensors, because an exported model keeps plain numbers in 32 bits.
-        std, mean = (
-            values.new_tensor(self.hparams[name]) for name in ("target_std", "target_mean")
-        )
-        return values * std + mean
-
     def forward(self, x: Tensor) -> Tensor:
-        """Predictions for a batch of inputs (B, *input_shape); a regression's are standardised."""
+        """Predictions for a batch of inputs of shape (B, *input_shape)."""
         return self.predict(at_least_float32(self.net(x)))
 
     def shared_step(self, batch: Batch, stage: str) -> Tensor:
@@ -96,6 +81,21 @@ class SupervisedModule(BaseModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Predictions for one batch."""
         return self(batch[0])
+
+    def in_target_unit(self, values: Tensor) -> Tensor:
+        """Standardised targets or predictions in the target's own unit, as float64.
+
+        Class numbers and probabilities stay as they are. Move the values to the CPU before: Apple's
+        GPUs have no float64.
+        """
+        if self.task != "regression":
+            return values
+        values = values.double()
+        # Tensors, because an exported model keeps plain numbers in 32 bits.
+        std, mean = (
+            values.new_tensor(self.hparams[name]) for name in ("target_std", "target_mean")
+        )
+        return values * std + mean
 
     def epoch_values(self, stage: str) -> dict[str, Tensor]:
         """The loss and the metrics of a stage's epoch; they start anew."""
