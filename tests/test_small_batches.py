@@ -110,6 +110,17 @@ def test_batch_of_one_image_trains_where_it_can(package: Part, tmp_path: Path) -
     assert not fails(model, Own(4, 1), make_trainer(tmp_path))
 
 
+def test_networks_that_cannot_be_tried_are_left_to_the_training(
+    package: Part, tmp_path: Path
+) -> None:
+    """A GAN has two networks, and a language model takes integers."""
+    model = package("models").Classifier(net={"name": "mlp", "width": 4}, **TOLD)
+    check = package("models.batch_sizes").check_batches
+    for net in (nn.ModuleDict({"critic": nn.BatchNorm1d(4)}), nn.Embedding(3, 4)):
+        model.net = nn.Sequential(net, nn.BatchNorm1d(4)) if isinstance(net, nn.Embedding) else net
+        check(model, Own(4, 1), make_trainer(tmp_path))
+
+
 def test_loader_without_batches_is_refused(package: Part, tmp_path: Path) -> None:
     """A training without a step would end as if all were well."""
     model = package("models").Classifier(net={"name": "mlp", "width": 4}, **TOLD)

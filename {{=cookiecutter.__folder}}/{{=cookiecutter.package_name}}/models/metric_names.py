@@ -28,7 +28,7 @@ def logged_names(metrics: MetricCollection, predictions: Tensor, targets: Tensor
                 "or wrap the metric in torchmetrics.ClasswiseWrapper."
             )
     # Metrics that take other samples than these are logged under their own names if unwrapped.
-    return list(values or metrics.keys())
+    return list(map(str, values or metrics.keys()))
 
 
 def _compute_copy(metrics: MetricCollection, *samples: Tensor) -> dict[str, Tensor]:
