@@ -28,13 +28,14 @@ class BestCheckpoint(FreshMetrics, SteadyKey, ModelCheckpoint):
     _validated_step: int | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the weights after a validation within an epoch, if they are the best."""
+        """Save the weights if they are the best; those of an epoch's end with the epoch."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         if self.monitor not in self.measured_in_validation(trainer):
             return
         self._validated_step = trainer.global_step
-        if not trainer.is_last_batch and not trainer.fast_dev_run:
+        is_saved_later = trainer.is_last_batch and self._should_save_on_train_epoch_end(trainer)
+        if not (is_saved_later or trainer.fast_dev_run):
             with validated_weights(trainer, pl_module):
                 self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 

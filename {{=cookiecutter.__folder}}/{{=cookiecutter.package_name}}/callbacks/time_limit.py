@@ -37,7 +37,7 @@ class TimeLimit(EndsTraining, Timer):
 
     def __init__(self, duration: str | dict[str, int] | None = None) -> None:
         super().__init__(duration, interval="step", verbose=False)
-        self._text = f"the time limit of {duration} is reached"
+        self._limit = f"the time limit of {duration}"
         self._clock = EpochClock()
         self._left: float | None = None
         self._batches = 0
@@ -59,7 +59,7 @@ class TimeLimit(EndsTraining, Timer):
         remaining = self.time_remaining()
         if remaining is None or self.ending or not trainer.strategy.broadcast(remaining <= 0):
             return
-        self.ending = Ending(Cause.TIME_LIMIT, self._text)
+        self.ending = Ending(Cause.TIME_LIMIT, f"{self._limit} is reached")
         self._measure(trainer, trained=(trainer.fit_loop.batch_idx + 1))
         stopping = next((c for c in trainer.callbacks if isinstance(c, Stopping)), None)
         if stopping is None:
@@ -76,7 +76,7 @@ class TimeLimit(EndsTraining, Timer):
         fits = remaining >= MARGIN * max(self._clock.seconds)
         if trainer.strategy.broadcast(not fits):
             self.ending = self.ending or Ending(
-                Cause.TIME_LIMIT, f"{self._text}, as far as whole epochs go"
+                Cause.TIME_LIMIT, f"{self._limit} leaves no time for another epoch"
             )
             trainer.should_stop = True
 
