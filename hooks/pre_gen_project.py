@@ -30,9 +30,9 @@ DISTRIBUTIONS = frozenset(
     """
     ax-platform bandit cmaes configspace fastapi hatchling hpbandster hydra-core hyperopt
     lightning matplotlib mlflow mypy numpy omegaconf onnx onnxruntime onnxscript optuna pandas
-    pillow pip pip-audit plotly pre-commit psutil psycopg pytest pytorch-lightning ray rich ruff
-    scikit-learn scipy setuptools sqlalchemy tensorboard torch torchmetrics torchvision uv
-    uvicorn wandb wheel
+    pillow pip pip-audit plotly pre-commit psutil psycopg pytest pytorch-lightning pyyaml ray
+    rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard torch torchmetrics
+    torchvision types-pyyaml uv uvicorn wandb wheel
     """.split()
 )
 
@@ -49,11 +49,12 @@ INSTALLED = frozenset(
     narwhals networkx nodeenv numpy nvidia omegaconf onnx onnxruntime onnxscript opentelemetry
     optuna packageurl packaging pandas pathspec pil pip pip_api pip_audit pkg_resources
     platformdirs plotly pluggy pre_commit psutil psycopg psycopg_binary py py_serializable
-    pyarrow pydantic pygments pylab pyparsing pyre_extensions pyro pytest pytorch_lightning ray
-    requests rich ruff scipy sentry_sdk setuptools six sklearn skops sortedcontainers sphinx
-    sqlalchemy sqlparse stevedore sympy tensorboard tensorboard_data_server threadpoolctl tomli
-    tomli_w torch torchgen torchmetrics torchvision tqdm triton tutorials typing_extensions
-    typing_inspection tzdata urllib3 uv uvicorn virtualenv wandb website werkzeug wheel yaml
+    pyarrow pydantic pydevd_plugins pygments pylab pyparsing pyre_extensions pyro pytest
+    pytorch_lightning ray requests rich ruff scipy sentry_sdk setuptools six sklearn skops
+    sortedcontainers sphinx sqlalchemy sqlparse stevedore sympy tensorboard
+    tensorboard_data_server threadpoolctl tomli tomli_w torch torchgen torchmetrics torchvision
+    tqdm triton tutorials typing_extensions typing_inspection tzdata urllib3 uv uvicorn
+    virtualenv wandb website werkzeug wheel yaml
     """.split()
 )
 

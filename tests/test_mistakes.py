@@ -107,7 +107,7 @@ AT_ONCE: dict[str, tuple[Command, list[str]]] = {
     "open quote": (lambda p: ("train.py", "name='my run"), ["close", "quotes"]),
     "bare semicolon": (
         lambda p: ("train.py", "experiment=csv", "data.delimiter=;"),
-        ["data.delimiter=';'"],
+        ["'data.delimiter=\";\"'"],
     ),
     "bare checkpoint": (lambda p: ("evaluate.py", "best.ckpt"), ["ckpt_path= before"]),
     "no group": (lambda p: ("train.py", "model=null"), ["model", "configs/model/"]),

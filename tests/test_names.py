@@ -67,6 +67,7 @@ BAD_NAMES: dict[str, tuple[object, str]] = {
     "blank": ("  ", "is empty"),
     "slash": ("a/b", "contains a slash"),
     "backslash": ("a\\b", "contains a slash"),
+    "quote": ('a"b', "contains a double quote"),
     "parent": ("..", "starts with a dot"),
     "escape": ("../../x", "contains a slash"),
     "hidden": (".x", "starts with a dot"),

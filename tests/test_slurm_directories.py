@@ -86,8 +86,11 @@ def test_trainings_of_one_job_do_not_overwrite_each_other(
 ) -> None:
     """`srun ... & srun ... & wait` with the same command: two whole runs, nothing interleaved."""
     command = ("train.py", *SMALL, "logger=csv", f"paths.log_dir={tmp_path}")
-    starts = [side_by_side.submit(demo.run, "python", *command, **JOB, **ON_CPU) for _ in range(2)]
-    for started in starts:
+
+    def start_one() -> None:
+        demo.run("python", *command, check=True, **JOB, **ON_CPU)
+
+    for started in [side_by_side.submit(start_one) for _ in range(2)]:
         started.result()
     folders = sorted((tmp_path / "train" / "runs").iterdir())
     assert len(folders) == 2

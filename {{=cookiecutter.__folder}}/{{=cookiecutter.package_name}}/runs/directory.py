@@ -116,6 +116,9 @@ def check_name(name: object) -> None:
         wrong = "is empty"
     elif "/" in name or "\\" in name:
         wrong = "contains a slash"
+    elif '"' in name:
+        # Lightning puts the folder into double quotes when it starts more processes.
+        wrong = "contains a double quote"
     elif any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
         wrong = "contains a line break or another control character"
     elif name[0] in ".-" or name != name.strip():
