@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from .enqueue import read_points
+from .enqueue import TOO_MANY_POINTS, read_points
 from .figures import Figure
 from .identity import IDENTITIES, Identity, check_unused, join
 from .journal import FileLock, open_database, open_journal
@@ -276,8 +276,7 @@ def open_search(plan: Plan, kind: type[OptunaSearch] = OptunaSearch) -> OptunaSe
     search.join(settings.sampler, pruner, plan.config.seed)
     left = search.lay_out(plan.points or read_points(settings.enqueue, space))
     if left and plan.points is None:
-        words = "%d points of hydra.sweeper.enqueue are not tried: hydra.sweeper.n_trials is %d"
-        log.warning(words, left, n_trials)
+        log.warning(TOO_MANY_POINTS, left, n_trials)
     return search
 
 
