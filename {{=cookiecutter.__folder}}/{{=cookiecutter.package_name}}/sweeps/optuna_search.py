@@ -172,7 +172,7 @@ class OptunaSearch:
         """All trials so far."""
         trials = self._trials()
         counting = {trial.number for trial in _counting(trials)}
-        return [self._record(trial, trial.number not in counting) for trial in trials]
+        return [_record(trial, trial.number not in counting, self.space) for trial in trials]
 
     def figures(self) -> Iterator[Figure]:
         """What this engine alone can draw: nothing that the report does not have."""
@@ -189,23 +189,6 @@ class OptunaSearch:
     def close(self) -> None:
         """Give the lease back."""
         self.parents.leave()
-
-    def _record(self, trial: FrozenTrial, superseded: bool) -> TrialRecord:
-        return TrialRecord(
-            number=trial.number,
-            state=STATES[trial.state],
-            params=self.space.with_values(trial.params),
-            values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
-            steps=trial.intermediate_values,
-            metrics=trial.user_attrs.get("metrics", {}),
-            started=trial.datetime_start,
-            ended=trial.datetime_complete,
-            worker=trial.user_attrs.get("worker", ""),
-            error=trial.user_attrs.get("error", ""),
-            constraints=trial.constraints,
-            superseded=superseded,
-            version=trial.user_attrs.get("version", 0),
-        )
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -337,3 +320,21 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
     if parameter.is_integer:
         return trial.suggest_int(key, round(low), round(high), step=round(step or 1), log=log)
     return trial.suggest_float(key, low, high, step=step, log=log)
+
+
+def _record(trial: FrozenTrial, superseded: bool, space: Space) -> TrialRecord:
+    return TrialRecord(
+        number=trial.number,
+        state=STATES[trial.state],
+        params=space.with_values(trial.params),
+        values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
+        steps=trial.intermediate_values,
+        metrics=trial.user_attrs.get("metrics", {}),
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
+        worker=trial.user_attrs.get("worker", ""),
+        error=trial.user_attrs.get("error", ""),
+        constraints=trial.constraints,
+        superseded=superseded,
+        version=trial.user_attrs.get("version", 0),
+    )
