@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from .conftest import BakedProject
 from .in_process import Project
@@ -185,6 +186,14 @@ def test_what_changes_no_result_continues_a_study(continue_study: Any) -> None:
     assert continue_study(LR, *KEPT) == 0
 
 
+def test_study_holds_no_secret(plans: Plans, sweeps_package: Any) -> None:
+    """A study is shared with colleagues, and shown by a dashboard."""
+    plan = plans(LR, NAMED, "+trainer.password=canary-7", "+data.url=http://me:canary-7@host")
+    identity = sweeps_package("identity").identify(plan, DATA)
+    assert "trainer.password" in identity.options
+    assert "canary" not in json.dumps(asdict(identity))
+
+
 def test_changed_files_are_noticed(
     continue_study: Any, user_error: Any, demo: BakedProject
 ) -> None:
@@ -285,7 +294,9 @@ def test_name_is_made_of_the_options(plans: Plans) -> None:
     assert plans(LR, "hydra.sweeper.n_trials=7", "hydra.sweeper.workers=2").name == names[0]
 
 
-def test_best_is_what_the_winner_was_trained_with(demo: BakedProject, tmp_path: Path) -> None:
+def test_best_is_what_the_winner_was_trained_with(
+    demo: BakedProject, sweeps_package: Any, tmp_path: Path
+) -> None:
     """`best.yaml` claimed the loss of a network with 64 units for one with 5."""
     folder = tmp_path / "study"
     model = demo.root / "configs" / "model" / "mlp.yaml"
@@ -303,8 +314,6 @@ def test_best_is_what_the_winner_was_trained_with(demo: BakedProject, tmp_path: 
         assert swept.rows[0]["number"] == "0", "the rate of the other trial teaches nothing"
         project = Project(demo.root, tmp_path)
         trained = yaml.safe_load((folder / "trials" / "0000" / "config.yaml").read_text("utf-8"))
-        from omegaconf import OmegaConf
-
         winner = f"experiment={folder / 'best.yaml'}"
         project.module("experiment_files").register_experiments([winner])
         best = project.configure("train", tmp_path, winner)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hydra.errors import HydraException
 
 from ..errors import UserError, first_line
-from ..redact import HIDDEN
+from ..redact import HIDDEN, redact
 from .identity import IDENTITIES, Identity, option_texts
 from .plan import Plan, make_base
 from .records import TrialRecord
@@ -32,8 +32,12 @@ def plan_of_trial(plan: Plan, record: Record, trial: TrialRecord) -> Plan:
         return plan
     if origin.data != plan.identity.data:
         log.warning("the data have changed since trial %d was trained", trial.number)
+    # Secrets were not written down; this command may have the same ones.
+    secrets = {redact(option): option for option in plan.fixed}
+    fixed = [secrets.get(option, option) for option in origin.fixed]
+    fixed = [option for option in fixed if HIDDEN not in option]
     try:
-        earlier = _with_options(plan, origin.fixed)
+        earlier = _with_options(plan, fixed)
     except HydraException as error:
         raise UserError(
             f"The options of trial {trial.number} cannot be composed any more "
@@ -50,7 +54,7 @@ def plan_of_trial(plan: Plan, record: Record, trial: TrialRecord) -> Plan:
         if found.get(key) != value and HIDDEN not in value
     ]
     added = [f"~{key}" for key in found if key not in wanted]
-    return _with_options(plan, [*origin.fixed, *added, *changed])
+    return _with_options(plan, [*fixed, *added, *changed])
 
 
 def _with_options(plan: Plan, fixed: list[str]) -> Plan:

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 # The best of an earlier sweep; all of them would be that sweep over again.
 FROM_LEADERBOARD = 10
+TOO_MANY_POINTS = "%d points of hydra.sweeper.enqueue are not tried: hydra.sweeper.n_trials is %d"
 
 
 def read_points(source: Any, space: Space) -> list[dict[str, Value]]:

@@ -103,7 +103,9 @@ def identify(plan: "Plan", data: Mapping[str, dict[str, Any]]) -> Identity:
     facts = dict(data)
     facts |= {path: {"fingerprint": content} for path, content in _varied_files(plan)}
     code = {path.as_posix(): digest for path, digest in _sources(plan.config)}
-    return Identity(question, sweeper, options, code, facts, plan.fixed)
+    # Secrets are not written down.
+    fixed = [redact(option) for option in plan.fixed]
+    return Identity(question, sweeper, options, code, facts, fixed)
 
 
 def join(known: list[Identity], now: Identity, plan: "Plan") -> int:
@@ -158,7 +160,6 @@ def _flat(node: Any, key: str) -> Iterator[tuple[str, str]]:
         for name, value in node.items():
             yield from _flat(value, f"{key}.{name}".lstrip("."))
         return
-    # Secrets are not written down.
     yield key, redact(f"{key}={typed(node)}").partition("=")[2]
 
 

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from .enqueue import read_points
+from .enqueue import TOO_MANY_POINTS, read_points
 from .figures import Figure
 from .identity import IDENTITIES, Identity, check_unused, join
 from .journal import FileLock, open_database, open_journal
@@ -186,10 +186,12 @@ class OptunaSearch:
         stopped, queued = _stopped(trials), _queued(trials)
         replaced = _superseded(trials) - set(queued.values())
         return [
-            self._record(
+            _record(
                 trial,
                 State.STOPPED if trial.number in stopped else STATES[trial.state],
                 trial.number in replaced,
+                self.space,
+                self.limits,
             )
             for trial in trials
             if trial.number not in queued
@@ -210,24 +212,6 @@ class OptunaSearch:
     def close(self) -> None:
         """Give the lease back."""
         self.parents.leave()
-
-    def _record(self, trial: FrozenTrial, state: State, superseded: bool) -> TrialRecord:
-        metrics = trial.user_attrs.get("metrics", {})
-        return TrialRecord(
-            number=trial.number,
-            state=state,
-            params=self.space.with_values(trial.params),
-            values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
-            steps=trial.intermediate_values,
-            metrics=metrics,
-            started=trial.datetime_start,
-            ended=trial.datetime_complete,
-            worker=trial.user_attrs.get("worker", ""),
-            error=trial.user_attrs.get("error", ""),
-            constraints=excesses(metrics, self.limits) if metrics else {},
-            superseded=superseded,
-            version=trial.user_attrs.get("version", 0),
-        )
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -301,8 +285,7 @@ def open_search(plan: Plan, kind: type[OptunaSearch] = OptunaSearch) -> OptunaSe
     search.join(settings.sampler, pruner, plan.config.seed)
     left = search.lay_out(plan.points or read_points(settings.enqueue, space))
     if left and plan.points is None:
-        words = "%d points of hydra.sweeper.enqueue are not tried: hydra.sweeper.n_trials is %d"
-        log.warning(words, left, n_trials)
+        log.warning(TOO_MANY_POINTS, left, n_trials)
     return search
 
 
@@ -379,3 +362,24 @@ def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
     if parameter.is_integer:
         return trial.suggest_int(key, round(low), round(high), step=round(step or 1), log=log)
     return trial.suggest_float(key, low, high, step=step, log=log)
+
+
+def _record(
+    trial: FrozenTrial, state: State, superseded: bool, space: Space, limits: Mapping[str, float]
+) -> TrialRecord:
+    metrics = trial.user_attrs.get("metrics", {})
+    return TrialRecord(
+        number=trial.number,
+        state=state,
+        params=space.with_values(trial.params),
+        values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
+        steps=trial.intermediate_values,
+        metrics=metrics,
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
+        worker=trial.user_attrs.get("worker", ""),
+        error=trial.user_attrs.get("error", ""),
+        constraints=excesses(metrics, limits) if metrics else {},
+        superseded=superseded,
+        version=trial.user_attrs.get("version", 0),
+    )

@@ -27,7 +27,7 @@ from . import ray_workers
 from . import trial as trials
 from .checking import gpus_on_ray
 from .command import Stop, Sweep
-from .enqueue import read_points
+from .enqueue import TOO_MANY_POINTS, read_points
 from .identity import IDENTITIES, Identity, join
 from .loggers import packages
 from .plan import Plan
@@ -224,6 +224,8 @@ class TuneSweep(Sweep):
         np.random.seed(seed)
         laid_out = space.points is not None
         points = [] if laid_out else read_points(settings.enqueue, plan.space)
+        if len(points) > plan.n_trials:
+            log.warning(TOO_MANY_POINTS, len(points) - plan.n_trials, plan.n_trials)
         pauses = settings.pruner["name"] in PAUSING
         return tune.Tuner(
             trainable,
