@@ -143,3 +143,38 @@ def test_all_trials_are_tested_when_asked_for(project: BakedProject, tmp_path: P
         assert float(row["test/acc"]) == pytest.approx(wanted, abs=1e-6)
     report = (swept.folder / "report.html").read_text("utf-8")
     assert "<th>test/acc</th>" in report
+
+
+USELESS = {
+    "hydra.sweeper.test=some": "test is winner or all, not 'some'",
+    "hydra.sweeper.cpus_per_trial=2": "cpus_per_trial asks for hydra.sweeper.workers=ray",
+    "hydra.sweeper.gpus=[0] hydra.sweeper.workers=ray": "gpus has no effect on Ray",
+}
+
+
+@pytest.mark.parametrize("options", USELESS)
+def test_option_of_the_sweep_without_effect_is_refused(plan: Any, options: str) -> None:
+    """Two cores a trial that only Ray would grant are two cores that nobody gets."""
+    with pytest.raises(module("errors").UserError, match=USELESS[options]):
+        plan(*SEARCH, *options.split())
+
+
+def test_pruner_that_judges_single_seeds_is_reported(
+    plan: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who names a pruner gets it, and should know what it does to a mean over seeds."""
+    warn = module("sweeps.checking").warn_of_separate_runs
+    seeds = ("search_space=none", "optimizer.lr=0.1,0.2", "seed=0,1,2")
+    warn(plan(*seeds))
+    warn(plan(*GRID, "hydra/sweeper/pruner=median"))
+    assert not caplog.messages
+    warn(plan(*seeds, "hydra/sweeper/pruner=median"))
+    (sentence,) = caplog.messages
+    assert "a mean over seed would miss those that are pruned" in sentence
+
+
+def test_no_test_is_no_test(plan: Any) -> None:
+    """Who keeps the test set for the end must not have it used by a sweep."""
+    assert str(plan(*SEARCH).settings.test) == "winner"
+    assert str(plan(*SEARCH, "test=false").settings.test) == "nothing"
+    assert str(plan(*SEARCH, "hydra.sweeper.test=all").settings.test) == "all"

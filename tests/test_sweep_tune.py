@@ -127,7 +127,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(demo: BakedProject, tmp_pa
     os.killpg(process.pid, signal.SIGINT)
     printed = process.communicate(timeout=120)[0]
     assert process.returncode == 130, printed
-    assert "the same command goes on" in printed
+    assert "the same command continues" in printed
     assert "Traceback" not in printed
     assert not processes_of(swept.folder)
     done = sweep(demo, swept.folder, *options)

@@ -35,13 +35,6 @@ def finish(plan: Plan, record: Record, testers: Workers) -> None:
     write_leaderboard(table, records, plan.objectives)
     best = best_trials(records, plan.objectives)
     facts = {}
-    tested: dict[int, dict[str, float]] = {}
-    if record.is_finished():
-        chosen = _to_test(plan, records)
-        tested = test_trials(plan, record, chosen, testers) if chosen else {}
-    if plan.settings.test is Tested.ALL and tested:
-        records = [replace(r, metrics=r.metrics | tested.get(r.number, {})) for r in records]
-        write_leaderboard(table, records, plan.objectives)
     if best:
         winner = best[0]
         values = ", ".join(
@@ -59,8 +52,14 @@ def finish(plan: Plan, record: Record, testers: Workers) -> None:
         own = plan_of_trial(plan, record, winner)
         write_best(path, winner, own.fixed, own.groups, note)
         facts["retrain the winner"] = f"python train.py {option('experiment', _short(path))}"
-        for metric, value in sorted(tested.get(winner.number, {}).items()):
-            facts[metric] = f"{value:.4g}"
+    if record.is_finished() and (chosen := _to_test(plan, records)):
+        tested = test_trials(plan, record, chosen, testers)
+        for winner in best[:1]:
+            known = sorted(tested.get(winner.number, {}).items())
+            facts |= {metric: f"{value:.4g}" for metric, value in known}
+        if plan.settings.test is Tested.ALL:
+            records = [replace(r, metrics=r.metrics | tested.get(r.number, {})) for r in records]
+            write_leaderboard(table, records, plan.objectives)
     journal = plan.folder / "journal.log"
     if journal.is_file():
         facts["look at the study"] = f"optuna-dashboard {shlex.quote(_short(journal))}"

@@ -46,7 +46,7 @@ LOST_NODES = 10
 STOPPED_BY = {
     Stop.INTERRUPT: "interrupted (once more ends at once)",
     Stop.TIMEOUT: "timeout",
-    Stop.ERRORS: "the trials cannot be trained",
+    Stop.ERRORS: "the trials keep failing",
 }
 SETTINGS = {
     # Ours are enough.
