@@ -86,7 +86,7 @@ def drawn_texts(figure: Figure) -> list[str]:
     """Everything that is drawn as text, as matplotlib's renderer gets it."""
     texts: list[str] = []
     canvas = FigureCanvasAgg(figure)
-    renderer = canvas.get_renderer()
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     draw = renderer.draw_text
 
     def noted(gc: Any, x: float, y: float, s: str, prop: Any, angle: float, **more: Any) -> None:
@@ -177,8 +177,8 @@ def test_font_with_the_characters_is_used(
 
 def write_font(path: Path, letter: str) -> Path:
     """Write a font with one letter, a square."""
-    from fontTools.fontBuilder import FontBuilder
-    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from fontTools.fontBuilder import FontBuilder  # type: ignore[import-untyped]
+    from fontTools.pens.ttGlyphPen import TTGlyphPen  # type: ignore[import-untyped]
 
     pen = TTGlyphPen(None)
     pen.moveTo((100, 0))
@@ -211,8 +211,8 @@ def pixels(text: str, parse_math: bool) -> Any:
     figure = Figure(figsize=(3, 1))
     figure.add_artist(Text(0.1, 0.5, text, parse_math=parse_math))
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("name", ["[red]", "[/]", ":cat:", "[bold]x[/bold]", "<b>x</b>"])
