@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,6 +195,27 @@ def test_sigterm_saves_and_ends(project: Project) -> None:
     assert part.manifest["status"] == "interrupted"
     assert part.manifest["ended_because"] == "terminated"
     assert trained_batches(part) == 7
+
+
+def test_requeue_waits_for_the_end_of_the_batch(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SLURM's warning came within a batch, and the requeued job left out the rest of its epoch."""
+    whole = project.train(*COMMON)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    cluster = {"JOB_ID": 7, "JOB_NAME": "x", "NTASKS": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0}
+    for name, value in cluster.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    target = f"_target_:tests.at_batch.SendSignal,batch:7,number:{int(signal.SIGUSR1)}"
+    warned = project.train(*COMMON, f"+callbacks.send={{{target}}}")
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
+    for name in cluster:
+        monkeypatch.delenv(f"SLURM_{name}")
+    left = warned.folder / "hpc_ckpt_1.ckpt"
+    assert_same(project.train(*COMMON, f"ckpt_path={left}"), whole)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
