@@ -101,7 +101,7 @@ def refusal(project: Project) -> Iterator[Any]:
     def refuse(*options: str) -> str | None:
         cfg = project.configure("train", project.folder / "none", *SMALL, *options)
         task = {"hydra": {"overrides": {"task": list(options)}}}
-        HydraConfig.instance().cfg = OmegaConf.create(task)
+        HydraConfig.instance().cfg = OmegaConf.create(task)  # type: ignore[assignment]
         try:
             training.check(cfg)
         except errors.UserError as error:

@@ -96,7 +96,7 @@ def test_decisions_do_not_depend_on_what_an_error_says(
 def test_same_error_is_recognised_with_other_numbers(sweeps_package: Any) -> None:
     """A message that holds the learning rate would let all trials of a night fail."""
     kind_of = sweeps_package("failures").kind_of
-    alike = [
+    alike: list[tuple[str, dict[str, str]]] = [
         ("became NaN at batch 3 (learning rate 0.0123)", {}),
         ("became NaN at batch 12 (learning rate 4.5e-05)", {}),
         ("became inf at batch 7 (learning rate -1)", {}),

@@ -152,10 +152,10 @@ def check_given(
     tops = {key: ".".join(key.split(".")[:2]) for key in keys}
     who = f"{type(model).__name__} builds its own optimizer and"
     if useless := [key for key, top in tops.items() if top in unread]:
-        names = " and ".join(useless)
+        names, group = " and ".join(useless), tops[useless[0]].partition(".")[0]
         raise UserError(
             f"{who} never reads {names}, so the option would change nothing: leave it out, or read "
-            'self.hparams["optimizer"] in configure_optimizers.'
+            f'self.hparams["{group}"] in configure_optimizers.'
         )
     for option in found:
         if option in unread:
