@@ -55,6 +55,14 @@ class OwnModel(Classifier):
 '''
 
 
+# Within the first epoch, at a validation that is due within the second, and at its end.
+INTERRUPTED = {
+    "validations within": (7, BATCHES + 10, 2 * BATCHES),
+    "accumulated": (BATCHES + 10,),
+    "max_steps": (7, 2 * BATCHES),
+}
+
+
 @pytest.fixture(scope="module")
 def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     baked = bake(project_name="Within", package_name="package_of_within_tests")
@@ -68,6 +76,12 @@ def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
     yield Project(baked.root, tmp_path_factory.mktemp("within"))
     sys.path.remove(str(baked.root))
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def plain(project: Project) -> Run:
+    """A training that was left alone."""
+    return project.train(*COMMON)
 
 
 @pytest.fixture(autouse=True)
@@ -116,8 +130,7 @@ def test_interrupted_epoch_is_continued_to_the_last_bit(project: Project, case: 
     """Before, Ctrl-C within an epoch lost the epoch, with its validations."""
     options = (*COMMON, *CASES[case])
     whole = project.train(*options)
-    # Within the first epoch, at a validation that is due within the second, and at its end.
-    for batch in (7, BATCHES + 10, 2 * BATCHES):
+    for batch in INTERRUPTED[case]:
         part = stop(project, batch, *options)
         assert trained_batches(part) == batch
         assert part.manifest["code"] == 130
@@ -165,12 +178,12 @@ def test_kill_costs_only_the_batches_since_the_last_validation(project: Project)
     assert_same(project.train(*options, resume(part)), whole)
 
 
-def test_checkpoint_comes_every_few_minutes(project: Project) -> None:
+def test_checkpoint_comes_every_few_minutes(project: Project, plain: Run) -> None:
     """Where nothing is validated for hours, a crash would cost hours."""
     often = "callbacks.last_checkpoint.every_n_minutes=0"
     part = crash(project, 9, *COMMON, often)
     assert trained_batches(part) == 8
-    assert_same(project.train(*COMMON, resume(part)), project.train(*COMMON))
+    assert_same(project.train(*COMMON, resume(part)), plain)
 
 
 def test_metrics_of_run_are_those_of_its_best_checkpoint(project: Project) -> None:
@@ -198,10 +211,9 @@ def test_sigterm_saves_and_ends(project: Project) -> None:
 
 
 def test_requeue_waits_for_the_end_of_the_batch(
-    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    project: Project, plain: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """SLURM's warning came within a batch, and the requeued job left out the rest of its epoch."""
-    whole = project.train(*COMMON)
     scontrol = tmp_path / "scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
     scontrol.chmod(0o755)
@@ -215,7 +227,7 @@ def test_requeue_waits_for_the_end_of_the_batch(
     for name in cluster:
         monkeypatch.delenv(f"SLURM_{name}")
     left = warned.folder / "hpc_ckpt_1.ckpt"
-    assert_same(project.train(*COMMON, f"ckpt_path={left}"), whole)
+    assert_same(project.train(*COMMON, f"ckpt_path={left}"), plain)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -250,12 +262,12 @@ def test_loader_that_cannot_be_continued_is_named(
     """With a plain DataLoader some samples would be trained twice, without a word."""
     from torch.utils.data import DataLoader
 
-    def plain(datamodule: Any) -> DataLoader[Any]:
+    def without_state(datamodule: Any) -> DataLoader[Any]:
         dataset = datamodule.datasets["train"]
         return DataLoader(dataset, 73, shuffle=True, collate_fn=lambda batch: batch)
 
     base = project.module("data.base").BaseDataModule
-    monkeypatch.setattr(base, "train_dataloader", plain)
+    monkeypatch.setattr(base, "train_dataloader", without_state)
     part = stop(project, 7, *COMMON)
     with caplog.at_level(logging.WARNING):
         project.train(*COMMON, resume(part))

@@ -37,7 +37,7 @@ def check_horizon(name: str | None, planned: int | None, total: float) -> None:
         raise UserError(
             f"The {name} schedule of the checkpoint was made for {planned} steps and this run "
             f"has {total}: give the trainer.max_epochs and data.batch_size of the "
-            "first run, or start a new run without ckpt_path."
+            "first run, or start a new training with weights_from instead of ckpt_path."
         )
 
 
