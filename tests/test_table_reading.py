@@ -376,3 +376,18 @@ def test_a_server_that_forks_has_not_started_threads_for_tables(demo: BakedProje
     code = "import sys, demo.sweeps.preload; print(sorted({'polars', 'torch'} & {*sys.modules}))"
     done = script(demo, "-c", code)
     assert done.stdout.splitlines()[-1] == "['torch']"
+
+
+@pytest.mark.slow
+def test_trials_read_a_table_in_forked_processes(demo: BakedProject, tables: Tables) -> None:
+    """A sweep over one's own table would never end."""
+    tables.path.write_text(table(["1,5", "2,5", "4"], rows=90), encoding="utf-8")
+    done = script(
+        demo, "train.py", "-m", "experiment=csv", f"data.path={tables.path}", "data.target=y",
+        "model.net.width=8,16", "hydra.sweeper.n_trials=2", "trainer=cpu",
+        "trainer.max_epochs=1", "logger=none", f"hydra.sweep.dir={tables.path.parent}/sweep",
+    )  # fmt: skip
+    logs = list((tables.path.parent / "sweep").glob("*/trials/*/run.log"))
+    assert len(logs) == 2, done.stdout
+    for log in logs:
+        assert "Column 'x' is read as numbers such as 1.234,5" in log.read_text(encoding="utf-8")
