@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shlex
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_a_file_that_is_no_csv_is_named_for_what_it_is(
 
 
 QUOTED = ["a,b", 'say "no"', "two\nlines", " spaces ", "", '5" pipe', "x", "1,5", "ü"]
-DIALECTS = {
+DIALECTS: dict[str, Callable[[str], str]] = {
     "plain": lambda text: text.replace('"', ""),
     "quoted": lambda text: text,
     "windows": lambda text: text.replace("\n", "\r\n"),
