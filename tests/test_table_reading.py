@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import shlex
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_a_file_that_is_no_csv_is_named_for_what_it_is(
 
 
 QUOTED = ["a,b", 'say "no"', "two\nlines", " spaces ", "", '5" pipe', "x", "1,5", "ü"]
-DIALECTS = {
+DIALECTS: dict[str, Callable[[str], str]] = {
     "plain": lambda text: text.replace('"', ""),
     "quoted": lambda text: text,
     "windows": lambda text: text.replace("\n", "\r\n"),
@@ -376,3 +377,18 @@ def test_a_server_that_forks_has_not_started_threads_for_tables(demo: BakedProje
     code = "import sys, demo.sweeps.preload; print(sorted({'polars', 'torch'} & {*sys.modules}))"
     done = script(demo, "-c", code)
     assert done.stdout.splitlines()[-1] == "['torch']"
+
+
+@pytest.mark.slow
+def test_trials_read_a_table_in_forked_processes(demo: BakedProject, tables: Tables) -> None:
+    """A sweep over one's own table would never end."""
+    tables.path.write_text(table(["1,5", "2,5", "4"], rows=90), encoding="utf-8")
+    done = script(
+        demo, "train.py", "-m", "experiment=csv", f"data.path={tables.path}", "data.target=y",
+        "model.net.width=8,16", "hydra.sweeper.n_trials=2", "trainer=cpu",
+        "trainer.max_epochs=1", "logger=none", f"hydra.sweep.dir={tables.path.parent}/sweep",
+    )  # fmt: skip
+    logs = list((tables.path.parent / "sweep").glob("*/trials/*/run.log"))
+    assert len(logs) == 2, done.stdout
+    for log in logs:
+        assert "Column 'x' is read as numbers such as 1.234,5" in log.read_text(encoding="utf-8")
