@@ -385,7 +385,7 @@ def grown_search(project: Project, folder: Path, count: int) -> Any:
     parameters += [space.Parameter("choice", choices=("a", "b", "c"))]
     objectives = [records.Objective(METRIC, "max")]
     lock = journal.FileLock(folder / "study.lock")
-    study = search.open_study(journal.open_journal(folder, lock), "grown", objectives, {})
+    study = search.open_study(journal.open_journal(folder, lock), "grown", objectives)
     found = search.OptunaSearch(
         study, space.Space(tuple(parameters)), objectives, 10**6, 0, {}, lock
     )
@@ -400,7 +400,7 @@ def past_trial(space: Any, number: int) -> optuna.trial.FrozenTrial:
     asked = study.ask()
     for parameter in space.parameters:
         if parameter.choices:
-            asked.suggest_categorical(parameter.key, parameter.choices)
+            asked.suggest_categorical(parameter.key, list(parameter.by_text))
         elif parameter.is_integer:
             asked.suggest_int(parameter.key, parameter.low, parameter.high)
         else:
