@@ -74,7 +74,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
 
 
 def test_every_sample_is_measured_once(demo: BakedProject, tmp_path: Path) -> None:
-    """An accuracy of 284/359 on one device is not 285/360 on two, and nobody waits for ever."""
+    """An accuracy of 284/359 on one device is not 285/360 on two, and no process may hang."""
     program = tmp_path / "own.py"
     program.write_text(USER)
     done = script(demo, str(program), json.dumps(SIZES), python_path=str(demo.root))

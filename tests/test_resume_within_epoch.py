@@ -1,4 +1,4 @@
-"""An epoch may take days: a run that was stopped within one ends as one that was left alone."""
+"""An epoch may take days: a run stopped within one must end like an uninterrupted one."""
 
 import json
 import logging
@@ -80,7 +80,7 @@ def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
 
 @pytest.fixture(scope="module")
 def plain(project: Project) -> Run:
-    """A training that was left alone."""
+    """An uninterrupted training."""
     return project.train(*COMMON)
 
 

@@ -154,7 +154,7 @@ USELESS = {
 
 @pytest.mark.parametrize("options", USELESS)
 def test_option_of_the_sweep_without_effect_is_refused(plan: Any, options: str) -> None:
-    """Two cores a trial that only Ray would grant are two cores that nobody gets."""
+    """Two cores per trial that only Ray would reserve are silently not reserved."""
     with pytest.raises(module("errors").UserError, match=USELESS[options]):
         plan(*SEARCH, *options.split())
 

@@ -1,4 +1,4 @@
-"""What a sweep decides about its trials: which are resumed, retried, given up or told apart."""
+"""What a sweep decides about its trials: resume, retry, prune or stop."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

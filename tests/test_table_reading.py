@@ -131,7 +131,7 @@ def test_a_few_cells_written_otherwise_are_named(
 
 
 def test_dates_that_cannot_be_numbers_are_rejected_by_name(tables: Tables) -> None:
-    """Two digits do not tell the century, and nobody wants a date predicted in days."""
+    """Two digits leave the century open, and a date predicted in days is useless."""
     message = tables.rejection(tables.column(["31/01/24", "01/02/24"]))
     assert "'x' of" in message
     assert "two digits of the year, such as '01/02/24'" in message
@@ -176,7 +176,7 @@ def test_a_number_in_json_keeps_its_point_in_a_column_of_commas(
 
 
 def test_a_file_of_excel_says_its_delimiter(tables: Tables) -> None:
-    """Its first line is no header."""
+    """Its first line is not a header."""
     text = "sep=;\r\n" + table(["1,5", "2,5"], sep=";").replace("\n", "\r\n")
     module = tables.module("\ufeff" + text)
     module.setup()

@@ -148,7 +148,7 @@ def test_harmless_columns_are_not_reported(
 def test_a_label_written_in_two_ways_is_one_class(
     tables: Tables, cells: list[str], names: list[str], task: str
 ) -> None:
-    """Two classes for one label cannot be told apart, and halve every score."""
+    """Two classes for one label are indistinguishable, and halve every score."""
     module = tables.target(cells, task=task)
     module.setup()
     assert module.class_names == names
@@ -184,7 +184,7 @@ def test_a_constant_target_is_not_called_so_if_its_texts_differ(tables: Tables) 
 
 
 def test_codes_with_leading_zeros_can_stay_different(tables: Tables) -> None:
-    """A code is no number, but only its owner knows."""
+    """A code is not a number, but only its owner knows."""
     module = tables.column(["007", "7"], formats={"text": ["x"]})
     module.setup()
     assert module.preprocessing["features"] == ["x=007", "x=7", "x=?", "k"]

@@ -140,7 +140,7 @@ def test_class_names_are_drawn_literally(
     ],
 )
 def test_target_names_are_drawn_literally(package: Part, target: str, expected: list[str]) -> None:
-    """A price in dollars is no formula."""
+    """A price in dollars is not a formula."""
     outcome = outcome_of(package, ["a", "b", "c"], target)
     for module, function in (("residuals", "draw_residuals"), ("pca", "draw_pca")):
         texts = drawn_texts(getattr(package(f"analysis.{module}"), function)(outcome))

@@ -104,7 +104,7 @@ def _unreadable(option: str, reason: str) -> str:
     if option.endswith(".ckpt"):
         how = "write ckpt_path= before it"
     elif equals and value:
-        # One that was opened and not closed is no part of the value.
+        # A quote that is opened and not closed is not part of the value.
         quoted = option_with(key, value if value.count('"') % 2 == 0 else value.replace('"', ""))
         how = f"close what is open in its value, or put it into quotes: {quoted}"
     return f"The option {option!r} cannot be read: {how}."

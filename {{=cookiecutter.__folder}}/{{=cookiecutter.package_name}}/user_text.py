@@ -73,7 +73,7 @@ def _plot_labels(names: tuple[str, ...], instead: tuple[str, ...], longest: int)
         listed = ", ".join(pairs[:MOST_LISTED])
         log.warning("no font of this machine can draw some names: in plots %s%s", listed, more)
     return tuple(
-        # Two dollar signs would make a formula of what stands between them.
+        # Text between two dollar signs would become a formula.
         (substitute if no_font else name).replace("$", r"\$")
         for substitute, name, no_font in zip(instead, shown, is_absent, strict=True)
     )

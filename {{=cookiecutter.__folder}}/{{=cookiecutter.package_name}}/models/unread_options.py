@@ -121,7 +121,7 @@ def find_unread(
         return set()
     unread: set[str] = set()
     for group in GROUPS:
-        # That there is no schedule is true of a model that builds none.
+        # A model without a schedule rightly ignores scheduler=constant.
         is_none = group == "scheduler" and cfg.scheduler.get("name") == "constant"
         if not is_none and not _is_mentioned(type(model), group):
             unread |= _unread(group, cfg, watched[group].read)

@@ -154,7 +154,7 @@ def _check_columns(names: Sequence[str], keys: Sequence[str], table: Path) -> No
                 f"hydra.sweeper.enqueue: {table} has a column {name!r}, which does not vary; did "
                 f"you mean {meant!r}?"
             )
-    # Those of a leaderboard are no surprise.
+    # The columns of a leaderboard are expected.
     options = [name for name in others if "." in name]
     if options:
         log.info("%s: not varied and so not read: %s", table, ", ".join(options))
@@ -178,7 +178,7 @@ def _choice(meaning: str, given: Any, parameter: Parameter, where: str) -> Value
     if meaning not in known:
         word = str(given).lower() if isinstance(given, bool) else str(given)
         hint = nearest(word, parameter.by_text)
-        raise UserError(f"{where}: {parameter.key}={word} is no choice; {hint}")
+        raise UserError(f"{where}: {parameter.key}={word} is not a choice; {hint}")
     return known[meaning]
 
 
@@ -199,7 +199,7 @@ def _number(given: Any, parameter: Parameter, where: str) -> Value:
     if math.isnan(number):
         raise UserError(f"{where}: {key} is a number, not {given!r}.")
     if not low <= number <= high:
-        raise UserError(f"{where}: {key}={number:g} lies outside {low:g} to {high:g}.")
+        raise UserError(f"{where}: {key}={number:g} is outside {low:g} to {high:g}.")
     if parameter.is_integer and not number.is_integer():
         raise UserError(f"{where}: {key} is an integer, not {number:g}.")
     if parameter.step is not None:
@@ -207,7 +207,7 @@ def _number(given: Any, parameter: Parameter, where: str) -> Value:
         point = round(low + parameter.step * round((number - low) / parameter.step), 12)
         if not math.isclose(number, point, rel_tol=1e-9, abs_tol=1e-12):
             raise UserError(
-                f"{where}: {key}={number:g} is no step of {parameter.typed}; the nearest is "
+                f"{where}: {key}={number:g} is not a step of {parameter.typed}; the nearest is "
                 f"{point:g}."
             )
         number = point

@@ -1,4 +1,4 @@
-"""Trials that fail alike: when a sweep gives up, and which error its trials had most often."""
+"""Trials that fail alike: when a sweep stops, and which error was the most frequent."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .records import Outcome, State, TrialRecord, Value
 
-# So many trials with the same error in a row end the sweep, and fewer where none ever finished.
+# How many consecutive trials with the same error end the sweep; fewer if none has finished.
 SAME_ERRORS = 10
 SAME_ERRORS_AT_FIRST = 3
 # Numbers, addresses in memory, and what a loss becomes.
@@ -55,5 +55,5 @@ class Failures:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether it is no use to start more trials."""
+        """Whether starting more trials is pointless."""
         return self.count >= (SAME_ERRORS if self.ever_finished else SAME_ERRORS_AT_FIRST)

@@ -105,7 +105,7 @@ class OptunaSearch:
         """Put these points first in the queue, each once, also when a command is given again.
 
         Returns:
-            How many there is no room for.
+            How many do not fit into `n_trials`.
         """
         with self._lock.held():
             counting = _counting(self._trials())

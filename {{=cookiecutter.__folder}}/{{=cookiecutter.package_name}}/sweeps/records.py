@@ -122,7 +122,7 @@ class TrialRecord:
 
 
 def excesses(metrics: Mapping[str, float], limits: Mapping[str, float]) -> dict[str, float]:
-    """How far each limit is exceeded: at most 0 where it is kept, infinite where nobody knows."""
+    """How far each limit is exceeded: at most 0 if it is kept, infinite if it was not measured."""
     found = {name: metrics.get(name, math.nan) - limit for name, limit in limits.items()}
     return {name: math.inf if math.isnan(excess) else excess for name, excess in found.items()}
 

@@ -223,7 +223,7 @@ class TuneTrial(tune.Trainable):
             self.crashes += 1
             self._start(after="crash")
             return None
-        # PRUNE is only given when nobody listens any more.
+        # PRUNE is only given when the trial no longer listens.
         state = State.FAILED if outcome.state is State.FAILED else State.FINISHED
         best = outcome.metrics.get(self.task.objective.metric, self._worst())
         score = self._worst() if state is State.FAILED else best
