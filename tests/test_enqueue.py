@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "no choice": (f"{HEADER}\n0.01,mlpp,2\n", "model=mlpp is not a choice; did you mean 'mlp'?"),
     "other type": ("model\n1.00001\n", "model=1.00001 is not a choice"),
     "half a layer": (f"{HEADER}\n0.01,mlp,2.5\n", "depth is an integer, not 2.5"),
-    "between steps": ("batch\n40\n", r"no step of range\(32,160,32\); the nearest is 32"),
+    "between steps": ("batch\n40\n", r"not a step of range\(32,160,32\); the nearest is 32"),
     "between fractions": ("share\n0.25\n", "share=0.25 is not a step"),
     "without its condition": ("model,+momentum\nmlp,0.5\n", "exists with model=cnn only, not with"),
     "list: key": ([{"optimizer.lrr": 0.01}], "optimizer.lrr does not vary; did you mean"),
