@@ -121,7 +121,7 @@ def test_sweep_holds_no_secret(
     assert "cannot post to https://me:***@chat.example/room with ***" in printed
     assert "cannot post to https://me:***@" in (folder / "report.html").read_text("utf-8")
     # The winner says what its command has to add.
-    assert "+callbacks.alert.password=***: add it" in (folder / "best.yaml").read_text("utf-8")
+    assert "'+callbacks.alert.password=***': add it" in (folder / "best.yaml").read_text("utf-8")
 
 
 REDACTED = {
@@ -186,7 +186,14 @@ def test_inputs_are_never_unpickled(package: Any, tmp_path: Path) -> None:
     inputs, mistakes = package("data.inputs"), package("errors").UserError
     (tmp_path / "inputs").mkdir()
     files = evil_files(tmp_path / "inputs", tmp_path / "executed")
-    size = {"channels": 1, "height": 8, "width": 8, "mean": [0.0], "std": [1.0]}
+    size = {
+        "channels": 1,
+        "height": 8,
+        "width": 8,
+        "mean": [0.0],
+        "std": [1.0],
+        "value_range": None,
+    }
     pictures = {"kind": "image"} | size
     for file in files:
         if file.suffix == ".csv":

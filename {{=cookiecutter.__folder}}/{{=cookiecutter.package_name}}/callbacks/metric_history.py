@@ -46,5 +46,5 @@ class MetricHistory(EpochEndCallback):
         return {"rows": self.rows, "within": self.within}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint was saved."""
+        """Restore the rows."""
         self.rows, self.within = list(state_dict["rows"]), list(state_dict["within"])
