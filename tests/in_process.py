@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,3 +106,16 @@ class Project:
         cfg = self.configure("evaluate", folder, *common, *options)
         metrics: dict[str, float] = self.module("evaluation").evaluate(cfg)
         return metrics
+
+
+@contextmanager
+def on_one_thread(root: Path, folder: Path) -> Iterator[Project]:
+    """A baked project whose runs write to `folder`; more threads make small networks slower."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(root))
+    yield Project(root, folder)
+    sys.path.remove(str(root))
+    torch.set_num_threads(threads)

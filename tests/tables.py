@@ -1,31 +1,19 @@
 """Small CSV files, and the template's package imported where it lies to read them."""
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-PACKAGE = (
-    Path(__file__).resolve().parent.parent
-    / "{{=cookiecutter.__folder}}"
-    / "{{=cookiecutter.package_name}}"
-)
-Part = Callable[[str], ModuleType]
+from .template_package import Part, template_package
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
     """Imports a module of the template's package; compiled files stay out of the template."""
-    folder = tmp_path_factory.mktemp("package")
-    (folder / "package_of_table_tests").symlink_to(PACKAGE, target_is_directory=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setattr(sys, "pycache_prefix", str(folder / "compiled"))
-        yield lambda name: importlib.import_module(f"package_of_table_tests.{name}")
+    with template_package(tmp_path_factory.mktemp("package"), "package_of_table_tests") as package:
+        yield package
 
 
 class Tables:

@@ -4,13 +4,11 @@ The template's package is imported where it lies, without baking a project.
 """
 
 import csv
-import importlib
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import NormalDist
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,26 +24,19 @@ from torch.nn import functional as F
 
 from .conftest import BakedProject
 from .one_process import run_all
+from .template_package import Part, template_package
 from .training_runs import TrainedRun
 
-PACKAGE = (
-    Path(__file__).resolve().parent.parent
-    / "{{=cookiecutter.__folder}}"
-    / "{{=cookiecutter.package_name}}"
-)
-Part = Callable[[str], ModuleType]
 Make = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
     """Imports a module of the template's package; compiled files stay out of the template."""
-    folder = tmp_path_factory.mktemp("package")
-    (folder / "package_of_analysis_tests").symlink_to(PACKAGE, target_is_directory=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setattr(sys, "dont_write_bytecode", True)
-        yield lambda name: importlib.import_module(f"package_of_analysis_tests.{name}")
+    with template_package(
+        tmp_path_factory.mktemp("package"), "package_of_analysis_tests"
+    ) as package:
+        yield package
 
 
 @pytest.fixture(scope="module")

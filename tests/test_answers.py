@@ -2,28 +2,21 @@
 
 import asyncio
 import csv
-import importlib
 import json
 import logging
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from .template_package import Part, template_package
+
 # The dev group has it; an environment made by hand may lack it.
 pytest.importorskip("fastapi")
 
-PACKAGE = (
-    Path(__file__).resolve().parent.parent
-    / "{{=cookiecutter.__folder}}"
-    / "{{=cookiecutter.package_name}}"
-)
-Part = Callable[[str], ModuleType]
 OPTIONS: dict[str, Any] = {
     "net": {"name": "mlp", "width": 16, "depth": 1},
     "optimizer": {},
@@ -34,12 +27,8 @@ OPTIONS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
     """Imports a module of the template's package; compiled files stay out of the template."""
-    folder = tmp_path_factory.mktemp("package")
-    (folder / "package_of_answers").symlink_to(PACKAGE, target_is_directory=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setattr(sys, "pycache_prefix", str(folder / "compiled"))
-        yield lambda name: importlib.import_module(f"package_of_answers.{name}")
+    with template_package(tmp_path_factory.mktemp("package"), "package_of_answers") as package:
+        yield package
 
 
 def write(path: Path, header: list[str], rows: list[list[Any]]) -> Path:

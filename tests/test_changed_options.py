@@ -1,14 +1,13 @@
 """Options that a resumed run cannot change, and new trainings from old weights."""
 
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .in_process import Project, Run
+from .in_process import Project, Run, on_one_thread
 from .own_data import write_flats
 from .training_runs import is_same
 
@@ -17,15 +16,9 @@ COMMON = ("scheduler=constant", "test=false", "trainer.limit_val_batches=2")
 
 @pytest.fixture(scope="module")
 def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    baked = bake(project_name="Changed", package_name="package_of_changed_tests")
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    sys.path.insert(0, str(baked.root))
-    yield Project(baked.root, tmp_path_factory.mktemp("changed"))
-    sys.path.remove(str(baked.root))
-    torch.set_num_threads(threads)
+    root = bake(project_name="Changed", package_name="package_of_changed_tests").root
+    with on_one_thread(root, tmp_path_factory.mktemp("changed")) as project:
+        yield project
 
 
 @pytest.fixture(scope="module")

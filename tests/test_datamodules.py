@@ -4,12 +4,10 @@ The template's package is imported where it lies, without baking a project.
 """
 
 import gzip
-import importlib
 import inspect
 import json
 import pickle
 import struct
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,23 +21,14 @@ import torch
 import yaml
 from PIL import Image
 
-PACKAGE = (
-    Path(__file__).resolve().parent.parent
-    / "{{=cookiecutter.__folder}}"
-    / "{{=cookiecutter.package_name}}"
-)
-Part = Callable[[str], ModuleType]
+from .template_package import PACKAGE, Part, template_package
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
     """Imports a module of the template's package; compiled files stay out of the template."""
-    folder = tmp_path_factory.mktemp("package")
-    (folder / "package_of_data_tests").symlink_to(PACKAGE, target_is_directory=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setattr(sys, "pycache_prefix", str(folder / "compiled"))
-        yield lambda name: importlib.import_module(f"package_of_data_tests.{name}")
+    with template_package(tmp_path_factory.mktemp("package"), "package_of_data_tests") as package:
+        yield package
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,9 @@
 """Regression on targets far from zero, or of tiny or huge scale: nothing may be lost to float32."""
 
 import csv
-import importlib
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,12 +12,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import mean_absolute_error, r2_score
 
-PACKAGE = (
-    Path(__file__).resolve().parent.parent
-    / "{{=cookiecutter.__folder}}"
-    / "{{=cookiecutter.package_name}}"
-)
-Part = Callable[[str], ModuleType]
+from .template_package import Part, template_package
+
 Numbers = NDArray[np.float64]
 
 ROWS = 240
@@ -52,12 +45,8 @@ TARGETS = {
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
     """Imports a module of the template's package; compiled files stay out of the template."""
-    folder = tmp_path_factory.mktemp("package")
-    (folder / "package_of_precision").symlink_to(PACKAGE, target_is_directory=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setattr(sys, "pycache_prefix", str(folder / "compiled"))
-        yield lambda name: importlib.import_module(f"package_of_precision.{name}")
+    with template_package(tmp_path_factory.mktemp("package"), "package_of_precision") as package:
+        yield package
 
 
 def rows_of(mean: float, std: float) -> tuple[Numbers, Numbers]:

@@ -4,14 +4,13 @@ import json
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .in_process import BATCHES, Project, Run
+from .in_process import BATCHES, Project, Run, on_one_thread
 from .training_runs import is_same
 
 SIGINT, SIGTERM = int(signal.SIGINT), int(signal.SIGTERM)
@@ -65,17 +64,11 @@ INTERRUPTED = {
 
 @pytest.fixture(scope="module")
 def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    baked = bake(project_name="Within", package_name="package_of_within_tests")
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    sys.path.insert(0, str(baked.root))
-    own = baked.root / "package_of_within_tests" / "models" / "own_model.py"
+    root = bake(project_name="Within", package_name="package_of_within_tests").root
+    own = root / "package_of_within_tests" / "models" / "own_model.py"
     own.write_text(OWN_MODEL, "utf-8")
-    yield Project(baked.root, tmp_path_factory.mktemp("within"))
-    sys.path.remove(str(baked.root))
-    torch.set_num_threads(threads)
+    with on_one_thread(root, tmp_path_factory.mktemp("within")) as project:
+        yield project
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from .conftest import BakedProject
-from .in_process import BATCHES, EPOCHS, SMALL, Project, Run
+from .in_process import BATCHES, EPOCHS, SMALL, Project, Run, on_one_thread
 from .training_runs import is_same, train
 
 # The loss falls, and that is called worse: the run stops after its third epoch.
@@ -31,15 +30,9 @@ EMA = ("callbacks=[default,ema]", "callbacks.ema.decay=0.9")
 
 @pytest.fixture(scope="module")
 def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    baked = bake(project_name="Steered", package_name="package_of_steering_tests")
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    sys.path.insert(0, str(baked.root))
-    yield Project(baked.root, tmp_path_factory.mktemp("steering"))
-    sys.path.remove(str(baked.root))
-    torch.set_num_threads(threads)
+    root = bake(project_name="Steered", package_name="package_of_steering_tests").root
+    with on_one_thread(root, tmp_path_factory.mktemp("steering")) as project:
+        yield project
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,13 @@
 import csv
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from typing import Any
 
 import pytest
 
-from .in_process import BATCHES, Project, Run
+from .in_process import BATCHES, Project, Run, on_one_thread
 
 COMMON = ("data.shift=0", "trainer.max_epochs=8", "test=false", "trainer.limit_val_batches=2")
 # The loss falls, which this objective calls worse: the first value stays the best.
@@ -35,18 +34,12 @@ class OwnModel(Classifier):
 
 @pytest.fixture(scope="module")
 def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    baked = bake(project_name="Ended", package_name="package_of_ended_tests")
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    sys.path.insert(0, str(baked.root))
-    own = baked.root / "package_of_ended_tests" / "models" / "own_model.py"
+    root = bake(project_name="Ended", package_name="package_of_ended_tests").root
+    own = root / "package_of_ended_tests" / "models" / "own_model.py"
     own.write_text(OWN_MODEL, "utf-8")
-    yield Project(baked.root, tmp_path_factory.mktemp("ended"))
-    sys.path.remove(str(baked.root))
+    with on_one_thread(root, tmp_path_factory.mktemp("ended")) as project:
+        yield project
     own.unlink()
-    torch.set_num_threads(threads)
 
 
 def batch_callback(name: str, **arguments: int) -> str:
