@@ -30,8 +30,8 @@ DISTRIBUTIONS = frozenset(
     """
     ax-platform bandit cmaes configspace fastapi hatchling hpbandster hydra-core hyperopt
     lightning matplotlib mlflow mypy numpy omegaconf onnx onnxruntime onnxscript optuna pandas
-    pillow pip pip-audit plotly pre-commit psutil psycopg pytest pytorch-lightning pyyaml ray
-    rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard torch torchmetrics
+    pillow pip pip-audit plotly polars pre-commit psutil psycopg pytest pytorch-lightning pyyaml
+    ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard torch torchmetrics
     torchvision types-pyyaml uv uvicorn wandb wheel
     """.split()
 )
@@ -48,7 +48,8 @@ INSTALLED = frozenset(
     markupsafe matplotlib mdurl mlflow mpl_toolkits mpmath msgpack mypy mypy_extensions mypyc
     narwhals networkx nodeenv numpy nvidia omegaconf onnx onnxruntime onnxscript opentelemetry
     optuna packageurl packaging pandas pathspec pil pip pip_api pip_audit pkg_resources
-    platformdirs plotly pluggy pre_commit psutil psycopg psycopg_binary py py_serializable
+    platformdirs plotly pluggy polars pre_commit psutil psycopg psycopg_binary py
+    py_serializable
     pyarrow pydantic pydevd_plugins pygments pylab pyparsing pyre_extensions pyro pytest
     pytorch_lightning ray requests rich ruff scipy sentry_sdk setuptools six sklearn skops
     sortedcontainers sphinx sqlalchemy sqlparse stevedore sympy tensorboard
