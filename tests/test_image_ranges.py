@@ -286,7 +286,7 @@ def test_twelve_bits_are_learnt_predicted_and_exported(project: Project, tmp_pat
     prediction = project.module("prediction")
     model = prediction.load_predictor(best)
     inputs = project.module("data.inputs").read_inputs(model.hparams["preprocessing"], folder)
-    expected = prediction.run_model(model, inputs.x, 60).cpu()
+    expected = prediction.run_model(model, inputs, 60).cpu()
     found = [model.hparams["class_names"][label] for label in expected.argmax(dim=1)]
     assert found == [Path(name).parts[0] for name in inputs.names]
 
