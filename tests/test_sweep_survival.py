@@ -227,7 +227,8 @@ def postgres() -> Iterator[str]:
         if user:
             shutil.chown(name, user["user"])
         data = f"{name}/data"
-        make = ["initdb", "-D", data, "-U", "me", "-A", "trust", "-N"]
+        # In the C locale the encoding would be SQL_ASCII.
+        make = ["initdb", "-D", data, "-U", "me", "-A", "trust", "-N", "--encoding=UTF8"]
         subprocess.run(make, check=True, capture_output=True, cwd=name, **user)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

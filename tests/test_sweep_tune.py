@@ -45,7 +45,7 @@ def lines_of(swept: Swept) -> list[dict[str, Any]]:
 
 def ended(swept: Swept) -> dict[int, dict[str, Any]]:
     """The last line of every trial that has ended."""
-    return {line["number"]: line for line in lines_of(swept) if line["state"] != "waiting"}
+    return {line["number"]: line for line in lines_of(swept) if line["state"] != "stopped"}
 
 
 def test_killed_sweep_goes_on(demo: BakedProject, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_killed_sweep_goes_on(demo: BakedProject, tmp_path: Path) -> None:
     before = ended(swept)
     wait_until(lambda: not processes_of(swept.folder), 30)
     done = sweep(demo, swept.folder, *options)
-    assert f"going on with killed: {len(before)} of 7 trials have ended" in done.printed
+    assert f"continuing killed: {len(before)} of 7 trials have ended" in done.printed
     after = ended(done)
     assert {number: after[number] for number in before} == before, "a trial that ended ran again"
     assert sorted(after) == list(range(7))

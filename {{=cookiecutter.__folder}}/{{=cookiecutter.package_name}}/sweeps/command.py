@@ -111,7 +111,7 @@ class Sweep(ABC):
         for trial in best_trials(trials, objectives):
             self.display.offer(trial.values[0], trial.number, objectives[0].mode)
         if ended := sum(counts.values()):
-            words = "going on with %s: %d of %d trials have ended"
+            words = "continuing %s: %d of %d trials have ended"
             log.info(words, self.plan.name, ended, self.plan.n_trials)
 
     @property
