@@ -20,7 +20,7 @@ def search(sweeps_package: Any, tmp_path: Path) -> Search:
         lr = space.Parameter("optimizer.lr", low=1e-4, high=0.1, log=True)
         objectives = [records.Objective("val/acc", "max")]
         lock = journal.FileLock(tmp_path / "study.lock")
-        study = module.open_study(journal.open_journal(tmp_path, lock), "study", objectives, {})
+        study = module.open_study(journal.open_journal(tmp_path, lock), "study", objectives)
         found = module.OptunaSearch(
             study, space.Space((lr,)), objectives, n_trials, max_retries, limits, lock
         )

@@ -105,11 +105,14 @@ def test_cause_of_a_failed_training_is_told(project: Project, name: str) -> None
     assert words in manifest["ended_text"]
 
 
-def test_trial_says_that_it_was_pruned(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("answer", "cause"), [("PRUNE", "pruned"), ("STOP", "stopped")])
+def test_trial_says_that_the_sweep_ended_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, answer: str, cause: str
+) -> None:
     """A pruned trial looks like one that was trained to its end, with fewer epochs."""
-    run, reports = train_as_trial(project, monkeypatch, ["go", "prune"])
+    run, reports = train_as_trial(project, monkeypatch, ["CONTINUE", answer])
     assert [epochs for epochs, _ in reports] == [1, 2]
-    assert run.manifest["ended_because"] == "pruned"
+    assert run.manifest["ended_because"] == cause
     assert "after epoch 2" in run.manifest["ended_text"]
 
 
@@ -119,7 +122,7 @@ def test_trial_reports_only_what_was_measured(
     """An old value reported as new makes a trial look as if it had stopped to improve."""
     options = ("trainer.check_val_every_n_epoch=2", "trainer.val_check_interval=5")
     run, reports = train_as_trial(
-        project, monkeypatch, ["go"] * 2, *options, "trainer.max_epochs=4"
+        project, monkeypatch, ["CONTINUE"] * 2, *options, "trainer.max_epochs=4"
     )
     rows = run.saved("last")["callbacks"]["MetricHistory"]["within"]
     # Each second epoch is validated after 5, 10 and 15 of its 16 batches.
@@ -131,10 +134,10 @@ def train_as_trial(
     project: Project, monkeypatch: pytest.MonkeyPatch, answers: list[str], *options: str
 ) -> tuple[Run, list[tuple[int, float]]]:
     """Train with a sweep at the other end of the line that gives these answers."""
-    link = project.module("sweeps.link")
+    link, records = project.module("sweeps.link"), project.module("sweeps.records")
     sweep, trial = Pipe()
     for answer in answers:
-        sweep.send(answer)
+        sweep.send(records.Answer[answer])
     monkeypatch.setattr(link, "current", link.Link(trial))
     target = f"_target_:{project.package}.sweeps.reporting.TrialReporter,metric:val/acc"
     run = project.train(*COMMON, f"+callbacks.report={{{target}}}", *options)

@@ -4,6 +4,7 @@ Hydra puts the values of a file without it below the file's group, where nothing
 """
 
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
@@ -27,7 +28,8 @@ def check_headers() -> None:
     """
     # Finding its plugins, Hydra makes the class that reads files anew: an imported one is another.
     Plugins.instance()
-    SourcesRegistry.instance().resolve("file").load_config = load_config  # type: ignore[method-assign]
+    file_source: Any = SourcesRegistry.instance().resolve("file")
+    file_source.load_config = load_config
 
 
 def load_config(source: ConfigSource, config_path: str) -> ConfigResult:

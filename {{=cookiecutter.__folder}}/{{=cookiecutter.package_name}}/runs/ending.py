@@ -19,6 +19,7 @@ class Cause(StrEnum):
     EARLY_STOPPING = "early_stopping"
     TIME_LIMIT = "time_limit"
     PRUNED = "pruned"
+    STOPPED = "stopped"
     SHOULD_STOP = "should_stop"
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"

@@ -274,7 +274,7 @@ def _check_differences(before: Identity, now: Identity, plan: "Plan") -> None:
 
 
 def _changed(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> Iterator[str]:
-    renamed = []
+    renamed: list[str] = []
     for name in dict.fromkeys([*now, *before]):
         old, new = before.get(name), now.get(name)
         # The options of another sampler or pruner are others anyway.

@@ -30,18 +30,19 @@ class TrialReporter(EndsTraining, EpochEndCallback):
                 link.current.report(int(row["epoch"]) + 1, row[self.metric])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report, and stop if told so."""
+        """Report, and end if the sweep says so."""
         metrics = self.epoch_metrics(trainer)
         if self.metric not in metrics:
             return
-        stop = False
+        answer, epochs = Answer.CONTINUE, trainer.current_epoch + 1
         if link.current is not None and trainer.is_global_zero:
-            epochs = trainer.current_epoch + 1
             is_last = epochs == trainer.max_epochs
             answer = link.current.report(epochs, metrics[self.metric], is_last)
-            stop = answer is not Answer.CONTINUE
-        if trainer.strategy.broadcast(stop):
-            self.ending = Ending(
-                Cause.PRUNED, f"the sweep stopped the trial after epoch {trainer.current_epoch + 1}"
-            )
+        answer = trainer.strategy.broadcast(answer)
+        if answer is Answer.PRUNE:
+            self.ending = Ending(Cause.PRUNED, f"the sweep pruned the trial after epoch {epochs}")
+        elif answer is Answer.STOP:
+            text = f"the sweep stopped the trial after epoch {epochs}, to be resumed"
+            self.ending = Ending(Cause.STOPPED, text)
+        if self.ending:
             trainer.should_stop = True

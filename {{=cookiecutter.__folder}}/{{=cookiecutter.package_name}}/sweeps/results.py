@@ -107,7 +107,9 @@ def leaderboard(
         row |= {name: values.get(name) for name in names}
         row |= {key: record.params.get(key) for key in parameters}
         row |= {name: values.get(name) for name in others}
-        row |= {"epochs": len(record.steps), "duration": duration(record), "worker": record.worker}
+        # Not all epochs are reported: some without validation, some skipped by copying a trial.
+        epochs = max(record.steps, default=0)
+        row |= {"epochs": epochs, "duration": duration(record), "worker": record.worker}
         yield row | {"error": record.error, "folder": trial_folder(record.number)}
 
 
