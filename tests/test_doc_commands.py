@@ -180,7 +180,7 @@ def test_blocks_say_their_language(project: BakedProject) -> None:
 
 def test_commands_run(bake: Bake) -> None:
     """The first commands that a newcomer types must not be the first that fail."""
-    reader = make_reader(bake, "Reader")
+    reader = make_reader(bake, "Novice")
     commands = commands_of(reader.project.root / "README.md", *PAGES)
     reader.type([c for c in commands if elsewhere(c) is None and not is_sweep(c)])
     reader.assert_all_went_well()
