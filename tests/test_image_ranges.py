@@ -119,7 +119,7 @@ def test_values_outside_the_range_are_clipped_and_reported(
         inputs = package("data.inputs").read_inputs(module.preprocessing, new)
     expected = expected_inputs(train, np.stack([images[Path(n).stem] for n in inputs.names]))
     assert np.abs(inputs.x[:, 0].numpy() - expected).max() < 1e-5
-    (message,) = [record.getMessage() for record in caplog.records]
+    (message,) = [r.getMessage() for r in caplog.records if r.name.endswith("data.inputs")]
     low, high = module.preprocessing["value_range"]
     assert message.startswith("2 of 3 images have values outside the range")
     assert f"{low:g} to {high:g}" in message

@@ -198,7 +198,7 @@ def test_unmeasured_limit_is_not_kept(search: Search, outcome: Any) -> None:
 def test_stopped_trials_are_shown_as_such(
     sweeps_package: Any, record: Any, goals: list[Any], tmp_path: Path
 ) -> None:
-    """The best of all so far may be one that was stopped: it is no winner, and no secret."""
+    """The best trial so far may be a stopped one: it is not the winner, but it is mentioned."""
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     end = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
     times = {"started": begin, "ended": end, "worker": "0"}

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from .conftest import BakedProject
-from .tables import Part, Tables, package, table, tables
+from .tables import Tables, package, table, tables
+from .template_package import Part
 from .training_runs import script
 
 __all__ = ["package", "tables"]

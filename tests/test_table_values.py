@@ -5,7 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from .tables import Part, Tables, package, table, tables
+from .tables import Tables, package, table, tables
+from .template_package import Part
 
 __all__ = ["package", "tables"]
 
