@@ -19,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from .callbacks import MetricHistory, WeightAverage
 from .callbacks.last_checkpoint import last_checkpoint_of
 from .callbacks.within_epoch import STATE as WITHIN_EPOCH
-from .callbacks.within_epoch import check_batches as check_same_batches
+from .callbacks.within_epoch import check_same_batches
 from .comparison import compare_weights, measured
 from .data.sharing import share_evaluation
 from .errors import UserError

@@ -102,7 +102,7 @@ class WithinEpoch(FreshMetrics, Checkpoint):
         state, self._state = self._state, None
         if state is None:
             return
-        check_batches(state, trainer.num_training_batches)
+        check_same_batches(state, trainer.num_training_batches)
         # Lightning would leave out the plateau schedule's step at the end of a resumed epoch,
         # because it does not save the metric.
         trainer.fit_loop._restarting = False
@@ -148,7 +148,7 @@ def is_in_progress(checkpoint: dict[str, Any]) -> bool:
     return bool(epochs["started"] > epochs["processed"])
 
 
-def check_batches(state: dict[str, Any], batches: float) -> None:
+def check_same_batches(state: dict[str, Any], batches: float) -> None:
     """Refuse to continue an epoch that has another number of batches now.
 
     Raises:

@@ -81,7 +81,7 @@ def read_features(
     """The columns that the model sees, in the order of the file.
 
     Raises:
-        UserError: a name is no column, stands in two places, or a column cannot be read as it
+        UserError: a name is not a column, is given twice, or a column cannot be read as it
             should be.
     """
     table = reader.table

@@ -183,7 +183,7 @@ def _choice(meaning: str, given: Any, parameter: Parameter, where: str) -> Value
 
 
 def _read(word: str) -> str:
-    """What Hydra reads from a word, or the word itself where that is no value."""
+    """The value that Hydra reads from a word, or the word itself if Hydra reads none."""
     try:
         return identity(word)
     except HydraException:
