@@ -262,4 +262,27 @@ CASES = {
         swept="optimizer.lr",
         loss="val/loss",
     ),
+    # Beyond the list: what else is written in LightningModules.
+    **{
+        name: Case(
+            name,
+            data,
+            objective="val_loss",
+            logged=TUTORIAL,
+            tested=("test_loss", "test_acc"),
+        )
+        for name, data in {
+            "built_in_setup": "named_blobs",
+            "built_in_configure_model": "blobs",
+            "second_order": "blobs",
+            "frozen_half": "blobs",
+        }.items()
+    },
+    "odd_values": Case(
+        "odd_values",
+        "blobs",
+        objective="val_loss",
+        logged=(*TUTORIAL, "seen"),
+        tested=("test_loss", "test_acc"),
+    ),
 }
