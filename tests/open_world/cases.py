@@ -34,6 +34,8 @@ class Case:
         tested: names of the metrics of the test; none where nothing is tested.
         swept: an option of the model that decides how fast it learns; "" for none.
         loss: a metric that is large when training diverges.
+        facts: what the model takes from the data.
+        has_fixed_tests: whether the test data are the same each time.
         is_exact_within: whether the module keeps all its state where a checkpoint finds it.
     """
 
@@ -47,6 +49,8 @@ class Case:
     tested: tuple[str, ...] = ()
     swept: str = "model.lr"
     loss: str = "val_loss"
+    facts: tuple[str, ...] = ()
+    has_fixed_tests: bool = True
     is_exact_within: bool = True
 
     @property
@@ -79,6 +83,8 @@ CASES = {
         logged=("x/dataloader_idx_0", "x/dataloader_idx_1"),
         tested=("y/dataloader_idx_0", "y/dataloader_idx_1"),
         swept="",
+        # They are drawn while they are read.
+        has_fixed_tests=False,
     ),
     "transformer": Case("transformer", "text", UNTESTED, batches=5, swept=""),
     # 2. and 3. tutorial code
@@ -114,6 +120,7 @@ CASES = {
     "dictionaries": Case(
         "reviews",
         "reviews",
+        facts=("num_words",),
         objective="val/bce",
         batches=5,
         logged=("train/bce", "val/bce"),
@@ -238,6 +245,7 @@ CASES = {
     "named_classes": Case(
         "named_classes",
         "named_blobs",
+        facts=("num_classes", "class_names"),
         objective="val_loss",
         logged=TUTORIAL,
         tested=("test_loss", "test_acc"),

@@ -81,7 +81,7 @@ def test_all_observers_take_every_model(world: World, name: str) -> None:
 def observe(world: World, name: str) -> None:
     run = world.train(*CASES[name].command, *OBSERVED)
     assert run.manifest["status"] == "finished"
-    assert set(run.metrics["final"]) == set(CASES[name].logged)
+    assert set(run.metrics["final"]) - {"epoch", "step"} == set(CASES[name].logged)
     if "averaged" in run.manifest["checkpoints"]:
         assert run.weights("swa").keys() == run.weights("last").keys()
 

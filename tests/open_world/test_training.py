@@ -24,7 +24,7 @@ def test_trains_and_logs_what_lightning_logs(world: World, name: str) -> None:
     """All standard callbacks take part; names that the module never logged would be ours."""
     run, case = world.whole(name), CASES[name]
     assert run.manifest["status"] == "finished"
-    assert set(run.metrics["final"]) == set(case.logged)
+    assert set(run.metrics["final"]) - {"epoch", "step"} == set(case.logged)
     assert set(run.metrics.get("test", {})) == set(case.tested)
     saved = {path.name for path in (run.folder / "checkpoints").iterdir()}
     assert saved == ({"best.ckpt", "last.ckpt"} if case.objective else {"last.ckpt"})
@@ -35,11 +35,11 @@ def test_trains_and_logs_what_lightning_logs(world: World, name: str) -> None:
         assert run.metrics["best"][case.objective] == choose(values)
 
 
-@pytest.mark.parametrize("name", TESTED)
+@pytest.mark.parametrize("name", [name for name in TESTED if CASES[name].has_fixed_tests])
 def test_test_metrics_are_those_of_plain_lightning(world: World, name: str) -> None:
     """A trainer without this project measures the same with the best weights."""
     run = world.whole(name)
-    measured = plain_test(world, name, run.saved("best"))
+    measured = plain_test(world, name, run.folder / "checkpoints" / "best.ckpt")
     assert run.metrics["test"] == pytest.approx(measured, rel=1e-6)
 
 

@@ -5,7 +5,6 @@ import shutil
 import signal
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -101,21 +100,18 @@ def assert_same(run: Run, whole: Run) -> None:
     assert str(run.metrics) == str(whole.metrics)
 
 
-def plain_test(world: World, case: str, checkpoint: dict[str, Any]) -> dict[str, float]:
+def plain_test(world: World, name: str, checkpoint: Path) -> dict[str, float]:
     """What Lightning alone measures on the test data with the weights of a checkpoint."""
     from hydra.utils import instantiate
     from pytorch_lightning import Trainer, seed_everything
 
-    cfg = world.configure("train", world.folder / "plain", *SMALL, *CASES[case].command)
+    case = CASES[name]
+    cfg = world.configure("train", world.folder / "plain", *SMALL, *case.command)
     seed_everything(cfg.seed, verbose=False)
     datamodule = instantiate(cfg.data, _convert_="all")
-    names = ("num_words", "num_classes", "class_names")
-    facts = {n: getattr(datamodule, n) for n in names if hasattr(datamodule, n)}
-    asked = {"dictionaries": ["num_words"], "named_classes": ["num_classes", "class_names"]}
-    given = {name: facts[name] for name in asked.get(case, [])}
-    model = instantiate(cfg.model, **given, _convert_="all")
-    model.load_state_dict(checkpoint["state_dict"])
+    facts = {fact: getattr(datamodule, fact) for fact in case.facts}
+    model = instantiate(cfg.model, **facts, _convert_="all")
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(accelerator="cpu", **quiet)  # type: ignore[arg-type]
-    trainer.test(model, datamodule, verbose=False)
+    trainer.test(model, datamodule, ckpt_path=checkpoint, verbose=False, weights_only=True)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
