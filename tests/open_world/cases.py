@@ -284,6 +284,7 @@ CASES = {
             "built_in_configure_model": "blobs",
             "second_order": "blobs",
             "frozen_half": "blobs",
+            "moving_teacher": "blobs",
         }.items()
     },
     "odd_values": Case(
