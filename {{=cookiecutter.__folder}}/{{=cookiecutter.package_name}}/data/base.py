@@ -1,7 +1,12 @@
-"""What all datamodules share: parts made once, loaders, and what the model is told."""
+"""What all datamodules share: splits made once, loaders, and what the model is told.
+
+To bring data of your own, override `load`, or `read` of a class below it. Two more hooks change one
+thing each: `split`, which sample is in which split, and `collate_fn`, how samples become a batch.
+"""
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -9,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from ..errors import UserError
 from .augment import Augment
-from .batches import Batch, BatchLoader, make_loader
+from .batches import Batch, BatchLoader, collate, make_loader
 from .checks import check_fraction, check_whole
-from .splits import Indices
+from .splits import Indices, Samples, check_folds, make_splits
 
 
 class BaseDataModule(LightningDataModule):
-    """Train, val and test loaders of `(x, y)` batches.
+    """Train, val and test loaders, of `(x, y)` batches unless `load` returns other datasets.
 
     A subclass saves its arguments with `save_hyperparameters(logger=False)`, all of them plain
     values, and fills the attributes below in `load`. x is float32 (B, *input_shape); y is int64
@@ -39,14 +44,36 @@ class BaseDataModule(LightningDataModule):
     target_std: float = 1.0  # regression: by which the difference was divided
     augment: Augment | None = None
     num_workers: int = 0
+    # Makes a batch of what the dataset returns, a list of samples as a rule. A function of your own
+    # is set with `collate_fn = staticmethod(my_function)`.
+    collate_fn: Callable[[Any], Any] = staticmethod(collate)
 
     def __init__(self) -> None:
         super().__init__()
         self.datasets: dict[str, Dataset[Batch]] = {}
 
     def load(self) -> dict[str, Dataset[Batch]]:
-        """Read the data, fill the attributes of this class and return the three parts."""
+        """Read the data, fill the attributes of this class and return the three splits.
+
+        Any map-style or iterable dataset will do. One with a method `__getitems__` that returns a
+        whole batch is the fastest for data in memory.
+        """
         raise NotImplementedError
+
+    def split(self, samples: Samples) -> dict[str, Indices]:
+        """Positions of the train, val and test samples.
+
+        Override it to split by indices of your own, for example by date or from a file.
+        """
+        options = self.hparams
+        return make_splits(
+            samples,
+            options["val_fraction"],
+            options.get("test_fraction", 0.0),
+            options["split_seed"],
+            options.get("folds"),
+            options.get("fold"),
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Make the three parts, on the first call only.
@@ -92,6 +119,9 @@ class BaseDataModule(LightningDataModule):
         for name in ("val_fraction", "test_fraction"):
             if name in self.hparams:
                 check_fraction(name, self.hparams[name])
+        folds, fold = self.hparams.get("folds"), self.hparams.get("fold")
+        if folds is not None or fold is not None:
+            check_folds(folds, fold)
 
     @property
     def num_classes(self) -> int:
@@ -101,7 +131,9 @@ class BaseDataModule(LightningDataModule):
     @property
     def num_samples(self) -> dict[str, int]:
         """Number of samples in train, val and test."""
-        return {part: len(cast(Any, dataset)) for part, dataset in self.datasets.items()}
+        return {
+            part: len(cast(Any, d)) for part, d in self.datasets.items() if hasattr(d, "__len__")
+        }
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """Size and fingerprint of each part, which tell whether two runs had the same data.
@@ -109,7 +141,7 @@ class BaseDataModule(LightningDataModule):
         A dataset of your own may have a method `fingerprint` too.
         """
         return {
-            part: {"samples": len(dataset)}
+            part: ({"samples": len(dataset)} if hasattr(dataset, "__len__") else {})
             | (
                 {"fingerprint": self._fingerprint(dataset)}
                 if hasattr(dataset, "fingerprint")
@@ -143,10 +175,11 @@ class BaseDataModule(LightningDataModule):
         """Training batches in a new order every epoch."""
         batch_size = self.hparams["batch_size"]
         processes = self.trainer.world_size if self.trainer is not None else 1
-        share = math.ceil(self.num_samples["train"] / processes)
+        share = math.ceil(self.num_samples.get("train", 0) / processes)
         # Batch normalisation cannot train on a batch of one.
         drop_last = share > batch_size and share % batch_size == 1
-        return self._loader("train", shuffle=True, drop_last=drop_last)
+        shuffle = not isinstance(self.datasets["train"], IterableDataset)
+        return self._loader("train", shuffle, drop_last)
 
     def val_dataloader(self) -> BatchLoader:
         """Validation batches."""
@@ -159,7 +192,14 @@ class BaseDataModule(LightningDataModule):
     def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> BatchLoader:
         # The batch-size finder changes hparams between two calls.
         batch_size = self.hparams["batch_size"]
-        return make_loader(self.datasets[part], batch_size, shuffle, drop_last, self.num_workers)
+        return make_loader(
+            self.datasets[part],
+            batch_size,
+            shuffle,
+            drop_last,
+            self.num_workers,
+            self.collate_fn,
+        )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment a training batch (B, ...), once it lies on the device.

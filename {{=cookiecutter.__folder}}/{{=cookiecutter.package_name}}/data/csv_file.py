@@ -19,6 +19,7 @@ from .csv_columns import (
     read_features,
     report,
 )
+from .csv_splits import read_given_splits, read_groups
 from .csv_target import read_target
 from .table_arrays import TableArrays, TableDataModule
 from .table_file import read_table_file
@@ -42,6 +43,10 @@ class CSVDataModule(TableDataModule):
         numeric: names of the numeric columns; null takes every column of numbers or dates.
         categorical: names of the categorical columns; null takes every column of texts.
         drop: names of columns to leave out.
+        group: a column such as a patient's number. Rows with the same value stay in one split, and
+            the model does not see the column.
+        split_column: a column that says train, val or test. A split that it does not name is cut
+            from the training rows; the model does not see the column.
         task: "auto", "classification" or "regression".
         delimiter: one character; null finds it out from the first line.
         missing: texts that mark a missing value, in any case; an empty cell always does.
@@ -49,9 +54,11 @@ class CSVDataModule(TableDataModule):
             (1.234,5), "year_first", "day_first", "month_first", "month_name", or "text": labels
             that are only equal if their texts are.
         batch_size: samples in a batch.
-        val_fraction: share of all rows for validation.
-        test_fraction: share of all rows for the test.
+        val_fraction: share of all rows for validation; with `folds`, of the other folds' rows.
+        test_fraction: share of all rows for the test; unused with `folds`.
         split_seed: fixes the parts, whatever the run's seed.
+        folds: number of folds of a cross-validation; null for a single split.
+        fold: the fold to test on, counted from 0; null lets train.py train all of them.
     """
 
     def __init__(
@@ -61,6 +68,8 @@ class CSVDataModule(TableDataModule):
         numeric: Sequence[str] | None = None,
         categorical: Sequence[str] | None = None,
         drop: Sequence[str] | None = None,
+        group: str | None = None,
+        split_column: str | None = None,
         task: str = "auto",
         delimiter: str | None = None,
         missing: Sequence[str] | None = MISSING,
@@ -69,6 +78,8 @@ class CSVDataModule(TableDataModule):
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
         split_seed: int = 42,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         super().__init__()
         path = str(path)
@@ -76,6 +87,8 @@ class CSVDataModule(TableDataModule):
         target = names[0] if names and len(names) == 1 else names
         # Plain lists: a checkpoint cannot hold Hydra's own.
         numeric, categorical, drop = map(names_of, (numeric, categorical, drop))
+        group = None if group is None else name_of(group)
+        split_column = None if split_column is None else name_of(split_column)
         missing = names_of(missing)
         formats = {str(key): names_of(columns) or [] for key, columns in (formats or {}).items()}
         self.save_hyperparameters(logger=False)
@@ -103,16 +116,23 @@ class CSVDataModule(TableDataModule):
         formats = check_formats(options["formats"], table)
         reader = ColumnReader(table, missing_markers(options["missing"]), formats)
         target = read_target(reader, name, options["task"])
-        categorical = options["categorical"]
-        features = read_features(
-            reader, name, options["numeric"], categorical, options["drop"] or []
-        )
+        categorical, group, split = (options[k] for k in ("categorical", "group", "split_column"))
+        special = [column for column in (group, split) if column is not None]
+        drop = list(dict.fromkeys([*(options["drop"] or []), *special]))
+        features = read_features(reader, name, options["numeric"], categorical, drop)
         columns = features | {name: target.column}
         check_grouping(reader, columns)
         report(reader, columns, chosen=[name, *(categorical or [])])
         self.readings = {name: column.reading for name, column in features.items()}
         values = {name: column.values for name, column in features.items()}
-        return TableArrays(values, target.values, name, target.class_names)
+        return TableArrays(
+            values,
+            target.values,
+            name,
+            target.class_names,
+            groups=None if group is None else read_groups(reader, group),
+            given={} if split is None else read_given_splits(reader, split),
+        )
 
     def load(self) -> dict[str, Dataset[Batch]]:
         """As for every table; a file to predict on is read in the same way."""

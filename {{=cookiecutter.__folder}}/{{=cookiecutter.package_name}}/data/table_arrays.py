@@ -1,8 +1,8 @@
 """Tables that fit in memory: diabetes, and the user's own CSV."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeGuard
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
 
 import numpy as np
 import psutil
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 from .base import BaseDataModule
 from .batches import Batch, BatchDataset
-from .splits import Indices, split_in_three
+from .splits import Indices, Samples
 from .tables import Column, Numbers, encode_table, table_preprocessing
 
 
@@ -27,12 +27,17 @@ class TableArrays:
         target: class numbers or values to predict (N,).
         target_name: name of the target's column.
         class_names: in the order of the class numbers; None for a regression.
+        groups: any values (N,); rows with equal values stay in one split. None if rows are
+            independent of each other.
+        given: splits that the table names, as positions of rows.
     """
 
     columns: Mapping[str, Column]
     target: NDArray[np.int64] | NDArray[np.float64]
     target_name: str
     class_names: list[str] | None = None
+    groups: NDArray[Any] | None = None
+    given: Mapping[str, Indices] = field(default_factory=dict)
 
 
 class TableDataModule(BaseDataModule):
@@ -50,14 +55,7 @@ class TableDataModule(BaseDataModule):
         """Split the rows, take the statistics of the training part and encode with them."""
         table = self.read()
         check_finite(table)
-        parts = split_in_three(
-            len(table.target),
-            self.hparams["val_fraction"],
-            self.hparams["test_fraction"],
-            self.hparams["split_seed"],
-            labels=None if table.class_names is None else table.target.astype(np.int64),
-            class_names=table.class_names or (),
-        )
+        parts = self.split(samples_of(table))
         self.preprocessing = table_preprocessing(table.columns, parts["train"])
         check_memory(len(table.target), len(self.preprocessing["features"]))
         x = encode_table(self.preprocessing, table.columns)
@@ -72,6 +70,13 @@ class TableDataModule(BaseDataModule):
             return torch.from_numpy(table.target.astype(np.int64))
         self.task, self.target_name = "regression", table.target_name
         return self.standardise_target(table.target.astype(np.float64), train)
+
+
+def samples_of(table: TableArrays) -> Samples:
+    """What the split of rows depends on."""
+    labels = None if table.class_names is None else table.target.astype(np.int64)
+    names = table.class_names or ()
+    return Samples(len(table.target), labels, names, table.groups, table.given)
 
 
 def check_memory(rows: int, features: int) -> None:
