@@ -24,6 +24,7 @@ SHORT_NAMES = {
     "acc": "Accuracy",
     "ap": "AveragePrecision",
     "auc": "AUROC",
+    "auroc": "AUROC",
     "ece": "CalibrationError",
     "f1": "F1Score",
     "fbeta": "FBetaScore",
@@ -31,6 +32,9 @@ SHORT_NAMES = {
     "jaccard": "JaccardIndex",
     "kappa": "CohenKappa",
     "mcc": "MatthewsCorrCoef",
+    "precision": "Precision",
+    "recall": "Recall",
+    "specificity": "Specificity",
     "ccc": "ConcordanceCorrCoef",
     "kendall": "KendallRankCorrCoef",
     "mae": "MeanAbsoluteError",
@@ -86,7 +90,8 @@ def classification_metrics(
         found = find_class(name, task)
         if found.__name__.endswith("Accuracy"):
             options = {"average": "micro"} | options
-        metric = build_metric(name, found, len(class_names), **options)
+        number = "num_labels" if task == "multilabel" else "num_classes"
+        metric = build_metric(name, found, options | {number: len(class_names)})
         # Checking the labels at every step would wait for the GPU at every step.
         metric.validate_args = False
         if options.get("average", "micro") in (None, "none"):
@@ -120,11 +125,11 @@ def regression_metrics(
     def build(logged: str, name: str, options: dict[str, Any]) -> dict[str, Metric]:
         found = find_class(name, "regression")
         if found is R2Score:
-            return {logged: build_metric(name, R2, len(targets), **options)}
+            return {logged: build_metric(name, R2, options | {"num_targets": len(targets)})}
         columns = [None] if len(targets) == 1 else range(len(targets))
         names = [logged] if len(targets) == 1 else [f"{logged}_{target}" for target in targets]
         return {
-            one: OfTarget(build_metric(name, found, **options), column, **unit(found, options, *m))
+            one: OfTarget(build_metric(name, found, options), column, **unit(found, options, *m))
             for one, column, *m in zip(names, columns, means, stds, strict=True)
         }
 
@@ -142,8 +147,7 @@ def build_all(
         options = {"name": spec} if isinstance(spec, str) else dict(spec)
         name = str(options.pop("name", None))
         logged = str(options.pop("as", name))
-        long, more = WITH_OPTIONS.get(name, (SHORT_NAMES.get(name, name), {}))
-        built = build(logged, long, more | options)
+        built = build(logged, name, dict(WITH_OPTIONS.get(name, ("", {}))[1]) | options)
         if twice := sorted(metrics.keys() & built.keys() | {"loss"} & built.keys()):
             raise UserError(
                 f"model.metrics has two metrics {twice[0]!r}: log one under another name, as in "
@@ -165,24 +169,25 @@ def find_class(name: str, task: str) -> type[Metric]:
         for key, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, Metric) and key.startswith(prefix)
     }
+    long, _ = WITH_OPTIONS.get(name, (SHORT_NAMES.get(name, name), {}))
     keys = {_key(key): key for key in classes}
-    key = _key(name)
+    key = _key(long)
     found = keys.get(key, keys.get(key.removeprefix(prefix.lower())))
     if found is None:
-        short = [*SHORT_NAMES, *WITH_OPTIONS]
-        known = [n for n in short if WITH_OPTIONS.get(n, (SHORT_NAMES.get(n),))[0] in classes]
+        short = SHORT_NAMES | {name: long for name, (long, _) in WITH_OPTIONS.items()}
+        known = [name for name, long in short.items() if long in classes]
         raise UserError(f"There is no metric {name!r} for {task}; {nearest(name, known)}")
     return classes[found]
 
 
-def build_metric(name: str, metric_class: type[Metric], *args: Any, **options: Any) -> Metric:
+def build_metric(name: str, metric_class: type[Metric], options: Mapping[str, Any]) -> Metric:
     """Build a metric.
 
     Raises:
         UserError: it has no such option, or not with this value.
     """
     try:
-        return metric_class(*args, **options)
+        return metric_class(**options)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"The metric {name!r} cannot be built from {named(options)}: {first_line(error)}."
