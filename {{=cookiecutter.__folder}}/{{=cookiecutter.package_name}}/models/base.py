@@ -16,11 +16,10 @@ from .schedulers import Horizon, build_scheduler
 class BaseModule(LightningModule):
     """A LightningModule whose optimizer and learning-rate schedule come from the configs.
 
-    A subclass saves its hyperparameters (`optimizer` and `scheduler` among them), builds its
-    network as `self.net`, and has the usual steps and hooks of Lightning.
+    A subclass saves its hyperparameters (`optimizer` and `scheduler` among them) and has the usual
+    steps and hooks of Lightning.
     """
 
-    net: nn.Module
     smallest_batch: int = 1  # samples that a training batch needs
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from .base import BaseModule
-from .nets import build_net
+from .nets import Net, build_net, ignored_hparams
 from .precision import EpochMean, at_least_float32
 from .probe import LinearProbe
 from .views import RandomView
@@ -26,7 +26,7 @@ class SimCLR(BaseModule):
     accuracy. It is saved with the encoder, so that the test needs no training data.
 
     Args:
-        net: `name` and options of the encoder.
+        net: `name` and options of the encoder, or a network.
         optimizer: `name` and options of the optimizer.
         scheduler: `name` and options of the learning-rate schedule.
         views: options of `RandomView`.
@@ -36,16 +36,13 @@ class SimCLR(BaseModule):
         probe_samples: so many samples of the training part, at most, fit the linear classifier.
         input_shape: shape of a picture (C, H, W).
         num_classes: number of classes.
-        class_names: their names, in the order of the labels.
-        preprocessing: how a raw picture becomes an input.
     """
 
-    task = "classification"  # the data it takes
     smallest_batch = 2  # the loss of a single image is zero: nothing to tell it from
 
     def __init__(
         self,
-        net: dict[str, Any],
+        net: Net,
         optimizer: dict[str, Any],
         scheduler: dict[str, Any],
         views: dict[str, float],
@@ -55,11 +52,9 @@ class SimCLR(BaseModule):
         probe_samples: int,
         input_shape: list[int],
         num_classes: int,
-        class_names: list[str],
-        preprocessing: dict[str, Any],
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(ignore=ignored_hparams(net), logger=False)
         if len(input_shape) != 3:
             raise UserError("SimCLR compares views of pictures, and these data are a table.")
         self.net = build_net(net, input_shape, features)
@@ -114,7 +109,6 @@ class SimCLR(BaseModule):
 
     def on_train_start(self) -> None:
         """A run that is resumed within an epoch does not begin it again."""
-        super().on_train_start()
         if self.trainer.fit_loop.restarted_mid_epoch:
             self.on_train_epoch_start()
 

@@ -24,11 +24,13 @@ class SupervisedModule(BaseModule):
     about half of a fit of a small network.
 
     Attributes:
+        net: the network.
         task: "classification", "multilabel" or "regression".
         output_names: one for each column of a prediction.
         target_names: one for each column of the targets; none for a classification.
     """
 
+    net: nn.Module
     task: str
     output_names: list[str]
     target_names: list[str]
@@ -143,7 +145,6 @@ class SupervisedModule(BaseModule):
 
     def on_train_start(self) -> None:
         """A run that is resumed within an epoch does not begin it again."""
-        super().on_train_start()
         if self.trainer.fit_loop.restarted_mid_epoch:
             self.log_metrics("train")
 
