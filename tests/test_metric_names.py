@@ -140,11 +140,15 @@ def test_wrapped_metric_can_be_the_objective(package: Part) -> None:
     wrapped = ClasswiseWrapper(recall(), SHAPES, prefix="recall_")
     model = make_model(package, "classification", {"recall": wrapped})
     check = package("runs.config_checks").check_objective
-    check({"objective.metric": "val/recall_triangle"}, model.metric_names)
+
+    def objective(metric: str) -> dict[str, str]:
+        return {"objective.metric": metric}
+
+    check(objective("val/recall_triangle"), model.metric_names)
     with pytest.raises(package("errors").UserError, match="did you mean 'val/recall_triangle'"):
-        check({"objective.metric": "val/recal_triangle"}, model.metric_names)
+        check(objective("val/recal_triangle"), model.metric_names)
     with pytest.raises(package("errors").UserError, match="does not log"):
-        check({"objective.metric": "val/recall"}, model.metric_names)
+        check(objective("val/recall"), model.metric_names)
 
 
 @pytest.mark.parametrize("metric", [recall(), MulticlassConfusionMatrix(3)])

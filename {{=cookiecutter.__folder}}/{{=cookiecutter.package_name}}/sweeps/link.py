@@ -21,8 +21,9 @@ class Link:
     def report(self, epochs: int, value: float, is_last: bool = False) -> Answer:
         """Tell the value after so many epochs and wait for the answer.
 
-        With several seeds it is the mean over them, the seeds before by their best: so a point is
-        compared with others that have come as far. After the last epoch there is nothing to prune.
+        With several seeds or folds it is the mean over them, those before by their best: so a point
+        is compared with others that have come as far. After the last epoch there is nothing to
+        prune.
         """
         mean = sum([*self._ended, value]) / (len(self._ended) + 1)
         self._connection.send((self._offset + epochs, mean))
@@ -30,8 +31,8 @@ class Link:
         self.answer = Answer.CONTINUE if is_last and answer is Answer.PRUNE else answer
         return self.answer
 
-    def end_seed(self, best: float, max_epochs: int) -> None:
-        """Begin with the next seed."""
+    def end_run(self, best: float, max_epochs: int) -> None:
+        """Begin with the next seed or fold."""
         self._ended.append(best)
         self._offset += max_epochs
 
