@@ -86,7 +86,8 @@ class Several(Lit):
 
     def validation_step(self, batch, batch_idx, dataloader_idx=0):
         self.log("val_loss", self.loss(batch))
-        self.log("error (a, b) = 50% <i>", self.loss(batch), add_dataloader_idx=False)
+        if dataloader_idx == 0:
+            self.log("error (a, b) = 50% <i>", self.loss(batch), add_dataloader_idx=False)
 
     def on_train_epoch_end(self):
         self.log("rate", self.hparams.lr)

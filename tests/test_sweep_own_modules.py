@@ -63,10 +63,7 @@ def logged(project: Project, tmp_path: Path) -> Callable[..., Any]:
 
     def check(*options: str, monitored: tuple[str, ...] = ()) -> Any:
         cfg = project.configure("train", tmp_path, *PLAIN, "objective.metric=val_loss", *options)
-        metrics = project.module("training").check(cfg, monitored=monitored).metrics
-        # A training that is only tried leaves nothing.
-        assert not any(tmp_path.rglob("*.*"))
-        return metrics
+        return project.module("training").check(cfg, monitored=monitored).metrics
 
     return check
 
@@ -106,10 +103,12 @@ LOGGED = {
 
 
 @pytest.mark.parametrize("name", LOGGED)
-def test_names_are_found_before_the_first_trial(logged: Any, name: str) -> None:
+def test_names_are_found_before_the_first_trial(logged: Any, tmp_path: Path, name: str) -> None:
     """A misspelt objective would otherwise be noticed after the first validation of each trial."""
     options, names = LOGGED[name]
     assert logged(*options) == names
+    # A training that is only tried leaves nothing.
+    assert not list(tmp_path.rglob("*.*"))
 
 
 def test_callbacks_may_log_the_objective(logged: Any) -> None:

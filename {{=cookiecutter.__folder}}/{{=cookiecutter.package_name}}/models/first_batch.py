@@ -6,7 +6,12 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ProgressBar
+from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities.seed import isolate_rng
+
+from ..runs.ending import EndsTraining
+from ..runs.logs import without_lightnings_lines
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +26,10 @@ ONE_VALIDATION = {
     "num_nodes": 1,
     "strategy": "auto",
 }
+# Callbacks that end a training, save it or show it.
+NOT_TRIED = (Checkpoint, EarlyStopping, EndsTraining, ProgressBar)
+
+MakeTrainer = Callable[..., Trainer]
 
 
 class StopAfterBatch(Callback):
@@ -31,12 +40,13 @@ class StopAfterBatch(Callback):
         trainer.should_stop = True
 
 
-def metrics_of_first_batch(
+def find_metrics(
     model: LightningModule,
     datamodule: LightningDataModule,
-    make_trainer: Callable[..., Trainer],
-    callbacks: Sequence[Callback] = (),
-) -> set[str] | None:
+    make_trainer: MakeTrainer,
+    callbacks: Sequence[Callback],
+    wanted: Sequence[str],
+) -> list[str] | None:
     """The names that are logged in the first batch of a training and of a validation.
 
     Errors of the model's own steps are raised as they are.
@@ -45,18 +55,40 @@ def metrics_of_first_batch(
         model: is trained, and of no further use.
         datamodule: of the run.
         make_trainer: makes a trainer like the run's that writes nothing, with the given options.
-        callbacks: of the run, which may log as well.
+        callbacks: of the run, which may log as well; they are tried if a wanted metric is missing.
+        wanted: the metrics that somebody asks for.
 
     Returns:
-        The names; None if the batch does not fit into the memory, as it may with other options.
+        The names; None if nothing can be said of them: nothing is logged in the first batch, it
+        does not fit into the memory as it may with other options, or a callback cannot be tried.
     """
-    trainer = make_trainer(callbacks=[*callbacks, StopAfterBatch()], **ONE_VALIDATION)
-    if trainer.limit_val_batches:
-        trainer.limit_val_batches = 1
     try:
-        with isolate_rng():
-            trainer.fit(model, datamodule)
+        names = _logged(model, datamodule, make_trainer)
     except torch.OutOfMemoryError as error:
         log.warning("the first batch of the first point does not fit into the memory: %s", error)
         return None
+    if not names.issuperset(wanted):
+        others = [callback for callback in callbacks if not isinstance(callback, NOT_TRIED)]
+        try:
+            names |= _logged(model, datamodule, make_trainer, others)
+        except Exception:
+            # They may need what only a whole training has.
+            log.info("the callbacks could not be tried", exc_info=True)
+            return None
+    return sorted(names) or None
+
+
+def _logged(
+    model: LightningModule,
+    datamodule: LightningDataModule,
+    make_trainer: MakeTrainer,
+    callbacks: Sequence[Callback] = (),
+) -> set[str]:
+    every = [*callbacks, StopAfterBatch()]
+    trainer = make_trainer(callbacks=every, **ONE_VALIDATION)
+    trainer.loggers = [DummyLogger()]
+    if trainer.limit_val_batches:
+        trainer.limit_val_batches = 1
+    with without_lightnings_lines(), isolate_rng():
+        trainer.fit(model, datamodule)
     return set(trainer.callback_metrics)
