@@ -42,6 +42,7 @@ from .callbacks.last_checkpoint import last_checkpoint_of
 from .callbacks.within_epoch import STATE as WITHIN_EPOCH
 from .callbacks.within_epoch import check_same_batches
 from .comparison import compare_weights, measured
+from .data.of_model import ModelData
 from .data.setup_once import set_up_once
 from .data.sharing import share_evaluation
 from .errors import UserError
@@ -371,6 +372,8 @@ def use_finders(
 
 def build_datamodule(cfg: DictConfig) -> LightningDataModule:
     """Build the data and set them up, so that their shapes are known."""
+    if cfg.get("data") is None:
+        return ModelData()
     datamodule = building.build_datamodule(cfg.data)
     set_up_once(datamodule, cfg.seed)
     datamodule.prepare_data()
@@ -390,9 +393,29 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> LightningMo
     check_task(cfg, datamodule)
     facts = building.facts_of(datamodule, cfg.model)
     model = building.build_model(cfg.model, facts, plain(cfg.optimizer), plain(cfg.scheduler))
+    if isinstance(datamodule, ModelData):
+        datamodule.take_from(model)
+        share_evaluation(datamodule)
+    check_trainable(model, datamodule)
     if cfg.compile:
         building.compile_model(model)
     return model
+
+
+def check_trainable(model: LightningModule, datamodule: LightningDataModule) -> None:
+    """Refuse a model or data without what every training needs, before anything is written.
+
+    Raises:
+        UserError: a method is missing.
+    """
+    for name in ("training_step", "configure_optimizers"):
+        if not has_step(model, name):
+            raise UserError(f"{type(model).__name__} has no {name}, so it cannot be trained.")
+    if not has_loader(datamodule, "train_dataloader"):
+        owner = model if isinstance(datamodule, ModelData) else datamodule
+        raise UserError(
+            f"{type(owner).__name__} has no train_dataloader, so there is nothing to train on."
+        )
 
 
 def check_task(cfg: DictConfig, datamodule: LightningDataModule) -> None:

@@ -26,7 +26,7 @@ def training_loaders(trainer: Trainer) -> list[Any]:
     return list(CombinedLoader(trainer.train_dataloader).flattened)
 
 
-def seed_loaders(trainer: Trainer, entropy: list[int], is_first: bool) -> None:
+def seed_loaders(trainer: Trainer, entropy: list[int]) -> None:
     """Seed what the training loaders draw in the epoch that begins.
 
     A generator that somebody gave to a loader or sampler keeps the seed that it was given: the
@@ -35,56 +35,72 @@ def seed_loaders(trainer: Trainer, entropy: list[int], is_first: bool) -> None:
     Args:
         trainer: at the start of an epoch.
         entropy: the seed of the run, the epoch and the process.
-        is_first: whether this is the first epoch that the trainer begins.
     """
     loaders = [loader for loader in training_loaders(trainer) if isinstance(loader, DataLoader)]
     for number, loader in enumerate(loaders):
         for part, owner in enumerate(_drawing_parts(loader)):
-            generator = owner.generator
-            if owner not in _given:
-                _given[owner] = None if generator is None else generator.initial_seed()
-            given = _given[owner]
+            given = _seed_given(owner)
             start = entropy if given is None else [given, *entropy[1:]]
             owner.generator = _generator([*start, number, part])
         if loader.persistent_workers and not getattr(loader.dataset, "is_deterministic", False):
             # The workers would continue with the random numbers of the epochs before. A dataset
             # that draws none says so by `is_deterministic = True` and keeps its workers.
             loader._iterator = None
-    if is_first and any(_starts_early(loader) for loader in loaders):
+    if any(map(_starts_early, loaders)) and not _is_restarted_by_lightning(trainer):
         _restart(trainer)
 
 
-def loader_states(trainer: Trainer) -> list[Any]:
-    """What is needed to continue the epoch in progress: seeds, or the loader's own state."""
-    return [
-        loader.state_dict() if isinstance(loader, _Stateful) else _seeds(loader)
-        for loader in training_loaders(trainer)
-    ]
+def loader_states(trainer: Trainer) -> dict[str, Any]:
+    """What is needed to continue the epoch in progress.
+
+    Returns:
+        `loaders`: the seeds of each, or its own state; `ahead`: batches that Lightning has fetched
+        ahead, because their random numbers were drawn before those of the training step.
+    """
+    return {
+        "loaders": [
+            loader.state_dict() if isinstance(loader, _Stateful) else _seeds(loader)
+            for loader in training_loaders(trainer)
+        ],
+        "ahead": list(getattr(trainer.fit_loop._data_fetcher, "batches", [])),
+    }
 
 
-def continue_loaders(trainer: Trainer, states: list[Any], batches: int) -> bool:
+def continue_loaders(trainer: Trainer, state: dict[str, Any], batches: int) -> bool:
     """Continue the epoch in progress after some batches; False if a loader cannot.
 
     Args:
         trainer: before the first batch that is left.
-        states: what `loader_states` returned.
+        state: what `loader_states` returned.
         batches: number of batches that were trained.
     """
-    loaders = training_loaders(trainer)
+    loaders, states = training_loaders(trainer), state["loaders"]
     if len(states) != len(loaders) or None in states:
         return False
-    for loader, state in zip(loaders, states, strict=True):
+    for loader, own in zip(loaders, states, strict=True):
         _set_sampler_epoch(loader, trainer.current_epoch)
         if isinstance(loader, _Stateful):
-            loader.load_state_dict(state)
+            loader.load_state_dict(own)
             continue
-        for owner, seed in zip(_drawing_parts(loader), state, strict=True):
+        for owner, seed in zip(_drawing_parts(loader), own, strict=True):
+            _seed_given(owner)
             owner.generator = torch.Generator().manual_seed(seed)
         loader._iterator = None
     _restart(trainer)
     if not any(isinstance(loader, _Stateful) for loader in loaders):
         _skip(trainer, batches)
+    fetcher: Any = trainer.fit_loop._data_fetcher
+    if ahead := state.get("ahead"):
+        fetcher.batches = ahead
     return True
+
+
+def _seed_given(owner: Any) -> int | None:
+    """The seed that a loader or sampler came with; None without one. Asked before it gets ours."""
+    if owner not in _given:
+        generator = owner.generator
+        _given[owner] = None if generator is None else generator.initial_seed()
+    return _given[owner]
 
 
 def _seeds(loader: Any) -> list[int] | None:
@@ -121,6 +137,12 @@ def _starts_early(loader: DataLoader[Any]) -> bool:
     length.
     """
     return loader.num_workers > 0 or isinstance(loader.dataset, IterableDataset)
+
+
+def _is_restarted_by_lightning(trainer: Trainer) -> bool:
+    """Whether Lightning makes the iterator anew for the epoch that begins; see its epoch loop."""
+    loop = trainer.fit_loop
+    return trainer.current_epoch > 0 and not (loop.is_resuming or loop.epoch_loop.restarting)
 
 
 def _restart(trainer: Trainer) -> None:

@@ -120,6 +120,8 @@ def check_resumable(
     Raises:
         UserError: of another model, or already trained for as long as `trainer` would.
     """
+    from pytorch_lightning.utilities.model_helpers import is_overridden
+
     from .record import class_name
 
     saved_class = str(checkpoint["model_class"])
@@ -129,7 +131,9 @@ def check_resumable(
             f"{type(model).__name__}: give the options of the first run."
         )
     saved, built = checkpoint["state_dict"], model.state_dict()
-    for name in sorted(saved.keys() | built.keys()):
+    # A model that builds layers there does not have them yet.
+    is_built = not any(is_overridden(hook, model) for hook in ("setup", "configure_model"))
+    for name in sorted(saved.keys() | built.keys()) if is_built else ():
         before = tuple(saved[name].shape) if name in saved else "missing"
         after = tuple(built[name].shape) if name in built else "missing"
         if before != after:
