@@ -1,7 +1,6 @@
 """Checkpoints by name: a command that takes the wrong run gives a right-looking wrong number."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,8 @@ def test_run_is_named_as_in_the_table_or_by_its_folder(
     package: Part, logs: Path, name: str
 ) -> None:
     found = package("runs.checkpoint_choice").find_checkpoint(name, logs)
-    assert os.path.samefile(found, logs / "other" / "runs" / "c_csv_3" / "checkpoints/best.ckpt")
+    folder = logs / "other" / "runs" / "c_csv_3"
+    assert Path(found).samefile(folder / "checkpoints" / "best.ckpt")
 
 
 def test_files_take_precedence(package: Part, logs: Path, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_what_is_missing_is_told(package: Part, logs: Path) -> None:
         find("best", logs)
     with pytest.raises(user_error, match="There is no run 'c_csv_4'"):
         find("c_csv_4/best", logs)
-    with pytest.raises(user_error, match="no run below .*empty"):
+    with pytest.raises(user_error, match=r"no run below .*empty"):
         find("last", logs.parent / "empty")
 
 

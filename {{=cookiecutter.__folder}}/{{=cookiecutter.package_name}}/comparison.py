@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
+from .building import has_loader, has_step
 from .runs.checkpoints import read_checkpoint
 
 Metrics = dict[str, float]
@@ -12,7 +13,8 @@ Metrics = dict[str, float]
 
 def load_weights(model: LightningModule, checkpoint: str | Path) -> None:
     """Put the weights of a checkpoint into the model."""
-    model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+    weights = read_checkpoint(checkpoint)["state_dict"]
+    model.load_state_dict(weights, strict=model.strict_loading)
 
 
 def compare_weights(
@@ -39,8 +41,9 @@ def compare_weights(
     for name in ("last", "averaged"):
         if name in checkpoints:
             load_weights(model, checkpoints[name])
-            trainer.validate(model, datamodule, verbose=False)
-            metrics[name] = measured(trainer)
+            if has_step(model, "validation_step") and has_loader(datamodule, "val_dataloader"):
+                trainer.validate(model, datamodule, verbose=False)
+                metrics[name] = measured(trainer)
             if test:
                 trainer.test(model, datamodule, verbose=False)
                 metrics[f"test {name}"] = measured(trainer)

@@ -49,8 +49,9 @@ def find_checkpoint(value: str, log_dir: Path, own: Path | None = None) -> str:
     Raises:
         UserError: there is no such run, or it has no such checkpoint.
     """
-    run, _, name = value.rpartition("/")
-    if name not in NAMES or Path(value).expanduser().is_file():
+    run, slash, name = value.rpartition("/")
+    is_name = name in NAMES and bool(run) == bool(slash)
+    if not is_name or Path(value).expanduser().is_file():
         return value
     folder = find_run(run, log_dir) if run else newest_run(log_dir, own)
     if folder is None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
 from ..errors import UserError, first_line
 from .directory import PROJECT_ROOT
@@ -39,7 +39,7 @@ NAME = re.compile(r"(?!__)[^\W\d]\w*(\.(?!__)[^\W\d]\w*)+")
 HOW = "add trust_config=true if you trust whoever wrote it"
 
 
-def check_targets(config: DictConfig, source: str | Path) -> None:
+def check_targets(config: DictConfig | dict[str, Any], source: str | Path) -> None:
     """Refuse a config that names anything but parts of a run.
 
     Accepted are subclasses of LightningModule, LightningDataModule, nn.Module, Optimizer and
@@ -53,7 +53,7 @@ def check_targets(config: DictConfig, source: str | Path) -> None:
     Raises:
         UserError: the config names something else, or contains references.
     """
-    found = list(_targets(OmegaConf.to_container(config, resolve=False), "", source))
+    found = list(_targets(config, "", source))
     for place, target in found:
         if not (isinstance(target, str) and NAME.fullmatch(target) and is_importable(target)):
             raise UserError(_refusal(source, place, target))
@@ -77,6 +77,8 @@ def _refusal(source: str | Path, place: str, target: object) -> str:
 
 def _targets(node: Any, place: str, source: str | Path) -> Iterator[tuple[str, Any]]:
     """Place and value of every `_target_`, in dictionaries and lists at any depth."""
+    if isinstance(node, Container):
+        node = OmegaConf.to_container(node)
     if isinstance(node, str) and "${" in node:
         # It could become a `_target_` after the check; the config of a run holds none.
         raise UserError(f"{source} contains the reference {node} ({place}): {HOW}.")
@@ -85,7 +87,7 @@ def _targets(node: Any, place: str, source: str | Path) -> Iterator[tuple[str, A
             yield place, node["_target_"]
         for key, value in node.items():
             yield from _targets(value, f"{place}.{key}".lstrip("."), source)
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         for position, value in enumerate(node):
             yield from _targets(value, f"{place}[{position}]", source)
 
