@@ -38,10 +38,11 @@ def compare_weights(
         `test averaged`.
     """
     metrics: dict[str, Metrics] = {}
+    validates = has_step(model, "validation_step") and has_loader(datamodule, "val_dataloader")
     for name in ("last", "averaged"):
         if name in checkpoints:
             load_weights(model, checkpoints[name])
-            if has_step(model, "validation_step") and has_loader(datamodule, "val_dataloader"):
+            if validates:
                 trainer.validate(model, datamodule, verbose=False)
                 metrics[name] = measured(trainer)
             if test:

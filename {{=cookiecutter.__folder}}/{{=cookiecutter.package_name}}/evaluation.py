@@ -13,7 +13,6 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer, see
 from .analysis import Analysis, Outcome, analyses_of
 from .analysis.collect import collect, collect_features, find_layer, first_loader
 from .building import has_loader, has_step
-from .callbacks import EvaluationSeed, MetricPrecision
 from .comparison import measured
 from .errors import UserError, nearest
 from .models.supervised import SupervisedModule
@@ -23,7 +22,7 @@ from .runs.loading import CONFIG, check_data, config_of_checkpoint
 from .runs.logs import capture_everything
 from .runs.rebuilding import Rebuilt, rebuild
 from .runs.summary import print_metrics, print_places
-from .training import build_datamodule
+from .training import build_datamodule, evaluation_callbacks
 
 log = logging.getLogger(__name__)
 
@@ -164,15 +163,16 @@ def find_data(cfg: DictConfig, rebuilt: Rebuilt) -> LightningDataModule:
         UserError: neither is there, the run's config names something else than a datamodule, or the
             model was trained on other data.
     """
-    config = cfg if cfg.get("data") else config_of_checkpoint(Path(cfg.ckpt_path))
-    if config is None or not config.get("data"):
+    run = config_of_checkpoint(Path(cfg.ckpt_path))
+    if not cfg.get("data") and run is None:
         raise UserError(
             f"{cfg.ckpt_path} does not lie in a run's folder, so its data are not known: "
             "add data=<group> to the command."
         )
-    if config is not cfg and not cfg.trust_config:
-        check_data(config, f"the {CONFIG} of {cfg.ckpt_path}")
-    datamodule = build_datamodule(config)
+    if not cfg.get("data") and not cfg.trust_config:
+        check_data(run, f"the {CONFIG} of {cfg.ckpt_path}")
+    data = cfg.data if cfg.get("data") else run.data
+    datamodule = build_datamodule(OmegaConf.create({"data": data, "seed": seed_of(cfg, run)}))
     different = different_facts(datamodule, rebuilt.facts)
     if different:
         raise UserError(
@@ -180,6 +180,12 @@ def find_data(cfg: DictConfig, rebuilt: Rebuilt) -> LightningDataModule:
             "differ): leave `data` out of the command, or use predict.py for new inputs."
         )
     return datamodule
+
+
+def seed_of(cfg: DictConfig, run: DictConfig | None) -> int | None:
+    """The seed of the run, or of the command where the run is not known."""
+    seed: int | None = cfg.get("seed") if run is None else run.get("seed")
+    return seed
 
 
 def different_facts(datamodule: LightningDataModule, facts: dict[str, Any]) -> list[str]:
@@ -209,7 +215,9 @@ def build_evaluator(cfg: DictConfig, rebuilt: Rebuilt) -> Trainer:
 
     Seed, precision and limits are those of the run, so that its results are repeated.
     """
-    run = config_of_checkpoint(Path(cfg.ckpt_path)) or OmegaConf.create({})
+    run = config_of_checkpoint(Path(cfg.ckpt_path))
+    callbacks = evaluation_callbacks(OmegaConf.create({"seed": seed_of(cfg, run)}))
+    run = run or OmegaConf.create({})
     options = {}
     for name in OPTIONS:
         given, used = (OmegaConf.select(node, f"trainer.{name}") for node in (cfg, run))
@@ -218,7 +226,6 @@ def build_evaluator(cfg: DictConfig, rebuilt: Rebuilt) -> Trainer:
             options[name] = value
         if name.startswith("limit_") and given is None and used is not None:
             log.info("trainer.%s=%s, as in the run", name, used)
-    callbacks = [EvaluationSeed(OmegaConf.select(run, "seed")), MetricPrecision()]
     return Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=1,

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UserError
 from .augment import Augment
-from .batches import Batch, BatchLoader, make_loader
+from .batches import Batch, make_loader
 from .checks import check_fraction, check_whole
 from .splits import Indices
 
@@ -139,7 +139,7 @@ class BaseDataModule(LightningDataModule):
             }
         return facts | {"preprocessing": self.preprocessing}
 
-    def train_dataloader(self) -> BatchLoader:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Training batches in a new order every epoch."""
         batch_size = self.hparams["batch_size"]
         processes = self.trainer.world_size if self.trainer is not None else 1
@@ -148,15 +148,17 @@ class BaseDataModule(LightningDataModule):
         drop_last = share > batch_size and share % batch_size == 1
         return self._loader("train", shuffle=True, drop_last=drop_last)
 
-    def val_dataloader(self) -> BatchLoader:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches."""
         return self._loader("val")
 
-    def test_dataloader(self) -> BatchLoader:
+    def test_dataloader(self) -> DataLoader[Batch]:
         """Test batches."""
         return self._loader("test")
 
-    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> BatchLoader:
+    def _loader(
+        self, part: str, shuffle: bool = False, drop_last: bool = False
+    ) -> DataLoader[Batch]:
         # The batch-size finder changes hparams between two calls.
         batch_size = self.hparams["batch_size"]
         return make_loader(self.datasets[part], batch_size, shuffle, drop_last, self.num_workers)

@@ -82,12 +82,6 @@ def _is_weight(name: str, value: object) -> bool:
     return all(map(torch.is_tensor, value)) if isinstance(value, list) else torch.is_tensor(value)
 
 
-def name_of_class(model: "LightningModule") -> str:
-    """Module and class of a model, as checkpoints name them: relative to the project's package."""
-    module = type(model).__module__.removeprefix(f"{PACKAGE}.")
-    return f"{module}:{type(model).__name__}"
-
-
 def load_model(path: str | Path, trust_config: bool = False) -> "LightningModule":
     """The model in a checkpoint, on the CPU and ready to predict.
 
@@ -112,9 +106,12 @@ def check_resumable(
     Raises:
         UserError: of another model, or already trained for as long as `trainer` would.
     """
-    if checkpoint["model_class"] != name_of_class(model):
+    from .record import class_name
+
+    saved_class = str(checkpoint["model_class"])
+    if saved_class != class_name(type(model)):
         raise UserError(
-            f"{path} holds a {checkpoint['model_class'].rpartition(':')[2]} and this run trains a "
+            f"{path} holds a {saved_class.rpartition(':')[2]} and this run trains a "
             f"{type(model).__name__}: give the options of the first run."
         )
     saved, built = _shapes(checkpoint["state_dict"]), _shapes(model.state_dict())

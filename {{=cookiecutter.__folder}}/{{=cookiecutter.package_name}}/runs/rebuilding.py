@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.parsing import AttributeDict
 from torch import Tensor
 
-from ..building import build_model
+from ..building import GROUPS, build_model, facts_of, missing_parameters
 from ..errors import UserError, first_line
 from .checkpoints import COMPILED, PACKAGE, is_built_later, read_checkpoint
-from .loading import CONFIG, config_of_checkpoint, plain
+from .loading import CONFIG, check_data, config_of_checkpoint, plain
 from .trusted_targets import check_targets
 
 log = logging.getLogger(__name__)
@@ -69,15 +70,12 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
                 f"{checkpoint['model_class'].rpartition(':')[2]} is built from, and it does not "
                 f"lie in a run's folder: move it back beside the {CONFIG} of its run."
             )
-        source = _folder_of(path)
+        source = _config_path(path)
         if not trust_config:
-            groups = ("model", "optimizer", "scheduler")
-            check_targets({name: config.get(name) for name in groups}, source)
-        model = build_model(
-            config.model,
-            checkpoint.get("data_facts", {}),
-            *(plain(config[name]) if name in config else {} for name in ("optimizer", "scheduler")),
-        )
+            check_targets({name: config.get(name) for name in ("model", *GROUPS)}, source)
+        groups = (plain(config[name]) if name in config else {} for name in GROUPS)
+        facts = _facts(checkpoint, config, source, trust_config)
+        model = build_model(config.model, facts, *groups)
     if is_overridden("configure_model", model):
         model.configure_model()
     checkpoint["state_dict"] = rename_compiled(checkpoint["state_dict"], model)
@@ -88,7 +86,33 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
     return Rebuilt(model.eval(), checkpoint.get("data_facts", {}), restore)
 
 
-def _folder_of(path: str | Path) -> Path:
+def _facts(
+    checkpoint: dict[str, Any], config: DictConfig, source: Path, trust_config: bool
+) -> dict[str, Any]:
+    """What the data told the model.
+
+    A fact that no checkpoint can hold, such as a tokenizer, comes from the data themselves.
+
+    Raises:
+        UserError: the config names something else than a datamodule.
+    """
+    facts: dict[str, Any] = checkpoint.get("data_facts", {})
+    required = {
+        name
+        for name, parameter in missing_parameters(config.model).items()
+        if parameter.default is parameter.empty
+    }
+    if required <= {*facts, *GROUPS}:
+        return facts
+    # Imported here: training.py loads checkpoints.
+    from ..training import build_datamodule
+
+    if not trust_config:
+        check_data(config, source)
+    return facts_of(build_datamodule(config), config.model) | facts
+
+
+def _config_path(path: str | Path) -> Path:
     folders = Path(path).resolve().parents[:2]
     return next(folder / CONFIG for folder in folders if (folder / CONFIG).is_file())
 
