@@ -1,6 +1,7 @@
-"""Plain Lightning code is evaluated, predicted with and loaded: all that a checkpoint is kept for."""
+"""Plain Lightning code is evaluated, predicted with and loaded: what checkpoints are for."""
 
 import csv
+import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from .conftest import Bake
 from .in_process import Project, on_one_thread
@@ -168,8 +169,7 @@ class Late(Steps):
         self.layer = None
 
     def setup(self, stage):
-        if self.layer is None:
-            self.layer = nn.Linear(2, 3)
+        self.layer = nn.Linear(2, 3)
 '''
 SEQUENTIAL = {
     "_target_": "torch.nn.Sequential",
@@ -178,6 +178,7 @@ SEQUENTIAL = {
         {"_target_": "torch.nn.Tanh"},
     ],
 }
+GROUPS = ("model", "data", "trainer", "objective")
 ADAM = {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.1}
 
 
@@ -201,7 +202,7 @@ def run(project: Project) -> Make:
         key = json.dumps([model, data, options], sort_keys=True)
         if key not in made:
             folder = project.folder / f"run{len(made)}"
-            nodes: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "trainer": {}}
+            nodes: dict[str, dict[str, Any]] = {name: {} for name in GROUPS}
             nodes["model"]["_target_"] = f"points.{model}"
             nodes["data"]["_target_"] = f"points.{data}"
             for name, value in options.items():
@@ -214,49 +215,27 @@ def run(project: Project) -> Make:
     return make
 
 
-def fit(project: Project, folder: Path, nodes: dict[str, Any]) -> None:
-    """Train and test, and write what a run writes."""
-    from pytorch_lightning import Trainer
-
-    building, file = project.module("building"), project.module("runs.checkpoint_file")
-    training, callbacks = project.module("training"), project.module("callbacks")
-    options = nodes.pop("trainer", {})
-    cfg: Any = OmegaConf.create({"seed": 42, "objective": None, "trainer": options} | nodes)
-    datamodule = training.build_datamodule(cfg)
-    facts = building.facts_of(datamodule, cfg.model)
-    torch.manual_seed(0)
-    model = building.build_model(cfg.model, facts, {}, {})
-    writer = file.CheckpointFile()
-    name = project.module("runs.checkpoints").name_of_class(model)
-    writer.record = {"model_class": name, "data_facts": facts}
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=2,
-        plugins=[writer],
-        callbacks=[callbacks.EvaluationSeed(42)],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        default_root_dir=folder,
-        **options,
-    )
-    trainer.fit(model, datamodule)
-    trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
-    metrics = {}
-    if building.has_step(model, "test_step") and building.has_loader(datamodule, "test_dataloader"):
-        (folder / "none").mkdir()
-        trainer.test(model, datamodule, verbose=False)
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    (folder / "run.json").write_text(json.dumps({"metrics": {"test": metrics}}))
-    OmegaConf.save(cfg, folder / "config.yaml")
+def fit(project: Project, folder: Path, nodes: dict[str, dict[str, Any]]) -> None:
+    """Train as `train.py` does, with a config file each for model and data."""
+    words = ("~experiment", "trainer=cpu", "logger=none", "objective.metric=null")
+    cfg = project.configure("train", folder, *words, "trainer.max_epochs=2")
+    with open_dict(cfg):
+        cfg.model, cfg.data = nodes["model"], nodes["data"]
+        cfg.trainer.update(nodes["trainer"])
+        cfg.objective.update(nodes["objective"])
+    project.module("training").train(cfg)
 
 
 def evaluate(project: Project, folder: Path, *options: str, split: str = "test") -> Any:
-    """Evaluate the last checkpoint of a run; metrics and the folder."""
+    """Evaluate the checkpoint that the run has tested; metrics and the folder."""
     out = folder / f"evaluation-{len(list(folder.glob('evaluation-*')))}"
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    words = (f"ckpt_path={checkpoint}", f"split={split}", "trainer=cpu", *options)
+    name = "best" if (folder / "checkpoints" / "best.ckpt").is_file() else "last"
+    words = (
+        f"ckpt_path={folder / 'checkpoints' / name}.ckpt",
+        f"split={split}",
+        "trainer=cpu",
+        *options,
+    )
     return project.module("evaluation").evaluate(project.configure("evaluate", out, *words)), out
 
 
@@ -270,7 +249,8 @@ def predict(project: Project, folder: Path, *options: str) -> Path:
 
 
 def metrics_of(folder: Path) -> dict[str, float]:
-    metrics: dict[str, float] = json.loads((folder / "run.json").read_text())["metrics"]["test"]
+    manifest = json.loads((folder / "run.json").read_text("utf-8"))
+    metrics: dict[str, float] = manifest["metrics"]["test"]
     return metrics
 
 
@@ -289,7 +269,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         ("Tutorial", {"data__form": "dict"}),
         ("Tutorial", {"data__tests": 2}),
         ("Noisy", {}),
-        ("Late", {}),
+        ("Late", {"objective__metric": "val-loss"}),
         ("Given", {"model__net": SEQUENTIAL, "model__optimizer": ADAM}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
@@ -319,7 +299,7 @@ def test_evaluation_repeats_the_limits_and_the_precision_of_the_run(
 
 def test_what_cannot_be_measured_is_told_before_anything_runs(project: Project, run: Make) -> None:
     user_error = project.module("errors").UserError
-    with pytest.raises(user_error, match="Untested has no test_step.*split=val"):
+    with pytest.raises(user_error, match=r"Untested has no test_step.*split=val"):
         evaluate(project, run("Untested"))
     assert "val_acc" in evaluate(project, run("Untested"), split="val")[0]
     with pytest.raises(user_error, match="TrainOnly has no test_dataloader"):
@@ -335,7 +315,7 @@ def test_predictions_of_the_predict_loader_are_rows(project: Project, run: Make)
     rows = read_csv(predict(project, folder) / "table.csv")
     assert list(rows[0]) == ["id", "best", "scores_0", "scores_1", "scores_2"]
     assert [row["id"] for row in rows] == [f"point, {place}" for place in range(40)]
-    points = __import__("points")
+    points = importlib.import_module("points")
     model = project.module("runs.checkpoints").load_model(folder / "checkpoints" / "last.ckpt")
     with torch.no_grad():
         scores = model.layer(points.Points(9).x).double().numpy()
@@ -402,7 +382,7 @@ def test_weights_of_a_compiled_network_load(project: Project, run: Make, tmp_pat
     assert torch.equal(model.layer[0].weight, saved["state_dict"]["layer.0.weight"])
     del weights["layer._orig_mod.2.bias"]
     torch.save(saved | {"state_dict": weights}, tmp_path / "checkpoints" / "last.ckpt")
-    with pytest.raises(project.module("errors").UserError, match="layer.2.bias is missing"):
+    with pytest.raises(project.module("errors").UserError, match=r"layer\.2\.bias is missing"):
         load(tmp_path / "checkpoints" / "last.ckpt")
 
 
@@ -438,6 +418,6 @@ def test_config_of_a_run_that_names_a_command_is_refused(
             command()
     assert not mark.exists()
     if group == "data":
-        with pytest.raises(Exception, match="LightningDataModule|NoneType"):
+        with pytest.raises(Exception, match=r"LightningDataModule|NoneType"):
             evaluate(project, tmp_path, "trust_config=true")
         assert mark.exists(), "the trap does not work"
