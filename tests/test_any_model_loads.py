@@ -236,7 +236,8 @@ def evaluate(project: Project, folder: Path, *options: str, split: str = "test")
         "trainer=cpu",
         *options,
     )
-    return project.module("evaluation").evaluate(project.configure("evaluate", out, *words)), out
+    cfg = project.configure("evaluate", out, *words)
+    return project.module("evaluation").evaluate(cfg), out
 
 
 def predict(project: Project, folder: Path, *options: str) -> Path:

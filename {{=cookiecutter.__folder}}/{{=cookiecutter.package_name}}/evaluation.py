@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 # What each split needs from the model and from the datamodule.
 STEPS = {"val": "validation_step", "test": "test_step"}
 LOADERS = {"val": "val_dataloader", "test": "test_dataloader"}
+# What changes with the size of the splits, and plays no part in a prediction.
+INCIDENTAL = ("class_counts",)
 # The options of a trainer that change results: those of the run count where the command has none.
 OPTIONS = (
     "precision",
@@ -194,7 +196,7 @@ def different_facts(datamodule: LightningDataModule, facts: dict[str, Any]) -> l
     now = {
         name: described[name] if name in described else getattr(datamodule, name)
         for name in facts
-        if name in described or hasattr(datamodule, name)
+        if name not in INCIDENTAL and (name in described or hasattr(datamodule, name))
     }
     return [name for name, value in now.items() if _comparable(value) != _comparable(facts[name])]
 
