@@ -1,5 +1,6 @@
 """What a model computes for the samples of a split: predictions, losses, a layer's activations."""
 
+import difflib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -136,6 +137,9 @@ def find_layer(model: LightningModule, name: str) -> nn.Module:
     modules = dict(model.named_modules())
     if name not in modules:
         known = [other for other in modules if other and not _is_in_metric(other, modules)]
+        if not difflib.get_close_matches(name, known):
+            # All of them would fill a screen.
+            known = [other for other in known if "." not in other]
         raise UserError(f"The model has no layer {name!r}; {nearest(name, known)}")
     return modules[name]
 
