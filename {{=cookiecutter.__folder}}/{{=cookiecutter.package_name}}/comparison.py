@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
+from .building import has_loader, has_step
 from .runs.checkpoints import read_checkpoint
 
 Metrics = dict[str, float]
@@ -36,11 +37,13 @@ def compare_weights(
         `test averaged`.
     """
     metrics: dict[str, Metrics] = {}
+    validates = has_step(model, "validation_step") and has_loader(datamodule, "val_dataloader")
     for name in ("last", "averaged"):
         if name in checkpoints:
             load_weights(model, checkpoints[name])
-            trainer.validate(model, datamodule, verbose=False)
-            metrics[name] = measured(trainer)
+            if validates:
+                trainer.validate(model, datamodule, verbose=False)
+                metrics[name] = measured(trainer)
             if test:
                 trainer.test(model, datamodule, verbose=False)
                 metrics[f"test {name}"] = measured(trainer)

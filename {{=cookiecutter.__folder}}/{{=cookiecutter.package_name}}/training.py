@@ -10,17 +10,38 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
+from pytorch_lightning import (
+    Callback,
+    LightningDataModule,
+    LightningModule,
+    Trainer,
+    seed_everything,
+)
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.seed import isolate_rng
 
-from .callbacks import MetricHistory, WeightAverage
+from . import building
+from .building import has_loader, has_step
+from .callbacks import (
+    BestCheckpoint,
+    EarlyStopping,
+    EvaluationSeed,
+    MetricHistory,
+    MetricPrecision,
+    ObjectiveCheck,
+    ScheduleState,
+    Stopping,
+    WeightAverage,
+    WithinEpoch,
+)
 from .callbacks.last_checkpoint import last_checkpoint_of
 from .callbacks.within_epoch import STATE as WITHIN_EPOCH
 from .callbacks.within_epoch import check_same_batches
 from .comparison import compare_weights, measured
+from .data.setup_once import set_up_once
 from .data.sharing import share_evaluation
 from .errors import UserError
 from .finders import find_values
@@ -38,6 +59,7 @@ from .runs.config_checks import (
     check_combinations,
     check_complete,
     check_objective,
+    monitored_metrics,
 )
 from .runs.directory import PROJECT_ROOT, claim_directory
 from .runs.ending import EXIT_CODES, Ending, ending_of
@@ -46,6 +68,7 @@ from .runs.layers import describe_model
 from .runs.loading import CONFIG, plain
 from .runs.logs import capture_everything, mute_other_processes, without_lightnings_lines
 from .runs.manifest import Manifest
+from .runs.record import fingerprints, make_record, note_in_checkpoints, warn_of_other_data
 from .runs.slurm import describe_job, finished_before_requeue, use_own_port
 from .runs.starting_weights import start_from
 from .runs.summary import print_metrics, print_places
@@ -79,8 +102,7 @@ def train(cfg: DictConfig) -> Metrics:
         with manifest.stage("setup"):
             datamodule = build_datamodule(cfg)
             model = build_model(cfg, datamodule)
-            manifest.update(data=datamodule.fingerprints(), model=describe_model(model))
-            model.trained_on = manifest.content["data"]
+            manifest.update(data=fingerprints(datamodule), model=describe_model(model))
             trainer = build_trainer(cfg, model)
             check_batches(model, datamodule, trainer)
             unread = check_options_read(cfg, model, datamodule)
@@ -88,18 +110,21 @@ def train(cfg: DictConfig) -> Metrics:
                 # The run's files tell of no optimizer that was never built.
                 cfg = without(cfg, unread)
                 manifest.update(config=plain(cfg))
-            manifest.update(parameters=sum(p.numel() for p in model.parameters()))
-            model.trained_with = options_of_training(plain(cfg))
-            if cfg.ckpt_path is not None:
-                check_resume(cfg, trainer, model, datamodule)
+            manifest.update(parameters=describe_model(model)["parameters"])
+            record = make_record(cfg, model, datamodule)
+            note_in_checkpoints(trainer, record)
+            resumed = find_resumed(cfg.ckpt_path, directory)
+            if resumed is not None:
+                check_resume(cfg, resumed, record, trainer, model, datamodule)
             if cfg.weights_from is not None:
                 manifest.update(weights_from=start_from(cfg.weights_from, model))
+            is_tested = cfg.test and check_test(model, datamodule)
         begin_run(cfg, manifest, unread)
         if cfg.finders:
             with manifest.stage("find"):
-                use_finders(cfg, manifest, trainer, model, datamodule)
+                use_finders(cfg, manifest, record, trainer, model, datamodule)
         with manifest.stage("fit"):
-            trainer.fit(model, datamodule, ckpt_path=find_resumed(cfg.ckpt_path, directory))
+            trainer.fit(model, datamodule, ckpt_path=resumed)
         ending = note_ending(trainer, manifest)
         metrics = collect_metrics(cfg, trainer)
         checkpoints = checkpoint_paths(trainer)
@@ -110,8 +135,8 @@ def train(cfg: DictConfig) -> Metrics:
         if "averaged" in checkpoints:
             with manifest.stage("compare"), without_lightnings_lines():
                 quiet = build_quiet_trainer(cfg)
-                metrics |= compare_weights(quiet, model, datamodule, checkpoints, cfg.test)
-        if cfg.test:
+                metrics |= compare_weights(quiet, model, datamodule, checkpoints, is_tested)
+        if is_tested:
             with manifest.stage("test"):
                 metrics["test"] = test(trainer, model, datamodule, checkpoints)
         manifest.update(metrics=metrics, checkpoints=checkpoints)
@@ -124,7 +149,7 @@ def measured_metrics(metrics: dict[str, Metrics]) -> Metrics:
     return metrics["best"] | metrics.get("test", {})
 
 
-def check(cfg: DictConfig, varied: Sequence[str] = ()) -> tuple[list[str], Fingerprints]:
+def check(cfg: DictConfig, varied: Sequence[str] = ()) -> tuple[list[str] | None, Fingerprints]:
     """Build everything that `train(cfg)` needs, as far as the first step of the training.
 
     Args:
@@ -132,7 +157,8 @@ def check(cfg: DictConfig, varied: Sequence[str] = ()) -> tuple[list[str], Finge
         varied: the options that a sweep varies.
 
     Returns:
-        The names of the metrics that will be there, and size and fingerprint of each split.
+        The names of the metrics that will be there, None for a model that does not declare them,
+        and size and fingerprint of each split.
 
     Raises:
         UserError: something in the config or the data cannot work.
@@ -150,7 +176,7 @@ def check(cfg: DictConfig, varied: Sequence[str] = ()) -> tuple[list[str], Finge
     check_options_read(cfg, model, datamodule)
     if cfg.weights_from is not None:
         start_from(cfg.weights_from, model)
-    return model.metric_names, datamodule.fingerprints()
+    return declared_metrics(model), fingerprints(datamodule)
 
 
 def useless_options(cfg: DictConfig) -> str | None:
@@ -197,22 +223,44 @@ def start_run(cfg: DictConfig) -> Manifest:
 
 
 def check_resume(
-    cfg: DictConfig, trainer: Trainer, model: BaseModule, datamodule: LightningDataModule
+    cfg: DictConfig,
+    path: Path,
+    record: dict[str, Any],
+    trainer: Trainer,
+    model: LightningModule,
+    datamodule: LightningDataModule,
 ) -> None:
     """Refuse to resume what would not be a continuation, before anything is written.
 
     Raises:
         UserError: the checkpoint does not fit, or its run had another length or other options.
     """
-    checkpoint = read_checkpoint(cfg.ckpt_path)
-    check_resumable(cfg.ckpt_path, checkpoint, model, trainer)
+    checkpoint = read_checkpoint(path)
+    check_resumable(path, checkpoint, model, trainer)
     # Population-based training resumes with other options, and lets them take effect.
     if not any(getattr(callback, "changes_options", False) for callback in trainer.callbacks):
         found = [finder.option for finder in build_all(cfg.finders)]
         before = checkpoint.get("trained_with", {})
-        check_options(cfg.ckpt_path, before, model.trained_with, found)
+        check_options(str(path), before, record["trained_with"], found)
+    warn_of_other_data(checkpoint.get("trained_on", {}), record["trained_on"])
+    if isinstance(model, BaseModule):
+        check_length(cfg, checkpoint, model, datamodule)
+
+
+def check_length(
+    cfg: DictConfig,
+    checkpoint: dict[str, Any],
+    model: BaseModule,
+    datamodule: LightningDataModule,
+) -> None:
+    """Refuse to resume a training of another length.
+
+    Raises:
+        UserError: the schedule, or the epoch that the checkpoint was saved within, was longer or
+            shorter.
+    """
     # Lightning counts the batches when the loggers of its trainer have long begun.
-    with without_lightnings_lines():
+    with without_lightnings_lines(), isolate_rng():
         counting = build_quiet_trainer(cfg)
         counting.strategy.connect(model)
         counting._data_connector.attach_data(model, datamodule=datamodule)
@@ -221,6 +269,17 @@ def check_resume(
     if WITHIN_EPOCH in checkpoint:
         counting.fit_loop.setup_data()
         check_same_batches(checkpoint[WITHIN_EPOCH], counting.num_training_batches)
+
+
+def check_test(model: LightningModule, datamodule: LightningDataModule) -> bool:
+    """Whether the run can be tested; if not, say so before the training."""
+    if not has_step(model, "test_step"):
+        log.info("no test: %s has no test_step", type(model).__name__)
+        return False
+    if not has_loader(datamodule, "test_dataloader"):
+        log.info("no test: %s has no test_dataloader", type(datamodule).__name__)
+        return False
+    return True
 
 
 def begin_run(cfg: DictConfig, manifest: Manifest, unread: set[str]) -> None:
@@ -243,8 +302,9 @@ def write_config(cfg: DictConfig, directory: Path, note: str = "") -> None:
 def use_finders(
     cfg: DictConfig,
     manifest: Manifest,
+    record: dict[str, Any],
     trainer: Trainer,
-    model: BaseModule,
+    model: LightningModule,
     datamodule: LightningDataModule,
 ) -> None:
     """Find what the config leaves to be found, use it, and write it into the run's config."""
@@ -267,54 +327,52 @@ def use_finders(
     # They have done their work: this config once more is this run once more.
     config.finders = {}
     manifest.update(found=found, config=plain(config))
-    model.trained_with = options_of_training(plain(config))
+    record["trained_with"] = options_of_training(plain(config))
     if trainer.is_global_zero:
         write_config(config, directory, f"# Found before training: {', '.join(found)}\n")
 
 
 def build_datamodule(cfg: DictConfig) -> LightningDataModule:
     """Build the data and set them up, so that their shapes are known."""
-    datamodule: LightningDataModule = instantiate(cfg.data, _convert_="all")
+    datamodule = building.build_datamodule(cfg.data)
+    set_up_once(datamodule, cfg.seed)
     datamodule.prepare_data()
-    datamodule.setup("fit")
+    datamodule.setup(stage="fit")
     share_evaluation(datamodule)
     return datamodule
 
 
-def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> BaseModule:
-    """Build the model for the shapes that the data tell.
+def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> LightningModule:
+    """Build the model, which may ask for facts about the data.
 
     Raises:
-        UserError: a classifier for numbers or a regressor for classes, or an objective that is
-            undefined for the data.
+        UserError: a fact is missing, the model is meant for another task than the data, or the
+            objective is undefined for the data.
     """
     check_samples(cfg.objective.metric, datamodule)
-    model_class = get_class(cfg.model._target_)
-    task = getattr(model_class, "task", datamodule.task)
-    if task != datamodule.task:
-        raise UserError(
-            f"The data are a {datamodule.task} task and {model_class.__name__} does {task}: "
-            f"choose another model group, for example model="
-            f"{'mlp_regressor' if datamodule.task == 'regression' else 'mlp'}."
-        )
-    model: BaseModule = instantiate(
-        cfg.model,
-        optimizer=plain(cfg.optimizer),
-        scheduler=plain(cfg.scheduler),
-        **datamodule.describe(),
-        _convert_="all",
-    )
+    check_task(cfg, datamodule)
+    facts = building.facts_of(datamodule, cfg.model)
+    model = building.build_model(cfg.model, facts, plain(cfg.optimizer), plain(cfg.scheduler))
     if cfg.compile:
-        # In place: wrapping the net would put `_orig_mod.` into the names in checkpoints.
-        # One kernel for each batch size: those that torch would make for all sizes once it has met
-        # two round otherwise, and a resumed run meets the sizes in another order.
-        model.net.compile(dynamic=False)
+        building.compile_model(model)
     return model
 
 
-def check_samples(objective: str, datamodule: LightningDataModule) -> None:
+def check_task(cfg: DictConfig, datamodule: LightningDataModule) -> None:
+    """Refuse a classifier for numbers or a regressor for classes, where both name their task."""
+    target = building.find_target(cfg.model, "model")
+    wanted, given = getattr(target, "task", None), getattr(datamodule, "task", None)
+    if wanted and given and wanted != given:
+        raise UserError(
+            f"The data are a {given} task and {target.__name__} does {wanted}: choose another "
+            f"model group, for example model="
+            f"{'mlp_regressor' if given == 'regression' else 'mlp'}."
+        )
+
+
+def check_samples(objective: str | None, datamodule: LightningDataModule) -> None:
     """Raise a UserError if the objective is the R2 of a single sample."""
-    stage, _, metric = objective.partition("/")
+    stage, _, metric = (objective or "").partition("/")
     if metric == "r2" and getattr(datamodule, "num_samples", {}).get(stage) == 1:
         raise UserError(
             f"{objective} is undefined for the single sample of the {stage} split: enlarge the "
@@ -322,14 +380,13 @@ def check_samples(objective: str, datamodule: LightningDataModule) -> None:
         )
 
 
-def build_trainer(cfg: DictConfig, model: BaseModule) -> Trainer:
+def build_trainer(cfg: DictConfig, model: LightningModule) -> Trainer:
     """Build callbacks, loggers and the trainer.
 
     Raises:
-        UserError: a metric to watch that the model does not log.
+        UserError: a metric to monitor that the model does not log.
     """
-    callbacks: list[Callback] = build_all(cfg.callbacks)
-    check_objective(cfg, model.metric_names, callbacks)
+    callbacks = build_callbacks(cfg, model)
     parts: dict[str, Any] = {"callbacks": callbacks, "logger": build_all(cfg.logger) or False}
     if not any(isinstance(callback, Checkpoint) for callback in callbacks):
         # Lightning would add a checkpoint of its own.
@@ -339,12 +396,51 @@ def build_trainer(cfg: DictConfig, model: BaseModule) -> Trainer:
     except InstantiationException as error:
         reason = str(error.__cause__ or error).rstrip(".!")
         raise UserError(f"The trainer cannot be built: {with_device_hint(reason)}") from error
-    check_combinations(cfg, trainer)
+    reads_scheduler = isinstance(model, BaseModule)
+    check_combinations(cfg, trainer, cfg.scheduler if reads_scheduler else OmegaConf.create())
     check_optimizer(model, trainer)
     return trainer
 
 
-def check_optimizer(model: BaseModule, trainer: Trainer) -> None:
+def build_callbacks(cfg: DictConfig, model: LightningModule) -> list[Callback]:
+    """The callbacks of the config, and those that every run has.
+
+    Raises:
+        UserError: a metric to monitor that the model does not log.
+    """
+    callbacks: list[Callback] = build_all(cfg.callbacks)
+    if cfg.objective.metric is None:
+        # There is no best without an objective.
+        callbacks = [
+            callback
+            for callback in callbacks
+            if not (isinstance(callback, EarlyStopping | BestCheckpoint) and not callback.monitor)
+        ]
+    monitored = monitored_metrics(cfg, callbacks)
+    if isinstance(model, BaseModule) and cfg.scheduler.get("monitor") is not None:
+        monitored["scheduler.monitor"] = cfg.scheduler.monitor
+    names = declared_metrics(model)
+    if names is not None:
+        check_objective(monitored, names)
+    else:
+        callbacks.append(ObjectiveCheck(monitored))
+    last = [callback for callback in callbacks if isinstance(callback, WithinEpoch | Stopping)]
+    others = [callback for callback in callbacks if callback not in last]
+    return [*others, *evaluation_callbacks(cfg), ScheduleState(), *last]
+
+
+def evaluation_callbacks(cfg: DictConfig) -> list[Callback]:
+    """The callbacks of every trainer that measures something."""
+    return [MetricPrecision(), EvaluationSeed(cfg.seed)]
+
+
+def declared_metrics(model: LightningModule) -> list[str] | None:
+    """The names of the metrics that a model logs, if it declares them by `metric_names`."""
+    names = getattr(model, "metric_names", None)
+    return None if names is None else list(names)
+
+
+def check_optimizer(model: LightningModule, trainer: Trainer) -> None:
     """Build optimizer and schedule for a try: Lightning does so when much has been written.
 
     Raises:
@@ -361,7 +457,7 @@ def check_optimizer(model: BaseModule, trainer: Trainer) -> None:
 
 
 def check_options_read(
-    cfg: DictConfig, model: BaseModule, datamodule: LightningDataModule
+    cfg: DictConfig, model: LightningModule, datamodule: LightningDataModule
 ) -> set[str]:
     """Find the options of optimizer and scheduler that the model does not read.
 
@@ -369,11 +465,8 @@ def check_options_read(
         UserError: one of them was given in the command, where it would have no effect.
     """
 
-    def build(**parts: Any) -> BaseModule:
-        # Partial, since Hydra would copy the parts.
-        make = instantiate(cfg.model, _partial_=True, _convert_="all")
-        built: BaseModule = make(**parts, **datamodule.describe())
-        return built
+    def build(**parts: Any) -> LightningModule:
+        return building.build_model(cfg.model, building.facts_of(datamodule, cfg.model), **parts)
 
     with without_lightnings_lines():
         unread = find_unread(cfg, model, build, partial(build_quiet_trainer, cfg), datamodule)
@@ -395,14 +488,16 @@ def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:
         # In the run's own folder Lightning would find, and load, what a requeued job goes on from.
         "default_root_dir": f"{cfg.paths.output_dir}/trial",
     }
-    trainer: Trainer = instantiate(cfg.trainer, **quiet | options, _convert_="all")
+    quiet |= options
+    quiet["callbacks"] = [*evaluation_callbacks(cfg), *options.get("callbacks", [])]
+    trainer: Trainer = instantiate(cfg.trainer, **quiet, _convert_="all")
     return trainer
 
 
 def build_all(group: DictConfig | None) -> list[Any]:
     """Build every entry of a group that is not switched off with null."""
     # All at once: for each call Hydra copies what it is given several times.
-    built = instantiate(group, _convert_="all") if group else {}
+    built = building.build(group) if group else {}
     return [entry for entry in built.values() if entry is not None]
 
 
@@ -448,7 +543,7 @@ def checkpoint_paths(trainer: Trainer) -> dict[str, str]:
 
 def test(
     trainer: Trainer,
-    model: BaseModule,
+    model: LightningModule,
     datamodule: LightningDataModule,
     checkpoints: dict[str, str],
 ) -> Metrics:

@@ -8,17 +8,20 @@ from .device import DeviceStats
 from .early_stopping import EarlyStopping
 from .ema import EMA
 from .epoch_log import EpochLog
-from .epoch_seed import EpochSeed
+from .epoch_seed import EpochSeed, EvaluationSeed
 from .gradient_norms import GradientNorms
 from .histograms import Histograms
 from .hparams import HyperparameterLogger
 from .last_checkpoint import LastCheckpoint
 from .loss_curves import LossCurves
 from .metric_history import MetricHistory
+from .metric_precision import MetricPrecision
 from .model_summary import NetSummary
 from .nan_guard import NaNGuard
+from .objective_check import ObjectiveCheck
 from .progress import progress_bar
 from .run_texts import RunTexts
+from .schedule_state import ScheduleState
 from .step_log import StepLog
 from .stopping import Stopping
 from .swa import SWA
@@ -37,15 +40,19 @@ __all__ = [
     "EpochLog",
     "EpochSeed",
     "EpochTimer",
+    "EvaluationSeed",
     "GradientNorms",
     "Histograms",
     "HyperparameterLogger",
     "LastCheckpoint",
     "LossCurves",
     "MetricHistory",
+    "MetricPrecision",
     "NaNGuard",
     "NetSummary",
+    "ObjectiveCheck",
     "RunTexts",
+    "ScheduleState",
     "StepLog",
     "Stopping",
     "TimeLimit",

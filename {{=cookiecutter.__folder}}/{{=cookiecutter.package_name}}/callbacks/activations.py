@@ -96,7 +96,10 @@ class ActivationStats(Callback):
 
     def _look(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         # At once: the next layer may change its input in place.
-        if isinstance(output, Tensor) and output.is_floating_point() and output.ndim > 1:
+        # A padded transformer computes nested tensors in evaluation.
+        if not isinstance(output, Tensor) or output.is_nested or output.is_sparse:
+            return
+        if output.is_floating_point() and output.ndim > 1 and output.numel():
             units = by_unit(output.detach()[: self.samples].float())
             dead = (units == 0).all(dim=2).all(dim=0).float().mean()
             statistics = torch.stack([units.mean(), units.std(correction=0), dead])

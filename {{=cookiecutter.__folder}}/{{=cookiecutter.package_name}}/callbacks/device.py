@@ -54,7 +54,7 @@ class DeviceStats(EpochEndCallback):
             self._cuda_percent = cuda_percent(pl_module.device)
 
     @rank_zero_only
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_epoch_measured(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what was measured."""
         memory = self._process.memory_info().rss / GIGABYTE
         metrics = {

@@ -1,6 +1,7 @@
 """One line per epoch in the run's log file."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 
@@ -34,15 +35,18 @@ class EpochLog(EpochEndCallback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a line for a validation within an epoch."""
         if is_within_epoch(trainer):
-            batches = f"after {trainer.fit_loop.batch_idx + 1}/{trainer.num_training_batches}"
+            known = math.isfinite(trainer.num_training_batches)
+            total = f"/{trainer.num_training_batches}" if known else ""
+            batches = f"after {trainer.fit_loop.batch_idx + 1}{total}"
             metrics = _text(self.measured_in_validation(trainer))
             log.info("%s  %s batches  %s", _epoch(trainer), batches, metrics)
 
     @rank_zero_only
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_epoch_measured(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the line."""
         seconds = time.perf_counter() - self._started
-        pace = next((f"{c.pace}  " for c in trainer.callbacks if isinstance(c, EpochTimer)), "")
+        paces = [c.pace for c in trainer.callbacks if isinstance(c, EpochTimer) and c.pace]
+        pace = "".join(f"{text}  " for text in paces)
         metrics = _text(self.measured_in_epoch(trainer))
         log.info("%s  %.1f s  %s%s", _epoch(trainer), seconds, pace, metrics)
 

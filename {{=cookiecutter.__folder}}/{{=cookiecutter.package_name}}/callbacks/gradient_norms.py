@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 # As many layers as a warning names.
 NAMED = 3
 ADVICE = {
-    "explode": "lower optimizer.lr, or clip them with trainer.gradient_clip_val=1",
+    "explode": "lower the learning rate, or clip them with trainer.gradient_clip_val=1",
     "vanish": "these layers do not learn; units may be dead, or the loss may not depend on them",
 }
 
@@ -29,10 +29,15 @@ def layer_gradients(pl_module: LightningModule, optimizer: Optimizer) -> dict[st
     layers = {}
     for name, module in pl_module.named_modules():
         own = [p for p in module.parameters(recurse=False) if id(p) in trained]
-        gradients = [p.grad for p in own if p.grad is not None]
+        gradients = [_dense(p.grad) for p in own if p.grad is not None]
         if gradients:
             layers[name] = gradients
     return layers
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """The entries of a sparse gradient, as of an embedding; others as they are."""
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def layer_norms(layers: dict[str, list[Tensor]]) -> dict[str, float]:
@@ -86,14 +91,14 @@ class GradientNorms(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Measure, if this step is one of every n or the last of the epoch."""
-        step = trainer.global_step
+        step, every = trainer.global_step, trainer.log_every_n_steps
         # Several optimizers each count a step; all of them are due in the same batch.
-        due = (step // len(trainer.optimizers) + 1) % trainer.log_every_n_steps == 0
+        due = bool(every) and (step // len(trainer.optimizers) + 1) % every == 0
         if not (due or trainer.is_last_batch):
             return
         layers = layer_gradients(pl_module, optimizer)
         if not layers:
-            return
+            return  # an optimizer that is toggled off, for example
         metrics = self._total(trainer, optimizer, layers) if due else {}
         if trainer.is_last_batch or not max(metrics.values()) <= self.exploding:
             norms = layer_norms(layers)

@@ -23,11 +23,11 @@ class HyperparameterLogger(Callback):
 
     Args:
         directory: the run's folder.
-        metric: the metric to optimise, for example `val/acc`.
+        metric: the metric to optimise, for example `val/acc`; None without an objective.
         mode: "max" or "min".
     """
 
-    def __init__(self, directory: str, metric: str, mode: str) -> None:
+    def __init__(self, directory: str, metric: str | None, mode: str) -> None:
         self.directory = Path(directory)
         self.metric = metric
         self.mode = mode
@@ -36,7 +36,7 @@ class HyperparameterLogger(Callback):
     @property
     def tag(self) -> str:
         """Name of the column in the HPARAMS table."""
-        return f"hp/best_{self.metric.replace('/', '_')}"
+        return f"hp/best_{str(self.metric).replace('/', '_')}"
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -48,14 +48,15 @@ class HyperparameterLogger(Callback):
         config = {name: part for name, part in config.items() if name not in NOT_COMPARED}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(config, {self.tag: self.best})
+                metrics = {} if self.metric is None else {self.tag: self.best}
+                logger.log_hyperparams(config, metrics)
             else:
                 logger.log_hyperparams(config)
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the best value so far."""
-        value = trainer.callback_metrics.get(self.metric)
+        value = trainer.callback_metrics.get(self.metric or "")
         if trainer.sanity_checking or value is None:
             return
         choose = max if self.mode == "max" else min

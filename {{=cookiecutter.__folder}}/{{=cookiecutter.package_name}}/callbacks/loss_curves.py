@@ -1,6 +1,7 @@
-"""Training and validation loss over the epochs, as a picture."""
+"""Training and validation loss over the epochs, as a plot."""
 
 import math
+import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -9,53 +10,77 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from ..pictures import save_picture
+from ..user_text import plot_labels
 from .metric_history import MetricHistory
 
+# More curves than this hide each other.
+MOST_CURVES = 8
 
-def draw_loss_curves(rows: list[dict[str, float]]) -> Figure:
-    """Draw `train/loss` and `val/loss`, the lowest validation loss marked.
+
+def loss_names(rows: list[dict[str, float]]) -> list[str]:
+    """The metrics that are losses, by their names: `train/loss`, `val_loss`, `loss_critic`.
+
+    Losses of single steps are left out if the mean over the epoch is there too.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    losses = [name for name in names if "loss" in re.split(r"[/_\W]+", name.lower())]
+    return [name for name in losses if name.removesuffix("_step") + "_epoch" not in names][
+        :MOST_CURVES
+    ]
+
+
+def draw_loss_curves(rows: list[dict[str, float]], in_steps: bool = False) -> Figure:
+    """Draw every loss, the lowest validation loss marked.
 
     Args:
         rows: one per epoch, and one per validation within an epoch; in the order of their steps.
+        in_steps: draw over steps instead of epochs.
     """
     # Figure and not pyplot: pyplot keeps every figure of the process alive. These margins fit;
     # a computed layout would draw everything twice.
     figure = Figure(figsize=(7, 4.5))
     figure.subplots_adjust(left=0.11, right=0.98, bottom=0.11, top=0.93)
     axes = figure.subplots()
-    for name, label in (("train/loss", "training"), ("val/loss", "validation")):
-        points = [(_epochs(row), row[name]) for row in rows if name in row]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, marker=".", markersize=3)
-    validated = [row for row in rows if math.isfinite(row.get("val/loss", math.nan))]
-    if validated:
-        lowest = min(validated, key=lambda row: row["val/loss"])
+    names = loss_names(rows)
+    labels = {"train/loss": "training", "val/loss": "validation"}
+    for name in names:
+        points = [(_place(row, in_steps), row[name]) for row in rows if name in row]
+        label = labels.get(name) or plot_labels([name], "loss")[0]
+        axes.plot(*zip(*points, strict=True), label=label, marker=".", markersize=3)
+    validation = next((name for name in names if name.lower().startswith("val")), None)
+    validated = [r for r in rows if validation and math.isfinite(r.get(validation, math.nan))]
+    if validation and validated:
+        lowest = min(validated, key=lambda row: row[validation])
+        place = f"step {lowest['step']:.0f}" if in_steps else f"epoch {lowest['epoch'] + 1:.0f}"
         axes.plot(
-            _epochs(lowest),
-            lowest["val/loss"],
+            _place(lowest, in_steps),
+            lowest[validation],
             "o",
             markersize=9,
             fillstyle="none",
             color="black",
-            label=f"lowest validation: {lowest['val/loss']:.4g} in epoch {lowest['epoch'] + 1:.0f}",
+            label=f"lowest validation: {lowest[validation]:.4g} in {place}",
         )
-    axes.set(xlabel="epoch", ylabel="loss", title="Loss")
+    axes.set(xlabel="step" if in_steps else "epoch", ylabel="loss", title="Loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(bottom=0)
+    values = [row[name] for row in rows for name in names if name in row]
+    if min((value for value in values if math.isfinite(value)), default=0) >= 0:
+        axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
 
 
-def _epochs(row: dict[str, float]) -> float:
-    """How many epochs had been trained."""
-    return row["epoch"] + row.get("share", 1)
+def _place(row: dict[str, float], in_steps: bool) -> float:
+    """How much had been trained, in steps or in epochs."""
+    return row["step"] if in_steps else row["epoch"] + row.get("share", 1)
 
 
 class LossCurves(Callback):
     """Draws the curves when training ends, into the run's folder and into TensorBoard.
 
-    The numbers come from `MetricHistory`, so the curves go on over a resume.
+    The numbers come from `MetricHistory`, so the curves continue over a resume. A model that logs
+    nothing with `loss` in its name gets no plot.
 
     Args:
         path: the PNG file.
@@ -67,12 +92,11 @@ class LossCurves(Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw what was collected."""
-        rows = [
-            row
-            for callback in trainer.callbacks
-            if isinstance(callback, MetricHistory)
-            for row in sorted(callback.rows + callback.within, key=lambda row: row["step"])
-        ]
-        if not rows or trainer.fast_dev_run:
+        history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), None)
+        if history is None or trainer.fast_dev_run:
             return
-        save_picture(draw_loss_curves(rows), self.path, trainer)
+        rows = history.in_order()
+        if loss_names(rows):
+            # Validations within an epoch of unknown length have no other place.
+            in_steps = any("share" not in row for row in history.within)
+            save_picture(draw_loss_curves(rows, in_steps), self.path, trainer)

@@ -1,9 +1,11 @@
-"""Layers and parameters of the network, without the metrics beside it."""
+"""Layers and parameters of a model, without its metrics."""
 
 import logging
-from typing import Any
 
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary
+from torch import nn
+from torchmetrics import Metric, MetricCollection
 
 log = logging.getLogger(__name__)
 
@@ -11,24 +13,31 @@ COLUMNS = ("Name", "Type", "Params")
 
 
 class NetSummary(ModelSummary):
-    """Lightning's table of layers, of `net` alone: metrics are modules too, and fill the table.
+    """Lightning's table of layers without metrics, which are modules too and would fill it.
 
     Operations are left out: Lightning counts none where a model has no example input.
     """
 
-    @staticmethod
-    def summarize(
-        summary_data: list[tuple[str, list[str]]],
-        total_parameters: int,
-        trainable_parameters: int,
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        """Write the rows of the network into the log."""
-        columns = dict(summary_data)
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the table into the log."""
+        summary = self._summary(trainer, pl_module)
+        columns = dict(summary._get_summary_data())
         rows = zip(*(columns[name] for name in COLUMNS), strict=True)
-        kept = [row for row in rows if row[0].split(".")[0] == "net"]
+        metrics = {name for name, module in pl_module.named_modules() if is_metric(module)}
+        kept = [row for row in rows if row[0] not in metrics]
+        if not trainer.is_global_zero:
+            return
         widths = [max(map(len, column)) for column in zip(*kept, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)) for row in kept]
-        total = f"{total_parameters:,} parameters, {trainable_parameters:,} of them trained"
-        log.info("%s", "\n".join([total, *lines]))
+        total = f"{summary.total_parameters:,} parameters"
+        trained = f"{summary.trainable_parameters:,} of them trained"
+        log.info("%s", "\n".join([f"{total}, {trained}", *lines]))
+
+
+def is_metric(module: nn.Module) -> bool:
+    """Whether a module is a metric, part of one, or holds nothing but metrics."""
+    if isinstance(module, Metric | MetricCollection):
+        return True
+    children = list(module.children())
+    is_container = isinstance(module, nn.ModuleDict | nn.ModuleList)
+    return is_container and bool(children) and all(map(is_metric, children))

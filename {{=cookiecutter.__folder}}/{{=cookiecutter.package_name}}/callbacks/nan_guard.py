@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import NotFiniteError
 from .nested import tensors
+from .step_log import learning_rates
 
 NONE = -1  # no batch
 
@@ -47,7 +49,8 @@ class NaNGuard(Callback):
         # With debug=nan the backward pass is about to tell more of this batch.
         is_traced = torch.is_anomaly_enabled()
         if loss.device.type == "cpu" and not is_traced:
-            if not math.isfinite(loss.item()):
+            is_number = loss.numel() == 1 and not loss.is_complex()
+            if not (math.isfinite(loss.item()) if is_number else torch.isfinite(loss).all()):
                 raise self._error(trainer, pl_module, self._batch_idx)
             return
         is_bad = ~torch.isfinite(loss.detach()).all()
@@ -55,7 +58,8 @@ class NaNGuard(Callback):
             self._first_bad = torch.full((), NONE, device=is_bad.device)
         is_first = is_bad & (self._first_bad == NONE)
         self._first_bad = torch.where(is_first, self._batch_idx, self._first_bad)
-        if trainer.is_last_batch or (self._batch_idx + 1) % trainer.log_every_n_steps == 0:
+        every = trainer.log_every_n_steps
+        if trainer.is_last_batch or (every and (self._batch_idx + 1) % every == 0):
             first_bad = int(self._first_bad)
             if first_bad != NONE and not (is_traced and first_bad == self._batch_idx):
                 raise self._error(trainer, pl_module, first_bad)
@@ -67,13 +71,13 @@ class NaNGuard(Callback):
         self._batch = None
 
     def _error(self, trainer: Trainer, pl_module: LightningModule, bad: int) -> NotFiniteError:
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        rates = ", ".join(f"{rate:.3g}" for rate in learning_rates(trainer).values())
         step = trainer.fit_loop.total_batch_idx - self._batch_idx + bad
         place = self._place(trainer, pl_module) if bad == self._batch_idx else ""
         return NotFiniteError(
             f"The training loss became NaN or infinite at batch {bad} of epoch "
-            f"{trainer.current_epoch} (batch {step} of the run, learning rate {lr:.3g}){place}: "
-            "lower optimizer.lr, set trainer.gradient_clip_val=1, or find the operation with "
+            f"{trainer.current_epoch} (batch {step} of the run, learning rate {rates}){place}: "
+            "lower the learning rate, set trainer.gradient_clip_val=1, or find the operation with "
             "debug=nan."
         )
 
@@ -87,9 +91,11 @@ class NaNGuard(Callback):
         # A step that optimizes by itself must not be run within itself.
         if not pl_module.automatic_optimization:
             return ""
-        with torch.no_grad(), trainer.precision_plugin.train_step_context():
+        # A step that cannot be repeated tells nothing more.
+        with suppress(Exception), torch.no_grad(), trainer.precision_plugin.train_step_context():
             module = first_bad_module(pl_module, self._batch, self._batch_idx)
-        return f", first in the output of {module}" if module else ", in the loss function"
+            return f", first in the output of {module}" if module else ", in the loss function"
+        return ""
 
 
 def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> str | None:
@@ -104,12 +110,14 @@ def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> 
         return module.register_forward_hook(hook)
 
     handles = [watch(name, module) for name, module in pl_module.named_modules() if name]
-    # Compiled code does not call hooks.
-    with torch.compiler.set_stance("force_eager"):
-        takes = len(inspect.signature(pl_module.training_step).parameters)
-        pl_module.training_step(*(batch, batch_idx)[:takes])
-    for handle in handles:
-        handle.remove()
+    try:
+        # Compiled code does not call hooks.
+        with torch.compiler.set_stance("force_eager"):
+            takes = len(inspect.signature(pl_module.training_step).parameters)
+            pl_module.training_step(*(batch, batch_idx)[:takes])
+    finally:
+        for handle in handles:
+            handle.remove()
     return found[0] if found else None
 
 

@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.connectors.signal_connector import _HandlersCompose
 
 from ..runs.ending import INTERRUPTED, TERMINATED, Ending, EndsTraining
@@ -18,13 +17,13 @@ from .last_checkpoint import LastCheckpoint, is_validation_due, is_within_epoch
 log = logging.getLogger(__name__)
 
 
-class Stopping(EndsTraining, Checkpoint):
+class Stopping(EndsTraining, Callback):
     """Saves and ends the training at the first Ctrl-C, at SIGTERM, or when a callback asks for it.
 
     A validation that is due after the batch, or in progress, is completed first. The second Ctrl-C
     stops at once.
 
-    It comes last: what the other callbacks do after a batch is part of the checkpoint.
+    It comes after all callbacks but the checkpoints: what they do after a batch is saved.
     """
 
     def __init__(self) -> None:

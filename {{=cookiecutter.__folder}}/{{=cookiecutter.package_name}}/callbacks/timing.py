@@ -56,9 +56,11 @@ def epochs_left(trainer: Trainer) -> int | None:
 
 
 def count_samples(batch: Any) -> int:
-    """Samples in a batch: the length of the first tensor in it."""
+    """Samples in a batch, as Lightning counts them: the length of the first tensor in it."""
     first = next(tensors(batch), None)
-    return 0 if first is None or first.ndim == 0 else len(first)
+    if first is None:
+        return 0
+    return 1 if first.ndim == 0 else first.size(0)
 
 
 def clock_time(seconds: float) -> str:
@@ -106,7 +108,7 @@ class EpochTimer(EpochEndCallback):
         """Add up what is no training."""
         self._validation_seconds += self._validation.stop()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_epoch_measured(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what was measured."""
         seconds = self._clock.stop()
         training = seconds - self._validation_seconds
@@ -114,11 +116,15 @@ class EpochTimer(EpochEndCallback):
             return
         speed = self._samples * trainer.world_size / training
         left = epochs_left(trainer)
-        self.pace = f"{speed:.0f} samples/s"
+        # A batch without a tensor has no size that could be known.
+        words = [f"{speed:.0f} samples/s"] if self._samples else []
         if left:
             # Early stopping may end the run before.
             rest = timedelta(seconds=math.ceil(left * self._clock.per_epoch))
-            self.pace += f"  at most {rest} left"
-        metrics = {"time/epoch_seconds": seconds, "time/samples_per_second": speed}
+            words.append(f"at most {rest} left")
+        self.pace = "  ".join(words)
+        metrics = {"time/epoch_seconds": seconds}
+        if self._samples:
+            metrics["time/samples_per_second"] = speed
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)

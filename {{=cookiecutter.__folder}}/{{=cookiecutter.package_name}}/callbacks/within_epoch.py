@@ -1,35 +1,34 @@
 """What a checkpoint within an epoch needs beside what Lightning saves."""
 
 import logging
+import math
 import random
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric.utilities.types import _Stateful
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from ..errors import UserError
 from .fresh_metrics import FreshMetrics
+from .loader_seed import continue_loaders, loader_states
 
 log = logging.getLogger(__name__)
 
 STATE = "within_epoch"
 
 
-class WithinEpoch(FreshMetrics, Checkpoint):
+class WithinEpoch(FreshMetrics):
     """Saves and restores the state of an epoch in progress, so that a resumed run is identical.
 
     That is: the position in the training loader, the random numbers, the metrics that have been
     summed so far, by torchmetrics or by `self.log`, those measured so far, and gradients that wait
     for their step.
 
-    A child of `Checkpoint`, which Lightning calls after all other callbacks: nothing draws random
-    numbers between their restoration and the next batch.
+    It comes after all callbacks but the checkpoints: none draws random numbers between their
+    restoration and the next batch.
     """
 
     _state: dict[str, Any] | None = None
@@ -107,15 +106,16 @@ class WithinEpoch(FreshMetrics, Checkpoint):
         # because it does not save the metric.
         trainer.fit_loop._restarting = False
         done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
-        place = f"epoch {trainer.current_epoch + 1}, after {done} of {state['batches']} batches"
+        known = f" of {state['batches']}" if math.isfinite(state["batches"]) else ""
+        place = f"epoch {trainer.current_epoch + 1}, after {done}{known} batches"
         own = _own(state["processes"], trainer)
-        if own is not None and _restore_loaders(trainer, own["loaders"]):
+        if own is not None and continue_loaders(trainer, own["loaders"], done):
             log.info("resumed within %s", place)
         else:
             log.warning(
                 "resumed within %s; the training loader cannot continue there, so the other "
                 "batches are drawn anew and some samples may be used twice or not at all in this "
-                "epoch: give the loader state_dict() and load_state_dict(), as BatchLoader has",
+                "epoch: use a DataLoader, or give the loader state_dict() and load_state_dict()",
                 place,
             )
         if trainer.is_global_zero:
@@ -165,7 +165,7 @@ def check_same_batches(state: dict[str, Any], batches: float) -> None:
 def _state_of_process(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
     return {
         "random": _random_state(pl_module.device),
-        "loaders": [loader.state_dict() for loader in _loaders(trainer) if _can_resume(loader)],
+        "loaders": loader_states(trainer),
         "logged": {
             name: {key: value.cpu().clone() for key, value in metric.metric_state.items()}
             for name, metric in _logged_per_epoch(trainer).items()
@@ -194,28 +194,6 @@ def _gathered(trainer: Trainer, value: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _own(processes: list[dict[str, Any]], trainer: Trainer) -> dict[str, Any] | None:
     return processes[trainer.global_rank] if len(processes) == trainer.world_size else None
-
-
-def _loaders(trainer: Trainer) -> list[Any]:
-    return CombinedLoader(trainer.train_dataloader).flattened
-
-
-def _can_resume(loader: Any) -> bool:
-    return isinstance(loader, _Stateful)
-
-
-def _restore_loaders(trainer: Trainer, states: list[dict[str, Any]]) -> bool:
-    """Continue the loaders; False if one of them cannot."""
-    loaders = _loaders(trainer)
-    if not all(map(_can_resume, loaders)) or len(states) != len(loaders):
-        return False
-    for loader, state in zip(loaders, states, strict=True):
-        loader.load_state_dict(state)
-    # Lightning has made its iterator before.
-    fetcher = trainer.fit_loop._data_fetcher
-    assert fetcher is not None
-    iter(fetcher)
-    return True
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import UserError
 from .augment import Augment
-from .batches import Batch, BatchLoader, collate, make_loader
+from .batches import Batch, collate, make_loader
 from .checks import check_fraction, check_whole
 from .splits import Indices, Samples, check_folds, make_splits
 
@@ -171,7 +171,7 @@ class BaseDataModule(LightningDataModule):
             }
         return facts | {"preprocessing": self.preprocessing}
 
-    def train_dataloader(self) -> BatchLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Training batches in a new order every epoch."""
         batch_size = self.hparams["batch_size"]
         processes = self.trainer.world_size if self.trainer is not None else 1
@@ -181,15 +181,15 @@ class BaseDataModule(LightningDataModule):
         shuffle = not isinstance(self.datasets["train"], IterableDataset)
         return self._loader("train", shuffle, drop_last)
 
-    def val_dataloader(self) -> BatchLoader:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches."""
         return self._loader("val")
 
-    def test_dataloader(self) -> BatchLoader:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Test batches."""
         return self._loader("test")
 
-    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> BatchLoader:
+    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
         # The batch-size finder changes hparams between two calls.
         batch_size = self.hparams["batch_size"]
         return make_loader(

@@ -7,12 +7,12 @@ Lightning can still replace the sampler, so the same loader works with several p
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 Batch = tuple[Tensor, Tensor]
 
@@ -57,51 +57,6 @@ class BatchDataset(Dataset[Batch]):
         return content.hexdigest()[:16]
 
 
-class BatchLoader(DataLoader[Batch]):
-    """A DataLoader that takes one random number for each epoch, when the first batch is asked for.
-
-    The plain loader takes an additional one when it starts its workers, and may do so long before:
-    Lightning makes the iterator of a run's first epoch before that epoch is seeded. The epoch in
-    which a run is resumed would then be in another order than in the run that never stopped.
-
-    That number and the count of batches are the loader's state, so an epoch can be resumed after
-    any batch.
-    """
-
-    _state: dict[str, int] | None = None
-    _resumed: dict[str, int] | None = None
-
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        """The batches of one epoch, or those that are left of a resumed one."""
-        state, self._resumed = self._resumed, None
-        if state is None:
-            state = {"seed": int(torch.empty((), dtype=torch.int64).random_()), "batches": 0}
-        self.generator = torch.Generator().manual_seed(state["seed"])
-        if isinstance(self.sampler, RandomSampler):
-            self.sampler.generator = torch.Generator().manual_seed(state["seed"])
-        self._state = state
-        for batch in self._batches_after(state["batches"]):
-            self._state = self._state | {"batches": self._state["batches"] + 1}
-            yield batch
-
-    def _batches_after(self, count: int) -> Iterator[Batch]:
-        batches: Any = super().__iter__()
-        for _ in range(count):
-            if self.num_workers == 0:
-                batches._next_index()  # the samples themselves need not be fetched
-            else:
-                next(batches)
-        return cast(Iterator[Batch], batches)
-
-    def state_dict(self) -> dict[str, int]:
-        """Where the epoch stands; empty before the first batch."""
-        return dict(self._state or {})
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Continue an epoch: the next iteration yields the batches that are left of it."""
-        self._resumed = dict(state_dict) or None
-
-
 def collate(samples: Any) -> Any:
     """Make a batch of what a dataset returns.
 
@@ -118,7 +73,7 @@ def make_loader(
     drop_last: bool = False,
     num_workers: int = 0,
     collate_fn: Callable[[Any], Any] = collate,
-) -> BatchLoader:
+) -> DataLoader[Any]:
     """A loader over any dataset; one whose `__getitems__` returns whole batches is the fastest.
 
     Args:
@@ -134,7 +89,7 @@ def make_loader(
         # Starting processes anew every epoch costs more than keeping them. Pinned memory only
         # helps a copy to a CUDA device.
         options = {"persistent_workers": True, "pin_memory": torch.cuda.is_available()}
-    return BatchLoader(
+    return DataLoader(
         dataset,
         batch_size=batch_size,
         shuffle=shuffle,

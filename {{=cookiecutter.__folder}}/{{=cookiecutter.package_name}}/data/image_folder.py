@@ -44,6 +44,8 @@ class PictureDataset(Dataset[Batch]):
         preprocessing: the values made by `image_preprocessing`.
     """
 
+    is_deterministic = True  # workers may stay from epoch to epoch
+
     def __init__(self, pictures: Pictures, preprocessing: dict[str, Any]) -> None:
         self.paths, self.labels = pictures.paths, torch.from_numpy(pictures.labels)
         self.options = reading_options(preprocessing)

@@ -5,12 +5,13 @@ it changes every metric: 284 of 359 become 285 of 360.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from pytorch_lightning import LightningDataModule
 from pytorch_lightning.overrides.distributed import UnrepeatedDistributedSampler
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -26,16 +27,26 @@ log = logging.getLogger(__name__)
 def share_evaluation(datamodule: LightningDataModule) -> None:
     """Let the validation and test loaders of a datamodule, your own ones too, repeat no sample."""
     for name in ("val_dataloader", "test_dataloader"):
-        setattr(datamodule, name, partial(_shared, datamodule, getattr(datamodule, name)))
+        if is_overridden(name, datamodule):
+            setattr(datamodule, name, partial(_shared, datamodule, getattr(datamodule, name)))
 
 
 def _shared(datamodule: LightningDataModule, make: Callable[[], Any]) -> Any:
     """What `make` returns, limited to this process's share of the samples."""
-    loader, trainer = make(), datamodule.trainer
+    loaders, trainer = make(), datamodule.trainer
     # None on one device. A run that overfits validates the batches it trains on.
     place = None if trainer is None else trainer.distributed_sampler_kwargs
     if place is None or trainer.overfit_batches or place["num_replicas"] == 1:
-        return loader
+        return loaders
+    share = partial(_share_of_loader, processes=place["num_replicas"], rank=place["rank"])
+    # Several loaders come as a list, or as a dictionary.
+    if isinstance(loaders, Mapping):
+        return {name: share(loader) for name, loader in loaders.items()}
+    return list(map(share, loaders)) if isinstance(loaders, list | tuple) else share(loaders)
+
+
+def _share_of_loader(loader: Any, processes: int, rank: int) -> Any:
+    """A loader limited to one process's share of the samples."""
     if isinstance(getattr(loader, "sampler", None), DistributedSampler):
         return loader
     if not _can_be_shared(loader):
@@ -44,7 +55,7 @@ def _shared(datamodule: LightningDataModule, make: Callable[[], Any]) -> Any:
             "may be measured twice on several devices: use evaluate.py for exact metrics"
         )
         return loader
-    return _share(loader, place["num_replicas"], place["rank"])
+    return _share(loader, processes, rank)
 
 
 def _can_be_shared(loader: Any) -> bool:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..errors import UserError
-from .base import BaseModule
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,17 @@ class TrainingBatches:
         return f"the last batch of the training split has {self.smallest}"
 
 
-def check_batches(model: BaseModule, datamodule: LightningDataModule, trainer: Trainer) -> None:
-    """Build the training loader and look at the sizes of its batches.
+def check_batches(
+    model: LightningModule, datamodule: LightningDataModule, trainer: Trainer
+) -> None:
+    """Build the training loader and check the sizes of its batches.
 
     Raises:
         UserError: no batch, or one that is too small for the model.
     """
     datamodule.trainer = trainer  # as Lightning does when the training starts
-    batches = training_batches(datamodule.train_dataloader(), trainer)
+    with isolate_rng():
+        batches = training_batches(datamodule.train_dataloader(), trainer)
     if batches is None:
         return
     if batches.count == 0:
@@ -56,7 +59,7 @@ def check_batches(model: BaseModule, datamodule: LightningDataModule, trainer: T
             f"The training loader has no batch: it drops batches of less than {batches.size} "
             f"samples and has {batches.samples}; lower data.batch_size."
         )
-    name, least = type(model).__name__, model.smallest_batch
+    name, least = type(model).__name__, getattr(model, "smallest_batch", 1)
     if batches.smallest < least:
         raise UserError(
             f"{name} compares the samples of a batch and needs at least {least}, but "
@@ -80,7 +83,7 @@ def training_batches(loader: Any, trainer: Trainer) -> TrainingBatches | None:
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
     size = loader.batch_size
-    if size is None:
+    if size is None or not hasattr(loader.sampler, "__len__"):
         return None
     place = trainer.distributed_sampler_kwargs or {"num_replicas": 1}
     samples = math.ceil(len(loader.sampler) / place["num_replicas"])  # type: ignore[arg-type]
@@ -92,15 +95,15 @@ def training_batches(loader: Any, trainer: Trainer) -> TrainingBatches | None:
     return TrainingBatches(samples, size, count, rest if has_rest else size)
 
 
-def can_normalize_one(model: BaseModule) -> bool:
+def can_normalize_one(model: LightningModule) -> bool:
     """Whether the network's batch normalization works for a single sample.
 
     It does where a channel has several positions, as in an image.
     """
-    shape = model.hparams.get("input_shape")
-    if shape is None or not any(isinstance(module, _BatchNorm) for module in model.net.modules()):
+    shape, own = model.hparams.get("input_shape"), getattr(model, "net", model)
+    if shape is None or not any(isinstance(module, _BatchNorm) for module in own.modules()):
         return True
-    net: nn.Module = copy.deepcopy(model.net).train()  # the try changes its statistics
+    net: nn.Module = copy.deepcopy(own).train()  # the try changes its statistics
     try:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             net(torch.zeros(1, *shape))

@@ -12,7 +12,7 @@ from types import FunctionType
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.seed import isolate_rng
 
@@ -93,8 +93,8 @@ class Watched(dict[str, Any]):
 
 def find_unread(
     cfg: DictConfig,
-    model: BaseModule,
-    build: Callable[..., BaseModule],
+    model: LightningModule,
+    build: Callable[..., LightningModule],
     make_trainer: Callable[[], Trainer],
     datamodule: LightningDataModule,
 ) -> set[str]:
@@ -109,7 +109,10 @@ def find_unread(
         make_trainer: makes a trainer like the run's.
         datamodule: the run's.
     """
-    if not has_own_optimizer(model):
+    if not isinstance(model, BaseModule):
+        # It gets neither of the groups.
+        return {*GROUPS, *(f"{group}.{key}" for group in GROUPS for key in cfg[group])}
+    if type(model).configure_optimizers is BaseModule.configure_optimizers:
         return set()
     watched = {group: Watched(dict(model.hparams.get(group, {}))) for group in GROUPS}
     try:
@@ -128,13 +131,12 @@ def find_unread(
     return unread
 
 
-def has_own_optimizer(model: BaseModule) -> bool:
-    """Whether a model builds its optimizers itself."""
-    return type(model).configure_optimizers is not BaseModule.configure_optimizers
-
-
 def check_given(
-    cfg: DictConfig, unread: set[str], given: Iterable[str], found: Iterable[str], model: BaseModule
+    cfg: DictConfig,
+    unread: set[str],
+    given: Iterable[str],
+    found: Iterable[str],
+    model: LightningModule,
 ) -> None:
     """Refuse options of the command that would change nothing.
 
@@ -153,9 +155,14 @@ def check_given(
     who = f"{type(model).__name__} builds its own optimizer and"
     if useless := [key for key, top in tops.items() if top in unread]:
         names, group = " and ".join(useless), tops[useless[0]].partition(".")[0]
+        how = (
+            f'read self.hparams["{group}"] in configure_optimizers'
+            if isinstance(model, BaseModule)
+            else "give the model an option of its own"
+        )
         raise UserError(
-            f"{who} never reads {names}, so the option would change nothing: leave it out, or read "
-            f'self.hparams["{group}"] in configure_optimizers.'
+            f"{who} never reads {names}, so the option would change nothing: leave it out, or "
+            f"{how}."
         )
     for option in found:
         if option in unread:
@@ -164,7 +171,7 @@ def check_given(
                 "its finder out."
             )
     # A constant rate has no schedule, whatever else a file says of one.
-    if cfg.scheduler.get("name") == "constant":
+    if isinstance(model, BaseModule) and cfg.scheduler.get("name") == "constant":
         for key, top in tops.items():
             if top.startswith("scheduler.") and top != "scheduler.name":
                 raise UserError(f"scheduler=constant does not read {key}: leave one of them out.")
@@ -181,7 +188,7 @@ def without(cfg: DictConfig, unread: set[str]) -> DictConfig:
     return config
 
 
-def _configure(model: BaseModule, trainer: Trainer, datamodule: LightningDataModule) -> None:
+def _configure(model: LightningModule, trainer: Trainer, datamodule: LightningDataModule) -> None:
     """Have a model build its optimizers, which may ask the trainer for the number of steps."""
     trainer.strategy._lightning_module = model
     model.trainer = trainer

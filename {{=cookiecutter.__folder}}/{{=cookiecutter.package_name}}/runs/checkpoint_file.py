@@ -1,12 +1,37 @@
 """Checkpoints that no kill and no full disk can spoil, and whose reading runs nothing."""
 
+import logging
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
+from omegaconf import Container, OmegaConf
+from torch import Tensor
 
 from ..errors import UserError
+
+log = logging.getLogger(__name__)
+
+# What `torch.load(weights_only=True)` reads, beside containers and tensors.
+PLAIN_TYPES = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bytearray,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+)
+HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
+HYPERPARAMETER_TYPES = ("hparams_type", "datamodule_hparams_type")
+LEFT_OUT = object()
 
 
 class CheckpointFile(TorchCheckpointIO):
@@ -16,7 +41,16 @@ class CheckpointFile(TorchCheckpointIO):
     over the old file, and what a kill leaves behind lies there for ever.
 
     Reading takes plain values alone, also where an environment variable tells torch otherwise.
+    So values that are not plain, such as a network among the hyperparameters, are left out: the
+    model is rebuilt from the run's `config.yaml`.
+
+    Attributes:
+        record: entries that every checkpoint gets, such as the class of the model.
     """
+
+    def __init__(self) -> None:
+        self.record: dict[str, Any] = {}
+        self._reported: set[str] = set()
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -27,6 +61,7 @@ class CheckpointFile(TorchCheckpointIO):
             UserError: the disk is full, or the folder cannot be written.
         """
         path = Path(path)
+        checkpoint = self._plain(checkpoint | self.record)
         # Always the same name: the next checkpoint writes over what a kill has left. And without
         # that of the checkpoint, by which a requeued job would take it for the newest one.
         partial = path.with_name("checkpoint.partial")
@@ -52,3 +87,75 @@ class CheckpointFile(TorchCheckpointIO):
             path, *args, **options | {"weights_only": True}
         )
         return content
+
+    def _plain(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """The part of a checkpoint that can be read back; the rest is named once in the log."""
+        left_out: list[str] = []
+        for key in HYPERPARAMETER_TYPES:
+            checkpoint.pop(key, None)
+        content = {key: as_plain(value, key, left_out) for key, value in checkpoint.items()}
+        # A hyperparameter that is missing is built again from the config.
+        lost = [
+            name
+            for name in left_out
+            if not name.startswith(HYPERPARAMETERS) and name not in self._reported
+        ]
+        self._reported.update(lost)
+        if lost:
+            log.warning(
+                "left out of the checkpoints, because only tensors and plain values can be loaded "
+                "safely: %s",
+                ", ".join(lost),
+            )
+        return {key: value for key, value in content.items() if value is not LEFT_OUT}
+
+
+def as_plain(value: Any, name: str, left_out: list[str]) -> Any:
+    """A value made of tensors and plain values; other parts are left out.
+
+    Args:
+        value: any value.
+        name: its name, for `left_out`.
+        left_out: gets the names of the parts that are left out.
+
+    Returns:
+        The value, or `LEFT_OUT`.
+    """
+    if isinstance(value, Container):
+        # Not every reference can be resolved outside of the run's config.
+        value = OmegaConf.to_container(value, resolve=False)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, dict):
+        return _plain_dict(value, name, left_out)
+    if type(value) in (list, tuple, set, torch.Size):
+        parts = [as_plain(part, f"{name}[{i}]", left_out) for i, part in enumerate(value)]
+        # Without one of its parts a sequence would mean something else.
+        return LEFT_OUT if LEFT_OUT in parts else type(value)(parts)
+    # Not their subclasses, such as enums.
+    if type(value) in PLAIN_TYPES or _is_readable(value):
+        return value
+    left_out.append(f"{name} ({type(value).__name__})")
+    return LEFT_OUT
+
+
+def _plain_dict(value: dict[Any, Any], name: str, left_out: list[str]) -> Any:
+    items = {}
+    for key, part in value.items():
+        plain_key = as_plain(key, f"a key of {name}", left_out)
+        plain_part = as_plain(part, f"{name}.{key}", left_out)
+        if plain_key is not LEFT_OUT and plain_part is not LEFT_OUT:
+            items[plain_key] = plain_part
+    if isinstance(value, OrderedDict):
+        ordered = OrderedDict(items)
+        # The versions of the modules, which load_state_dict reads.
+        if hasattr(value, "_metadata"):
+            ordered._metadata = value._metadata  # type: ignore[attr-defined]
+        return ordered
+    return items
+
+
+def _is_readable(value: Any) -> bool:
+    """Whether a value is a tensor that `weights_only=True` reads."""
+    kinds = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+    return type(value) in kinds and not value.is_nested

@@ -20,7 +20,6 @@ PACKAGE = __name__.partition(".")[0]
 PARTS = {
     "model_class": str,
     "state_dict": dict,
-    "hyper_parameters": dict,
     "loops": dict,
     "epoch": int,
     "global_step": int,
@@ -121,9 +120,12 @@ def check_resumable(
     Raises:
         UserError: of another model, or already trained for as long as `trainer` would.
     """
-    if model_class(checkpoint) is not type(model):
+    from .record import class_name
+
+    saved_class = str(checkpoint["model_class"])
+    if saved_class != class_name(type(model)):
         raise UserError(
-            f"{path} holds a {model_class(checkpoint).__name__} and this run trains a "
+            f"{path} holds a {saved_class.rpartition(':')[2]} and this run trains a "
             f"{type(model).__name__}: give the options of the first run."
         )
     saved, built = checkpoint["state_dict"], model.state_dict()

@@ -3,12 +3,13 @@
 import importlib
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..errors import UserError, nearest
 from .directory import PROJECT_ROOT
@@ -55,6 +56,10 @@ def check_complete(cfg: DictConfig) -> None:
         UserError: a value is missing or impossible, a part of the config is left out, or no true or
             false is where a switch is.
     """
+    if "objective" in cfg and cfg.objective is None:
+        # References to its metric then find none, instead of failing.
+        with open_dict(cfg):
+            cfg.objective = {"metric": None, "mode": "min"}
     for key in PARTS:
         if key in known_keys(cfg.task_name) and not isinstance(cfg.get(key), DictConfig):
             is_group = (PROJECT_ROOT / "configs" / key).is_dir()
@@ -83,6 +88,7 @@ def check_arguments(cfg: DictConfig) -> None:
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(f"{name}._target_={target} cannot be imported: {error}.") from error
         parameters = _parameters(called)
+        _check_required(name, node, parameters)
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             continue
         for key in map(str, node):
@@ -94,37 +100,69 @@ def check_arguments(cfg: DictConfig) -> None:
         _check_numbers(called, name, node)
 
 
-@cache
-def _parameters(called: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(called).parameters
-
-
-def check_objective(
-    cfg: DictConfig, metric_names: Sequence[str], callbacks: Iterable[object]
+def _check_required(
+    name: str, node: DictConfig, parameters: Mapping[str, inspect.Parameter]
 ) -> None:
-    """Refuse to watch a metric that the model does not log.
+    """Refuse a part of the config without an argument that it needs.
 
-    Raises:
-        UserError: the objective, or what a callback or the schedule monitors, is never logged.
+    The data tell the model some of its arguments, so those of a model are checked later.
     """
-    if cfg.objective.mode not in ("min", "max"):
-        raise UserError(f"objective.mode is min or max, not {cfg.objective.mode!r}.")
-    watched = [("objective.metric", cfg.objective.metric)]
-    watched += [(f"the monitor of {type(c).__name__}", _monitor(c)) for c in callbacks]
-    watched.append(("scheduler.monitor", cfg.scheduler.get("monitor")))
-    for owner, metric in watched:
-        # A callback or a schedule may watch nothing, the run as a whole may not.
-        if metric is None and owner != "objective.metric":
-            continue
-        if metric not in metric_names:
+    if name.partition(".")[0] not in ("callbacks", "data", "logger"):
+        return
+    if node.get("_partial_") or "_args_" in node:
+        return
+    for key, parameter in parameters.items():
+        is_named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if is_named and parameter.default is parameter.empty and key not in node:
             raise UserError(
-                f"{owner} is {metric!r}, which the model does not log; "
-                f"{nearest(str(metric), metric_names)}"
+                f"{str(node._target_).rpartition('.')[2]} requires {key}: add +{name}.{key}=... to "
+                "the command, or the key to its config."
             )
 
 
-def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
+@cache
+def _parameters(called: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(called).parameters
+    except (TypeError, ValueError):
+        # Written in C, so it can be called with anything.
+        return {"kwargs": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)}
+
+
+def monitored_metrics(cfg: DictConfig, callbacks: Iterable[object]) -> dict[str, str]:
+    """The metrics that something waits for, by the option or the callback that names them.
+
+    Raises:
+        UserError: the objective has no direction.
+    """
+    if cfg.objective.mode not in ("min", "max"):
+        raise UserError(f"objective.mode is min or max, not {cfg.objective.mode!r}.")
+    monitored = {"objective.metric": cfg.objective.metric}
+    monitored |= {f"the monitor of {type(c).__name__}": _monitor(c) for c in callbacks}
+    return {owner: str(metric) for owner, metric in monitored.items() if metric is not None}
+
+
+def check_objective(monitored: Mapping[str, str], metric_names: Sequence[str]) -> None:
+    """Refuse to monitor a metric that the model does not log.
+
+    Raises:
+        UserError: the first that is never logged.
+    """
+    for owner, metric in monitored.items():
+        if metric not in metric_names:
+            raise UserError(
+                f"{owner} is {metric!r}, which the model does not log; "
+                f"{nearest(metric, metric_names)}"
+            )
+
+
+def check_combinations(cfg: DictConfig, trainer: "Trainer", scheduler: DictConfig) -> None:
     """Refuse options that cannot mean anything together.
+
+    Args:
+        cfg: the run's config.
+        trainer: the run's.
+        scheduler: the config of the schedule; empty for a model that does not read it.
 
     Raises:
         UserError: more processes than cores, two averages of the weights, an average from a share
@@ -154,15 +192,22 @@ def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
                 "end: set trainer.max_epochs or trainer.max_steps."
             )
     watchers = [(type(c).__name__, _monitor(c)) for c in trainer.callbacks]
-    watchers.append((f"scheduler={cfg.scheduler.get('name')}", cfg.scheduler.get("monitor")))
+    watchers.append((f"scheduler={scheduler.get('name')}", scheduler.get("monitor")))
     for name, metric in watchers:
-        if str(metric).startswith("val/") and trainer.limit_val_batches == 0:
+        if re.match(r"val[/_]", str(metric)) and trainer.limit_val_batches == 0:
             raise UserError(
                 f"{name} goes by {metric} and limit_val_batches=0 leaves nothing to validate: "
                 "validate, or set objective.metric=train/loss and objective.mode=min."
             )
+    if scheduler.get("name") != "plateau":
+        return
+    if scheduler.get("monitor") is None:
+        raise UserError(
+            "scheduler=plateau monitors the objective, and there is none: set scheduler.monitor, "
+            "or choose another scheduler."
+        )
     every = trainer.check_val_every_n_epoch
-    if cfg.scheduler.get("name") == "plateau" and every != 1:
+    if every != 1:
         raise UserError(
             "scheduler=plateau looks at the objective after every epoch: set "
             f"trainer.check_val_every_n_epoch=1, not {every}, or take another scheduler."
@@ -171,7 +216,11 @@ def check_combinations(cfg: DictConfig, trainer: "Trainer") -> None:
 
 def _check_numbers(called: Any, name: str, node: DictConfig) -> None:
     """Refuse text where a number belongs, and fractions where a whole number does."""
-    hints = get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    try:
+        hints = get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    except (AttributeError, NameError, TypeError):
+        # A hint may name something that is only imported for type checkers.
+        return
     for key in map(str, node):
         types = set(get_args(hints.get(key)) or [hints.get(key)]) - {NoneType}
         value = node[key]

@@ -3,6 +3,8 @@
 from typing import Any
 
 from pytorch_lightning import LightningModule
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
 from torchmetrics import Metric
 
 
@@ -11,8 +13,8 @@ def describe_model(model: LightningModule) -> dict[str, Any]:
     parameters = list(model.parameters())
     return {
         "class": type(model).__name__,
-        "parameters": sum(parameter.numel() for parameter in parameters),
-        "trained": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "parameters": sum(map(count, parameters)),
+        "trained": sum(count(parameter) for parameter in parameters if parameter.requires_grad),
         "layers": list_layers(model),
     }
 
@@ -21,8 +23,13 @@ def list_layers(model: LightningModule) -> list[dict[str, Any]]:
     """Name, what it is and number of parameters of every layer; metrics are left out."""
     layers = []
     for name, module in model.named_modules():
-        count = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+        parameters = sum(map(count, module.parameters(recurse=False)))
         is_layer = next(module.children(), None) is None and not isinstance(module, Metric)
-        if is_layer or count:
-            layers.append({"name": name, "what": str(module), "parameters": count})
+        if is_layer or parameters:
+            layers.append({"name": name, "what": str(module), "parameters": parameters})
     return layers
+
+
+def count(parameter: nn.Parameter) -> int:
+    """Number of values; 0 for a lazy module, which knows its shape after the first batch."""
+    return 0 if isinstance(parameter, UninitializedParameter) else parameter.numel()

@@ -1,5 +1,6 @@
 """The short tables at the end of a run."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ WEIGHTS = {
 }
 Metrics = dict[str, dict[str, float]]
 COMPARED = ("last", "averaged", "test last", "test averaged")
+# What a row of the history holds beside metrics.
+PLACES = ("epoch", "step", "share")
 
 
 def print_metrics(name: str, metrics: dict[str, dict[str, float]]) -> None:
@@ -36,20 +39,24 @@ def print_metrics(name: str, metrics: dict[str, dict[str, float]]) -> None:
 
 
 def _print(name: str, metrics: dict[str, dict[str, float]]) -> None:
+    found = {
+        part: {split_name(key): value for key, value in values.items() if key not in PLACES}
+        for part, values in metrics.items()
+    }
     columns = [
         (part, stage)
-        for part, values in metrics.items()
-        for stage in ("train", "val", "test")
-        if any(key.startswith(f"{stage}/") for key in values)
+        for part, values in found.items()
+        for stage in ("train", "val", "test", "")
+        if any(key[0] == stage for key in values)
     ]
     if not columns:
-        return  # the run was ended before anything was measured
-    rows = sorted({key.partition("/")[2] for values in metrics.values() for key in values} - {""})
-    headers = [stage if stage == part else f"{part} {stage}" for part, stage in columns]
+        return  # the model logs nothing, or the run was ended before anything was measured
+    rows = sorted({metric for values in found.values() for _, metric in values})
+    headers = [part if stage in (part, "") else f"{part} {stage}" for part, stage in columns]
     table = Table("metric", *headers, title=name, title_justify="left")
     for row in rows:
-        values = [metrics[part].get(f"{stage}/{row}") for part, stage in columns]
-        table.add_row(row, *map(_number, values))
+        numbers = [found[part].get((stage, row)) for part, stage in columns]
+        table.add_row(row, *map(_number, numbers))
     CONSOLE.print(table)
 
 
@@ -65,10 +72,19 @@ def print_averages(title: str, means: Metrics, deviations: Metrics) -> None:
     for part, values in means.items():
         for name, value in values.items():
             # The metrics of the last epoch are in run.json.
-            if part != "final" and name not in ("epoch", "step"):
+            if part != "final" and name not in PLACES:
                 label = "best epoch" if part == "best" else part
                 table.add_row(label, name, _number(value), _number(deviations[part][name]))
     CONSOLE.print(table)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """The stage of a metric and its name in it: `val_acc` and `val/acc` are `acc` of `val`.
+
+    A metric without a stage has an empty one.
+    """
+    match = re.fullmatch(r"(train|val|test)(?:id|idation)?[/_](.+)", name)
+    return (match[1], match[2]) if match else ("", name)
 
 
 def _number(value: float | None) -> str:
@@ -84,8 +100,10 @@ def _print_weights(metrics: dict[str, dict[str, float]]) -> None:
         name: metrics.get(validated, {}) | metrics.get(tested, {})
         for name, (validated, tested) in WEIGHTS.items()
     }
-    names = [name for name in rows["averaged"] if name.startswith(("val/", "test/"))]
-    table = Table("weights", *(name.replace("/", " ") for name in names))
+    names = [name for name in rows["averaged"] if name not in PLACES]
+    if not names:
+        return
+    table = Table("weights", *(" ".join(split_name(name)).strip() for name in names))
     for name, values in rows.items():
         found = [values.get(column) for column in names]
         table.add_row(name, *map(_number, found))

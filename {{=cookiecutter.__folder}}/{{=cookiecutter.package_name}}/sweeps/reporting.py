@@ -29,7 +29,7 @@ class TrialReporter(EndsTraining, EpochEndCallback):
             if link.current is not None and self.metric in row:
                 link.current.report(int(row["epoch"]) + 1, row[self.metric])
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_epoch_measured(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report, and end if the sweep says so."""
         metrics = self.epoch_metrics(trainer)
         if self.metric not in metrics:
