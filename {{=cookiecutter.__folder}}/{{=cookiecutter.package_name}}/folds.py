@@ -33,7 +33,7 @@ from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
 from .runs.fold_options import folds_to_train
 from .runs.loading import CONFIG, plain
 from .runs.manifest import MANIFEST, Manifest, read_manifest
-from .runs.summary import print_averages
+from .runs.summary import print_averages, split_name
 from .sweeps.loggers import close_runs, mark_runs, packages
 from .sweeps.records import Outcome, State
 from .sweeps.trial import run_job
@@ -303,8 +303,8 @@ class FoldLoop:
 def words_of(metrics: Metrics, objective: str | None) -> str:
     """The objective, and the metric of the same name in the test, in one line."""
     best, test = metrics.get("best", {}), metrics.get("test", {})
-    last_word = str(objective).rpartition("/")[2]
-    tested = [name for name in test if name.rpartition("/")[2] == last_word] or list(test)[:1]
+    word = split_name(str(objective))[1]
+    tested = [name for name in test if split_name(name)[1] == word] or list(test)[:1]
     shown = {name: best[name] for name in [objective] if name in best}
     shown |= {name: test[name] for name in tested}
     return "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
