@@ -35,13 +35,15 @@ class BaseDataModule(LightningDataModule):
     yield them and leave `target_mean` and `target_std` alone.
     """
 
-    task: str  # "classification" or "regression"
+    task: str  # "classification", "multilabel" or "regression"
     input_shape: tuple[int, ...]
     preprocessing: dict[str, Any]  # turns a raw picture or row into an input
-    class_names: list[str]  # classification
-    target_name: str  # regression
-    target_mean: float = 0.0  # regression: subtracted from the target
-    target_std: float = 1.0  # regression: by which the difference was divided
+    class_names: list[str]  # classification; multilabel: of the labels
+    # Regression: the target's name, what was subtracted from it, and by what the difference was
+    # divided; three lists for several targets.
+    target_name: str | list[str]
+    target_mean: float | list[float] = 0.0
+    target_std: float | list[float] = 1.0
     augment: Augment | None = None
     num_workers: int = 0
     # Makes a batch of what the dataset returns, a list of samples as a rule. A function of your own
@@ -89,28 +91,24 @@ class BaseDataModule(LightningDataModule):
         """Set `target_mean` and `target_std` to those of the training samples.
 
         Args:
-            values: of the target, of all samples (N,), in its own unit.
+            values: of the target, of all samples (N,), in its own unit; of several targets (N, T).
             train: positions of the training samples.
 
         Returns:
-            The standardised values, float32 (N,). Before, they need 64 bits: the seven digits of
-            float32 make 1,700,000,000 and 1,700,000,060 equal.
+            The standardised values, float32 of the same shape. Before, they need 64 bits: the seven
+            digits of float32 make 1,700,000,000 and 1,700,000,060 equal.
 
         Raises:
             UserError: the training samples all have the same value.
         """
-        fitted = values[train]
-        if fitted.min() == fitted.max():
-            raise UserError(
-                f"The target '{self.target_name}' has the same value in every training row: "
-                "there is nothing to learn."
-            )
-        self.target_mean = float(fitted.mean())
-        deviations = fitted - self.target_mean
-        # In units of the largest, because the square of a tiny number is zero.
-        largest = np.abs(deviations).max()
-        self.target_std = float(largest * np.sqrt(np.mean((deviations / largest) ** 2)))
-        return torch.from_numpy(((values - self.target_mean) / self.target_std).astype(np.float32))
+        if isinstance(self.target_name, str):
+            self.target_mean, self.target_std = fit_target(self.target_name, values[train])
+        else:
+            columns = zip(self.target_name, values[train].T, strict=True)
+            fitted = [fit_target(name, column) for name, column in columns]
+            self.target_mean, self.target_std = map(list, zip(*fitted, strict=True))
+        mean, std = np.array(self.target_mean), np.array(self.target_std)
+        return torch.from_numpy(((values - mean) / std).astype(np.float32))
 
     def check_arguments(self) -> None:
         """Raise a UserError for an argument that cannot be used."""
@@ -127,6 +125,21 @@ class BaseDataModule(LightningDataModule):
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def class_counts(self) -> list[int] | list[list[int]] | None:
+        """Training samples of each class; multilabel: [without, with] each label.
+
+        None if the dataset has no `y` or `labels` to count.
+        """
+        dataset = self.datasets["train"]
+        labels = getattr(dataset, "y", getattr(dataset, "labels", None))
+        if self.task == "regression" or not isinstance(labels, Tensor):
+            return None
+        if self.task == "classification":
+            return torch.bincount(labels, minlength=self.num_classes).tolist()
+        applies = labels.sum(dim=0).long()
+        return torch.stack([len(labels) - applies, applies], dim=1).tolist()
 
     @property
     def num_samples(self) -> dict[str, int]:
@@ -160,8 +173,8 @@ class BaseDataModule(LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """What the model is told about the data, in plain values."""
-        facts: dict[str, Any] = {"input_shape": list(self.input_shape)}
-        if self.task == "classification":
+        facts: dict[str, Any] = {"task": self.task, "input_shape": list(self.input_shape)}
+        if self.task != "regression":
             facts |= {"num_classes": self.num_classes, "class_names": list(self.class_names)}
         else:
             facts |= {
@@ -215,3 +228,21 @@ class BaseDataModule(LightningDataModule):
             return batch
         x, y = batch
         return self.augment(x), y
+
+
+def fit_target(name: str, values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation of a target's training values (N,).
+
+    Raises:
+        UserError: they are all the same.
+    """
+    if values.min() == values.max():
+        raise UserError(
+            f"The target '{name}' has the same value in every training row: there is nothing to "
+            "learn."
+        )
+    mean = float(values.mean())
+    deviations = values - mean
+    # In units of the largest, because the square of a tiny number is zero.
+    largest = np.abs(deviations).max()
+    return mean, float(largest * np.sqrt(np.mean((deviations / largest) ** 2)))

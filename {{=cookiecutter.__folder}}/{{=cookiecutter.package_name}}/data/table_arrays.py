@@ -1,6 +1,7 @@
 """Tables that fit in memory: diabetes, and the user's own CSV."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -17,6 +18,8 @@ from .batches import Batch, BatchDataset
 from .splits import Indices, Samples
 from .tables import Column, Numbers, encode_table, table_preprocessing
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class TableArrays:
@@ -24,9 +27,10 @@ class TableArrays:
 
     Args:
         columns: name -> values of the columns that the model may see.
-        target: class numbers or values to predict (N,).
-        target_name: name of the target's column.
-        class_names: in the order of the class numbers; None for a regression.
+        target: class numbers or values to predict (N,); labels 0 and 1 or values of several
+            columns (N, T).
+        target_name: name of the target's column; a list for several.
+        class_names: in the order of the class numbers or labels; None for a regression.
         groups: any values (N,); rows with equal values stay in one split. None if rows are
             independent of each other.
         given: splits that the table names, as positions of rows.
@@ -34,10 +38,17 @@ class TableArrays:
 
     columns: Mapping[str, Column]
     target: NDArray[np.int64] | NDArray[np.float64]
-    target_name: str
+    target_name: str | list[str]
     class_names: list[str] | None = None
     groups: NDArray[Any] | None = None
     given: Mapping[str, Indices] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """What kind of target it is."""
+        if self.class_names is None:
+            return "regression"
+        return "classification" if self.target.ndim == 1 else "multilabel"
 
 
 class TableDataModule(BaseDataModule):
@@ -65,18 +76,32 @@ class TableDataModule(BaseDataModule):
         return {part: BatchDataset(x[chosen], y[chosen]) for part, chosen in parts.items()}
 
     def _read_target(self, table: TableArrays, train: Indices) -> Tensor:
-        if table.class_names is not None:
-            self.task, self.class_names = "classification", table.class_names
+        self.task, self.target_name = table.task, table.target_name
+        if table.class_names is None:
+            return self.standardise_target(table.target.astype(np.float64), train)
+        self.class_names = table.class_names
+        if self.task == "classification":
             return torch.from_numpy(table.target.astype(np.int64))
-        self.task, self.target_name = "regression", table.target_name
-        return self.standardise_target(table.target.astype(np.float64), train)
+        report_absent(table.class_names, table.target[train])
+        return torch.from_numpy(table.target.astype(np.float32))
 
 
 def samples_of(table: TableArrays) -> Samples:
     """What the split of rows depends on."""
-    labels = None if table.class_names is None else table.target.astype(np.int64)
+    labels = table.target.astype(np.int64) if table.task == "classification" else None
     names = table.class_names or ()
     return Samples(len(table.target), labels, names, table.groups, table.given)
+
+
+def report_absent(names: Sequence[str], labels: NDArray[Any]) -> None:
+    """Warn of labels that are the same in all training samples (N, L)."""
+    lowest, highest = labels.min(axis=0), labels.max(axis=0)
+    if absent := [name for name, a, b in zip(names, lowest, highest, strict=True) if a == b]:
+        log.warning(
+            "Labels that are the same in every training row, so that nothing is learned about "
+            "them: %s",
+            ", ".join(absent),
+        )
 
 
 def check_memory(rows: int, features: int) -> None:
@@ -102,7 +127,10 @@ def check_range(x: Tensor, features: list[str]) -> None:
 def check_finite(table: TableArrays) -> None:
     """Raise a UserError that names the first sample with infinity, or without a target, in it."""
     wrong = {name: np.isinf(values) for name, values in table.columns.items() if _numeric(values)}
-    wrong[table.target_name] = ~np.isfinite(table.target)
+    if isinstance(table.target_name, str):
+        wrong[table.target_name] = ~np.isfinite(table.target)
+    else:
+        wrong |= dict(zip(table.target_name, ~np.isfinite(table.target.T), strict=True))
     for name, samples in wrong.items():
         if samples.any():
             raise UserError(

@@ -29,11 +29,19 @@ context = multiprocessing.get_context("forkserver")
 
 @dataclass(frozen=True)
 class Report:
-    """A trial has come so far, and waits for an answer."""
+    """A trial has come so far, and waits for an answer.
+
+    Attributes:
+        number: of the trial.
+        step: the epochs or validations so far.
+        value: the first objective.
+        is_last: whether the training is complete, so that the trial ends with any answer.
+    """
 
     number: int
     step: int
     value: float
+    is_last: bool
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class Workers:
         with suppress(EOFError, OSError):
             while running.line.poll():
                 message = running.line.recv()
-                if isinstance(message, tuple) and len(message) == 2:
+                if isinstance(message, tuple) and len(message) == 3:
                     yield Report(running.number, *message)
                 else:
                     running.results += message
