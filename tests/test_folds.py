@@ -384,6 +384,7 @@ def test_mean_and_deviation_are_those_of_the_folds(crossed: tuple[Path, str]) ->
         assert f"test/loss {content['metrics']['test']['test/loss']:.4g}" in line
 
 
+@pytest.mark.slow
 def test_every_patient_is_tested_in_one_of_the_runs(
     demo: BakedProject, crossed: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -416,19 +417,24 @@ def test_table_of_runs_has_one_row_for_all_folds(
 
 
 @pytest.mark.slow
-def test_failed_fold_is_reported_and_the_others_finish(demo: BakedProject, tmp_path: Path) -> None:
+def test_failed_fold_leaves_the_others_alone_and_is_completed_later(
+    demo: BakedProject, tmp_path: Path
+) -> None:
     """Four good folds are worth hours."""
     (tmp_path / "fold_fault.py").write_text(FAULT)
-    options = ("experiment=diabetes", "data.folds=3", "trainer.max_epochs=3", "logger=none")
-    done = script(
-        demo,
-        "train.py",
-        f"hydra.run.dir={tmp_path / 'run'}",
+    options = (
+        "experiment=diabetes",
+        "data.folds=3",
+        "trainer.max_epochs=3",
+        "logger=none",
         "+callbacks.fault._target_=fold_fault.Fault",
-        *options,
-        check=False,
-        python_path=str(tmp_path),
     )
+
+    def train(*more: str) -> Any:
+        command = ("train.py", f"hydra.run.dir={tmp_path / 'run'}", *options, *more)
+        return script(demo, *command, check=False, python_path=str(tmp_path))
+
+    done = train()
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "Fold 1 of 3 did not finish" in done.stderr
@@ -440,6 +446,20 @@ def test_failed_fold_is_reported_and_the_others_finish(demo: BakedProject, tmp_p
     assert "test" in whole["folds"][2]["metrics"]
     # A mean of two folds would look like one of three.
     assert "metrics" not in whole
+    before = [manifest_of(tmp_path / "run" / f"fold_{fold}") for fold in (0, 2)]
+
+    assert "had other options" in train("optimizer.lr=0.1").stderr
+    # The bug is fixed.
+    (tmp_path / "fold_fault.py").write_text(FAULT.replace("== 1:\n", "== 9:\n"))
+    assert train().returncode == 0
+    assert [manifest_of(tmp_path / "run" / f"fold_{fold}") for fold in (0, 2)] == before
+    values = [
+        manifest_of(tmp_path / "run" / f"fold_{fold}")["metrics"]["test"]["test/loss"]
+        for fold in range(3)
+    ]
+    found = manifest_of(tmp_path / "run")["metrics"]["test"]["test/loss"]
+    assert found == pytest.approx(statistics.fmean(values))
+    assert "had other options" in train().stderr  # it has finished
 
 
 @pytest.mark.slow
