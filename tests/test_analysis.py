@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import NormalDist
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,8 @@ def classified(package: Part) -> Make:
         told = {"class_names": names, "preprocessing": preprocessing} | told
         pictures = torch.linspace(-2, 2, len(targets) * 16).view(-1, 1, 4, 4)
         return package("analysis").Outcome(
-            model=SimpleNamespace(hparams=told),
+            task="classification",
+            **told,
             dataset=list(zip(pictures, targets, strict=True)),
             targets=targets,
             predictions=logits.softmax(dim=1),
@@ -67,15 +67,19 @@ def regressed(package: Part) -> Make:
     """Makes the outcome of a regressor of a table."""
 
     def make(predictions: Tensor, targets: Tensor) -> Any:
-        told = {"target_name": "price (EUR)", "preprocessing": {"kind": "table"}}
+        names = ["price (EUR)", "area (m²)", "rooms"]
         return package("analysis").Outcome(
-            model=SimpleNamespace(hparams=told),
+            task="regression",
+            target_names=names[: targets.shape[1] if targets.dim() == 2 else 1],
+            preprocessing={"kind": "table"},
             dataset=list(zip(targets, targets, strict=True)),
             targets=targets,
             predictions=predictions,
-            losses=(predictions - targets).square(),
+            losses=(predictions - targets).square().view(len(targets), -1).mean(dim=1),
             layer="the output of net.features",
-            activations=torch.stack([targets, predictions, targets * predictions], dim=1),
+            activations=torch.stack([targets, predictions, targets * predictions], dim=1).flatten(
+                1
+            ),
             positions=torch.arange(len(targets)),
         )
 
@@ -337,11 +341,60 @@ def test_what_cannot_be_shown_is_told_in_one_sentence(
     user_error = package("errors").UserError
     with pytest.raises(user_error, match=r"no layer 'net.faetures'; did you mean 'net.features'\?"):
         collect(trainer, model, loader, "net.faetures")
-    with pytest.raises(user_error, match="A prediction does not make the output of means"):
-        collect(trainer, model, loader, "means")
+    with pytest.raises(user_error, match="A prediction does not make the output of metrics"):
+        collect(trainer, model, loader, "metrics")
     torch.nn.init.constant_(model.net.head[1].bias, float("nan"))
     with pytest.raises(user_error, match="NaN or infinity for 359 of 359 samples"):
         collect(trainer, model, loader)
+
+
+def test_labels_are_judged_one_by_one(package: Part) -> None:
+    """With several labels per sample, no class is taken for another."""
+    names = ["red", "round", "sweet"]
+    random = np.random.default_rng(0)
+    true, probabilities = random.random((50, 3)) < [0.5, 0.1, 0.0], random.random((50, 3))
+    losses = torch.from_numpy(random.random(50))
+    outcome = package("analysis").Outcome(
+        task="multilabel",
+        dataset=[],
+        targets=torch.from_numpy(true).float(),
+        predictions=torch.from_numpy(probabilities),
+        losses=losses,
+        layer="",
+        activations=torch.empty(0, 0),
+        positions=torch.arange(50),
+        class_names=names,
+    )
+    table = package("analysis.classes").tabulate_classes(outcome)
+    said = probabilities >= 0.5
+    expected = precision_recall_fscore_support(true, said, zero_division=np.nan)
+    found = np.array([row[1:] for row in sorted(table.rows, key=lambda row: names.index(row[0]))])
+    np.testing.assert_allclose(found.astype(float).T, np.array(expected, dtype=float))
+    assert table.columns[0] == "label"
+    rows = package("analysis.losses").tabulate_losses(outcome).rows
+    worst = int(losses.argmax())
+    assert rows[0][0] == worst
+    assert rows[0][1] == ";".join(np.array(names)[true[worst]])
+    assert rows[0][2] == ";".join(np.array(names)[said[worst]])
+
+
+def test_each_target_has_its_residuals(package: Part, regressed: Make) -> None:
+    """Residuals of several targets in one plot would be apples and oranges."""
+    random = torch.Generator().manual_seed(0)
+    targets = torch.randn(60, 2, generator=random).double() * torch.tensor([1.0, 100.0])
+    outcome = regressed(targets + torch.tensor([2.0, -30.0]), targets)
+    figure = package("analysis.residuals").draw_residuals(outcome)
+    titles = [part.get_suptitle() for part in figure.subfigs]
+    assert [title.split(":")[0] for title in titles] == ["price (EUR)", "area (m²)"]
+    assert "with mean 2 " in titles[0]
+    assert "with mean -30 " in titles[1]
+    table = package("analysis.losses").tabulate_losses(outcome)
+    assert table.columns[1:-1] == [
+        "true price (EUR)",
+        "true area (m²)",
+        "predicted price (EUR)",
+        "predicted area (m²)",
+    ]
 
 
 # The pictures
@@ -366,6 +419,7 @@ def hard_cases(classified: Make, regressed: Make) -> dict[str, Any]:
         "regression": regressed(targets + 0.3 * torch.randn(80, generator=random), targets),
         "constant": regressed(torch.full((5,), 3.0), torch.full((5,), 3.0)),
         "one number": regressed(torch.tensor([3.0]), torch.tensor([4.0])),
+        "three targets": regressed(noise[:80, :3], noise[80:160, :3]),
     }
 
 
@@ -375,8 +429,7 @@ def test_every_picture_can_be_read(package: Part, classified: Make, regressed: M
     analyses = package("analysis").ANALYSES
     drawn = []
     for case, outcome in hard_cases(classified, regressed).items():
-        task = "classification" if outcome.is_classification else "regression"
-        for name, analyse in analyses[task].items():
+        for name, analyse in analyses[outcome.task].items():
             made = analyse(outcome)
             if not isinstance(made, Figure):
                 continue

@@ -67,11 +67,13 @@ def outcome_of(package: Part, names: list[str], target: str | None = None) -> An
     count = len(names)
     targets = torch.arange(2 * count) % count
     logits = torch.eye(count)[(targets + 1) % count] * 5
-    told: dict[str, Any] = {"class_names": names} if target is None else {"target_name": target}
     preprocessing = {"kind": "image", "mean": [0.5], "std": [0.25]}
     values = torch.linspace(0, 1, 2 * count)
     return package("analysis").Outcome(
-        model=SimpleNamespace(hparams=told | {"preprocessing": preprocessing}),
+        task="classification" if target is None else "regression",
+        class_names=names,
+        target_names=[] if target is None else [target],
+        preprocessing=preprocessing,
         dataset=[(torch.zeros(1, 4, 4),)] * len(targets),
         targets=targets if target is None else values,
         predictions=logits.softmax(dim=1) if target is None else values + 0.1 * values.sin(),

@@ -1,6 +1,6 @@
-"""Metrics and pictures of a checkpoint.
+"""Metrics and plots of a checkpoint.
 
-For example: python evaluate.py ckpt_path=<run folder>/checkpoints/best.ckpt
+For example: python evaluate.py ckpt_path=best
 """
 
 import hydra

@@ -1,6 +1,6 @@
 """A checkpoint as an ONNX file, which other programs can run.
 
-For example: python export.py ckpt_path=<run folder>/checkpoints/best.ckpt
+For example: python export.py ckpt_path=best
 """
 
 import hydra

@@ -1,6 +1,6 @@
-"""Predictions of a checkpoint for new pictures or table rows.
+"""Predictions of a checkpoint: for new images or table rows, or for the datamodule's loader.
 
-For example: python predict.py ckpt_path=<run folder>/checkpoints/best.ckpt input=pictures/
+For example: python predict.py ckpt_path=best input=pictures/
 """
 
 import hydra

@@ -1,6 +1,6 @@
 """Predictions of a checkpoint over HTTP.
 
-For example: python serve.py ckpt_path=<run folder>/checkpoints/best.ckpt
+For example: python serve.py ckpt_path=best
 """
 
 import hydra

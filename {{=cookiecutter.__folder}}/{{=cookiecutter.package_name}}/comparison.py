@@ -13,7 +13,8 @@ Metrics = dict[str, float]
 
 def load_weights(model: LightningModule, checkpoint: str | Path) -> None:
     """Put the weights of a checkpoint into the model."""
-    model.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+    weights = read_checkpoint(checkpoint)["state_dict"]
+    model.load_state_dict(weights, strict=model.strict_loading)
 
 
 def compare_weights(

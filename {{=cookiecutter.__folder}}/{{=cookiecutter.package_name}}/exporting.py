@@ -13,19 +13,32 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
 
+from .analysis.collect import first_loader
+from .building import has_loader
 from .data.images import Normalise
 from .errors import UserError, first_line
 from .evaluation import find_data
+from .forward_export import (
+    check_exportable,
+    compare_forward,
+    distance,
+    inputs_of,
+    write_forward,
+)
 from .models.supervised import SupervisedModule
-from .prediction import has_categories, load_predictor
+from .prediction import has_categories
 from .runs.config_checks import check_top_level
 from .runs.logs import capture_everything
+from .runs.rebuilding import rebuild
 
 # So many batches of real data show whether a file computes what the model computes.
 BATCHES_COMPARED = 10
 METADATA = ("class_names", "target_name", "preprocessing")
+# Each step of the exporter has a line of log.
+TALKATIVE = ("onnxscript", "onnx_ir")
 UNKNOWN_CATEGORIES = (
     "A category that is not among the levels of its column sets the feature '<column>=?' to 1, as "
     "a missing value does. Unless values were missing in training, the weight of that feature is "
@@ -97,7 +110,7 @@ class FromValues(FromPixels):
 
 
 def export(cfg: DictConfig) -> Path:
-    """Write `cfg.ckpt_path` as an ONNX file that was seen to predict the same.
+    """Write `cfg.ckpt_path` as an ONNX file, verified against the checkpoint.
 
     Args:
         cfg: the config composed from `configs/export.yaml`.
@@ -111,14 +124,17 @@ def export(cfg: DictConfig) -> Path:
     """
     check_top_level(cfg)
     capture_everything()
-    model = load_predictor(cfg.ckpt_path)
-    loader = find_data(cfg, model).val_dataloader()
+    for library in TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
+    rebuilt = rebuild(cfg.ckpt_path, cfg.trust_config)
+    if not isinstance(rebuilt.model, SupervisedModule):
+        check_exportable(rebuilt.model)
+    loader = validation_loader(find_data(cfg, rebuilt))
     output = Path(cfg.output or Path(cfg.ckpt_path).with_suffix(".onnx"))
     partial = output.with_name(f"{output.name}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        write(model, partial)
-        difference, samples = compare(model, partial, islice(loader, BATCHES_COMPARED))
+        difference, samples = write_and_compare(rebuilt.model, loader, partial)
         if not difference <= cfg.tolerance:
             raise UserError(
                 f"The exported model predicts something else: it differs by {difference:.2g}, and "
@@ -136,6 +152,36 @@ def export(cfg: DictConfig) -> Path:
     return output
 
 
+def validation_loader(datamodule: LightningDataModule) -> Any:
+    """The loader whose batches are compared.
+
+    Raises:
+        UserError: the datamodule has none.
+    """
+    if not has_loader(datamodule, "val_dataloader"):
+        raise UserError(
+            f"{type(datamodule).__name__} has no val_dataloader, so there are no samples to "
+            "compare the file on: define it."
+        )
+    return first_loader(datamodule.val_dataloader())
+
+
+def write_and_compare(model: LightningModule, loader: Any, path: Path) -> tuple[float, int]:
+    """Write the file; the largest difference of its predictions to the model's, and of how many.
+
+    Raises:
+        UserError: ONNX cannot express the model.
+    """
+    if isinstance(model, SupervisedModule):
+        write(model, path)
+        return compare(model, path, islice(loader, BATCHES_COMPARED))
+    inputs = list(inputs_of(model, islice(loader, BATCHES_COMPARED)))
+    if not inputs:
+        raise UserError("The validation loader is empty, so there is nothing to compare on.")
+    write_forward(model, inputs[0], path)
+    return compare_forward(model, open_session(path), inputs)
+
+
 def write(model: SupervisedModule, path: Path) -> None:
     """Write the model with a batch axis of any length.
 
@@ -143,15 +189,12 @@ def write(model: SupervisedModule, path: Path) -> None:
         UserError: the net does something that ONNX has no word for.
     """
     module, name, batch = example(model)
-    # Each of its many steps has a line of log.
-    for library in ("onnxscript", "onnx_ir"):
-        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         program = torch.onnx.export(
             InTargetUnit(module, model).eval(),
             (batch,),
             input_names=[name],
-            output_names=["probabilities" if model.task == "classification" else "values"],
+            output_names=["values" if model.task == "regression" else "probabilities"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
             # The exporter would leave out the addition of a target's mean of 1e-12: almost zero.
@@ -171,9 +214,10 @@ def write(model: SupervisedModule, path: Path) -> None:
 
 def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
     """What is exported, the name of its input, and a batch of two."""
-    shape, preprocessing = model.hparams["input_shape"], model.hparams["preprocessing"]
-    if preprocessing["kind"] != "image":
-        return model, "features", torch.zeros((2, *shape))
+    shape, preprocessing = model.hparams["input_shape"], model.hparams["preprocessing"] or {}
+    if preprocessing.get("kind") != "image":
+        name = "features" if preprocessing else "input"
+        return model, name, torch.zeros((2, *shape))
     if preprocessing["value_range"] is None:
         return FromPixels(model).eval(), "pixels", torch.zeros((2, *shape), dtype=torch.uint8)
     return FromValues(model).eval(), "pixels", torch.zeros((2, *shape))
@@ -182,6 +226,7 @@ def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
 def describe(model: SupervisedModule) -> dict[str, str]:
     """What the numbers mean, as JSON: the file's metadata."""
     facts = {name: model.hparams[name] for name in METADATA if name in model.hparams}
+    facts["output_names"] = model.output_names
     if has_categories(model):
         facts["unknown_categories"] = UNKNOWN_CATEGORIES
     return {name: json.dumps(value) for name, value in facts.items()}
@@ -213,15 +258,13 @@ def standardised(model: SupervisedModule, found: NDArray[Any]) -> NDArray[Any]:
     """What a file predicts, as the model predicts it: a regression in standard deviations."""
     if model.task != "regression":
         return found
-    return (found - model.hparams["target_mean"]) / model.hparams["target_std"]
-
-
-def distance(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """The largest difference of two arrays; infinite for another shape or what is no number."""
-    if found.shape != expected.shape:
-        return np.inf
-    difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
-    return float(np.nan_to_num(difference, nan=np.inf).max())
+    # Each target may have several quantiles.
+    columns = found.shape[1] if found.ndim == 2 else 1
+    mean, std = (
+        np.repeat(values, columns // len(values))
+        for values in (np.atleast_1d(model.hparams[f"target_{name}"]) for name in ("mean", "std"))
+    )
+    return (found - mean) / std
 
 
 def open_session(path: Path) -> Any:

@@ -15,6 +15,7 @@ from .data.inputs import Inputs, read_inputs
 from .decimals import exact_floats
 from .errors import UserError
 from .models.supervised import SupervisedModule
+from .multilabel import THRESHOLD, join_labels
 from .runs.checkpoints import load_model
 from .runs.config_checks import check_complete
 from .runs.logs import capture_everything
@@ -31,7 +32,7 @@ Cell = str | float | None
 
 
 def predict(cfg: DictConfig) -> None:
-    """Predict `cfg.input` with the model of `cfg.ckpt_path` and write a CSV table.
+    """Predict `cfg.input`, or what the datamodule's predict loader yields, and write a file.
 
     Args:
         cfg: the config composed from `configs/predict.yaml`.
@@ -41,7 +42,22 @@ def predict(cfg: DictConfig) -> None:
     """
     check_complete(cfg)
     capture_everything()
-    model = load_predictor(cfg.ckpt_path)
+    if cfg.input is None:
+        # Imported here: the loader's predictions are shown as those of new inputs.
+        from .loader_predictions import predict_loader
+
+        predict_loader(cfg)
+    else:
+        predict_inputs(cfg)
+
+
+def predict_inputs(cfg: DictConfig) -> None:
+    """Predict `cfg.input` with the model of `cfg.ckpt_path` and write a CSV table.
+
+    Raises:
+        UserError: no readable checkpoint or input, or a place that cannot be written.
+    """
+    model = load_predictor(cfg.ckpt_path, cfg.trust_config, "predict")
     inputs = read_inputs(model.hparams["preprocessing"], Path(cfg.input))
     unreadable = inputs.errors
     inputs, outputs = run_model(model, inputs, cfg.batch_size)
@@ -69,18 +85,35 @@ def warn_of(names: list[str], told: dict[int, str], what: str, column: str) -> N
         )
 
 
-def load_predictor(path: str | Path) -> SupervisedModule:
+# What to do instead where a model does not say how a file becomes its input.
+INSTEAD = {
+    "predict": "leave input out of the command to predict on the datamodule's predict_dataloader",
+    "serve": "predict.py writes what its predict_step returns for the datamodule's loader",
+}
+
+
+def load_predictor(
+    path: str | Path, trust_config: bool = False, command: str = "predict"
+) -> SupervisedModule:
     """The classifier or regressor in a checkpoint, on the CPU.
 
+    Args:
+        path: the checkpoint.
+        trust_config: see `load_model`.
+        command: "predict" or "serve", for the message.
+
     Raises:
-        UserError: no readable checkpoint, or one of a model that predicts no target.
+        UserError: no readable checkpoint, or one of a model that cannot read files.
     """
-    model = load_model(path)
-    if not isinstance(model, SupervisedModule):
+    model = load_model(path, trust_config)
+    is_supervised = isinstance(model, SupervisedModule)
+    if not (is_supervised and model.hparams.get("preprocessing")):
+        what = "data" if is_supervised else "model"
         raise UserError(
-            f"{path} holds a {type(model).__name__}, which predicts no target: give the "
-            "checkpoint of a classifier or a regressor."
+            f"{path} holds a {type(model).__name__} whose {what} do not say how a file becomes an "
+            f"input: {INSTEAD[command]}."
         )
+    assert isinstance(model, SupervisedModule)
     return model
 
 
@@ -92,8 +125,8 @@ def run_model(
 
     Returns:
         The inputs, those without a finite prediction moved to `errors`; and the predictions of the
-        good ones: probabilities float32 (N, num_classes), or values float64 (N,) in the target's
-        own unit.
+        good ones: probabilities float32 (N, num_classes), or values float64 (N,) or
+        (N, len(output_names)) in the target's own unit.
     """
     if not inputs.good:
         return inputs, np.empty(0)
@@ -152,21 +185,32 @@ def has_categories(model: SupervisedModule) -> bool:
 
 
 def result_columns(model: SupervisedModule) -> list[str]:
-    """Names of the columns that are predicted: class and probabilities, or the target."""
+    """Names of the columns that are predicted: class or labels and probabilities, or values."""
     if model.task == "regression":
-        name = str(model.hparams["target_name"])
-        return [f"{name}_predicted" if name in RESERVED else name]
-    names = [f"p({name})" for name in model.hparams["class_names"]]
-    # Two classes of an own datamodule can have one name; the first keeps it.
+        return [f"{n}_predicted" if n in RESERVED else n for n in _distinct(model.output_names)]
+    return ["prediction", *_distinct([f"p({name})" for name in model.output_names])]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, numbered where they repeat; the first keeps its name."""
     again = [names[:place].count(name) for place, name in enumerate(names)]
-    return ["prediction", *(f"{n}_{k + 1}" if k else n for n, k in zip(names, again, strict=True))]
+    return [f"{n}_{k + 1}" if k else n for n, k in zip(names, again, strict=True)]
 
 
 def result_rows(model: SupervisedModule, outputs: NDArray[Any]) -> list[list[Cell]]:
-    """One row per prediction: class and probabilities, or a value."""
+    """One row per prediction: class or labels and probabilities, or values.
+
+    Args:
+        model: what predicted.
+        outputs: probabilities (N, num_classes), values (N,) or (N, len(output_names)).
+    """
     numbers = exact_floats(outputs)
     if model.task == "regression":
-        return [[value] for value in numbers]
-    names = [str(name) for name in model.hparams["class_names"]]
-    best = outputs.argmax(axis=1) if len(outputs) else []
-    return [[names[place], *row] for place, row in zip(best, numbers, strict=True)]
+        return [[row] if outputs.ndim == 1 else row for row in numbers]
+    if model.task == "multilabel":
+        places = (np.flatnonzero(row >= THRESHOLD) for row in outputs)
+        said = [join_labels(model.output_names, chosen) for chosen in places]
+    else:
+        best = outputs.argmax(axis=1) if len(outputs) else []
+        said = [model.output_names[place] for place in best]
+    return [[answer, *row] for answer, row in zip(said, numbers, strict=True)]

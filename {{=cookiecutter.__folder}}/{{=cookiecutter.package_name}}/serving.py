@@ -28,7 +28,8 @@ def serve(cfg: DictConfig) -> None:
     """
     check_top_level(cfg)
     capture_everything()
-    app = build_app(load_predictor(cfg.ckpt_path), cfg.batch_size, int(cfg.max_megabytes * 1e6))
+    model = load_predictor(cfg.ckpt_path, cfg.trust_config, "serve")
+    app = build_app(model, cfg.batch_size, int(cfg.max_megabytes * 1e6))
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     with open_socket(cfg.host, cfg.port) as listening, suppress(KeyboardInterrupt):
         log.info("answering on http://%s:%d until Ctrl-C", cfg.host, listening.getsockname()[1])

@@ -509,8 +509,9 @@ def check_optimizer(model: LightningModule, trainer: Trainer) -> None:
     # A model that builds its own may read its options in another way.
     if type(model).configure_optimizers is not BaseModule.configure_optimizers:
         return
+    assert isinstance(model, BaseModule)
     is_endless = trainer.max_epochs == -1 and trainer.max_steps == -1
-    optimizer = build_optimizer(model.hparams["optimizer"], model.parameters())
+    optimizer = build_optimizer(model.hparams["optimizer"], model.parameter_groups())
     build_scheduler(
         model.hparams["scheduler"], optimizer, Horizon(math.inf if is_endless else 1000, 10)
     )

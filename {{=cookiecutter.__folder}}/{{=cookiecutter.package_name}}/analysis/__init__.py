@@ -1,7 +1,7 @@
-"""Pictures and tables of what a model gets right and wrong; `evaluate.py` makes them all.
+"""Plots and tables of what a model gets right and wrong; `evaluate.py` makes them all.
 
-An analysis is a function that takes an `Outcome` and returns a picture, a table, or None where
-there is nothing to show. To add your own: write it in this folder and give it a line below.
+An analysis is a function that takes an `Outcome` and returns a figure or a table, or None where
+there is nothing to show. To add your own: write it in this folder and add a line below.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule
 
-from ..models.base import BaseModule
 from ..models.supervised import SupervisedModule
 from .calibration import draw_calibration
 from .classes import tabulate_classes
@@ -32,23 +31,24 @@ ANALYSES: dict[str, dict[str, Analysis]] = {
         "mistakes": draw_mistakes,
         "pca": draw_pca,
     },
+    "multilabel": {
+        "classes": tabulate_classes,
+        "losses": tabulate_losses,
+        "pca": draw_pca,
+    },
     "regression": {
         "losses": tabulate_losses,
         "residuals": draw_residuals,
         "pca": draw_pca,
     },
 }
-# For models that predict no target, such as SimCLR.
+# For all other models: what their predictions mean is not known.
 FEATURE_ANALYSES: dict[str, Analysis] = {"pca": draw_pca}
 
 
-def analyses_of(model: BaseModule) -> dict[str, Analysis]:
+def analyses_of(model: LightningModule) -> dict[str, Analysis]:
     """The analyses that mean something for a model, by name."""
-    if isinstance(model, SupervisedModule):
-        return ANALYSES[model.task]
-    # A GAN, for example, has nothing to say about a sample.
-    has_features = type(model).predict_step is not LightningModule.predict_step
-    return FEATURE_ANALYSES if has_features else {}
+    return ANALYSES[model.task] if isinstance(model, SupervisedModule) else FEATURE_ANALYSES
 
 
 __all__ = ["ANALYSES", "FEATURE_ANALYSES", "Analysis", "Outcome", "Table", "analyses_of"]

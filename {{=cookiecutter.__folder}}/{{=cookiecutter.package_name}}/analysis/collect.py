@@ -1,32 +1,41 @@
-"""One pass over the data: predictions, losses and a layer's activations."""
+"""What a model computes for the samples of a split: predictions, losses, a layer's activations."""
 
+import difflib
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchmetrics import Metric
 
 from ..errors import UserError, nearest
-from ..models.base import BaseModule
 from ..models.supervised import SupervisedModule
 from .outcome import Outcome
 
-# More points than this hide each other in a picture, and their activations fill the memory.
+log = logging.getLogger(__name__)
+
+# More points than this hide each other in a plot, and their activations fill the memory.
 MOST_ACTIVATIONS = 2000
+# Integers with more different values than this are no classes.
+MOST_CLASSES = 100
+# Layers whose channels are the last dimension of their inputs and outputs.
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
 
 
 def collect(
-    trainer: Trainer, model: BaseModule, loader: DataLoader[Any], layer: str | None = None
+    trainer: Trainer, model: SupervisedModule, loader: DataLoader[Any], layer: str | None = None
 ) -> Outcome:
     """What `model` makes of every sample of `loader`.
 
     Args:
         trainer: runs the model, on its device and in its precision.
-        model: with a `predict_step`.
+        model: a classifier or regressor.
         loader: batches (x, y) in a fixed order.
         layer: the module whose outputs become `activations`, for example "net.features"; None
             takes the inputs of the last layer with weights.
@@ -34,45 +43,92 @@ def collect(
     Raises:
         UserError: there is no such layer, it has no part in a prediction, or predictions are NaN.
     """
-    recorder = Recorder(model, layer, every=math.ceil(len(loader.dataset) / MOST_ACTIVATIONS))  # type: ignore[arg-type]
-    # Compiled networks do not call hooks.
-    with recorder.attached(trainer), torch.compiler.set_stance("force_eager"):
-        batches = trainer.predict(model, loader) or []
+    recorder = Recorder(model, layer)
+    outputs: list[Tensor] = []
+    hook = model.net.register_forward_hook(lambda net, x, y: outputs.append(y.float().cpu()))
+    try:
+        with recorder.attached(trainer):
+            batches = trainer.predict(model, loader) or []
+    finally:
+        hook.remove()
+    if layer is not None and not recorder.is_complete:
+        raise UserError(
+            f"A prediction does not make {recorder.place}, or not as a tensor with one row for "
+            "each sample: choose another layer, or leave `layer` out of the command."
+        )
     predictions = torch.cat([torch.as_tensor(batch) for batch in batches]).float().cpu()
     bad = int((~predictions.isfinite()).view(len(predictions), -1).any(dim=1).sum())
     if bad:
         raise UserError(
             f"The model predicts NaN or infinity for {bad} of {len(predictions)} samples, which no "
-            "picture can show: take a checkpoint from before the training went wrong."
+            "plot can show: take a checkpoint from before the training went wrong."
         )
-    targets = torch.cat(recorder.targets)
-    losses = sample_losses(model, torch.cat(recorder.outputs), targets)
-    if isinstance(model, SupervisedModule):
-        targets, predictions = map(model.in_target_unit, (targets, predictions))
+    targets = recorder.targets
     return Outcome(
-        model=model,
+        task=model.task,
         dataset=loader.dataset,
-        targets=targets,
-        predictions=predictions,
-        losses=losses,
+        targets=model.in_target_unit(targets),
+        predictions=model.point(model.in_target_unit(predictions)),
+        losses=sample_losses(model, torch.cat(outputs), targets),
         layer=recorder.place,
-        activations=torch.cat(recorder.activations),
-        positions=torch.arange(0, len(targets), recorder.every),
+        activations=recorder.activations,
+        positions=recorder.positions,
+        class_names=model.output_names if model.task != "regression" else [],
+        target_names=model.target_names,
+        preprocessing=dict(model.hparams["preprocessing"] or {}),
     )
 
 
-def sample_losses(model: BaseModule, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss of each sample alone (N,); empty for a model without targets.
+def collect_features(
+    run: Callable[[], Any], trainer: Trainer, model: LightningModule, layer: str | None = None
+) -> Outcome:
+    """What a layer of any model computes during a test or a validation.
+
+    Args:
+        run: tests or validates the model with the trainer.
+        trainer: the trainer.
+        model: any.
+        layer: as for `collect`.
+
+    Raises:
+        UserError: there is no such layer, or it does not compute one row for each sample.
+    """
+    recorder = Recorder(model, layer)
+    with recorder.attached(trainer):
+        run()
+    if not recorder.is_complete:
+        reason = f"{recorder.place} is not a tensor with one row for each sample of a batch"
+        if layer is not None:
+            raise UserError(f"layer={layer}: {reason}; choose another layer.")
+        log.info("no features to show: %s", reason)
+    names = getattr(model, "class_names", None) or model.hparams.get("class_names") or []
+    kind = recorder.kind_of_targets(len(names))
+    if kind == "classification" and not names:
+        names = range(int(recorder.targets.max()) + 1)
+    return Outcome(
+        task=kind,
+        dataset=recorder.dataset,
+        targets=recorder.targets,
+        predictions=torch.empty(0),
+        losses=torch.empty(0),
+        layer=recorder.place,
+        activations=recorder.activations,
+        positions=recorder.positions,
+        class_names=[str(name) for name in names],
+        target_names=["target"],
+    )
+
+
+def sample_losses(model: SupervisedModule, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of each sample alone (N,).
 
     `model.loss` is a mean over a batch, so it is asked about batches of one.
     """
-    if not isinstance(model, SupervisedModule):
-        return torch.empty(0)
     pairs = zip(outputs.split(1), targets.split(1), strict=True)
     return torch.stack([model.loss(output, target) for output, target in pairs])
 
 
-def find_layer(model: BaseModule, name: str) -> nn.Module:
+def find_layer(model: LightningModule, name: str) -> nn.Module:
     """The layer of this name, for example "net.features".
 
     Raises:
@@ -80,84 +136,220 @@ def find_layer(model: BaseModule, name: str) -> nn.Module:
     """
     modules = dict(model.named_modules())
     if name not in modules:
-        names = [known for known in modules if known.partition(".")[0] == "net"]
-        raise UserError(f"The model has no layer {name!r}; {nearest(name, names)}")
+        known = [other for other in modules if other and not _is_in_metric(other, modules)]
+        if not difflib.get_close_matches(name, known):
+            # All of them would fill a screen.
+            known = [other for other in known if "." not in other]
+        raise UserError(f"The model has no layer {name!r}; {nearest(name, known)}")
     return modules[name]
 
 
+def last_layer(model: LightningModule) -> str:
+    """Name of the last module with parameters of its own, in the order of definition.
+
+    That of `net`, if the model has one: what follows, such as a head for another task, may have no
+    part in a prediction.
+    """
+    modules = dict(model.named_modules())
+    with_weights = [
+        name
+        for name, module in modules.items()
+        if any(True for _ in module.parameters(recurse=False)) and not _is_in_metric(name, modules)
+    ]
+    in_net = [name for name in with_weights if name.partition(".")[0] == "net"]
+    return (in_net or with_weights or ["net" if "net" in modules else ""])[-1]
+
+
+def _is_in_metric(name: str, modules: dict[str, nn.Module]) -> bool:
+    """Whether a module is a metric, or part of one; some of them hold networks."""
+    parts = name.split(".")
+    above = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return any(isinstance(modules.get(part), Metric) for part in above)
+
+
 class Recorder(Callback):
-    """Keeps the targets and what the network and one of its layers compute.
+    """Keeps the targets of (x, y) batches, and what a layer computes for some of their samples.
+
+    Of several loaders only the first is recorded.
 
     Args:
-        model: whose network is recorded.
+        model: the model.
         layer: name of a module, or None for the inputs of the last layer with weights.
-        every: the layer is recorded for every so many samples.
+
+    Attributes:
+        place: the layer, in words.
+        is_complete: whether the layer computed one row for each sample of every batch.
+        dataset: of the loader.
 
     Raises:
         UserError: there is no such layer.
     """
 
-    def __init__(self, model: BaseModule, layer: str | None, every: int) -> None:
-        self.net, self.every = model.net, every
-        self.targets: list[Tensor] = []
-        self.outputs: list[Tensor] = []
-        self.activations: list[Tensor] = []
-        self._seen = 0
-        self._latest: Tensor | None = None
+    def __init__(self, model: LightningModule, layer: str | None) -> None:
         self._at_input = layer is None
         name = last_layer(model) if layer is None else layer
-        self.place = f"the input of {name}" if layer is None else f"the output of {name}"
+        shown = name or type(model).__name__
+        self.place = f"the input of {shown}" if self._at_input else f"the output of {shown}"
         self.layer = find_layer(model, name)
+        self.is_complete = True
+        self.dataset: Any = None
+        self._every, self._seen = 1, 0
+        self._size: int | None = None
+        self._latest: Tensor | None = None
+        self._targets: list[Tensor] = []
+        self._activations: list[Tensor] = []
+        self._positions: list[int] = []
+
+    @property
+    def targets(self) -> Tensor:
+        """Targets of all samples (N, ...); empty where a batch had none."""
+        return torch.cat(self._targets) if self._has_targets() else torch.empty(0)
+
+    def _has_targets(self) -> bool:
+        shapes = {target.shape[1:] for target in self._targets}
+        return len(shapes) == 1 and sum(map(len, self._targets)) == self._seen
+
+    @property
+    def activations(self) -> Tensor:
+        """Those of some samples (M, channels), spread evenly."""
+        usable = self.is_complete and self._activations
+        return torch.cat(self._activations) if usable else torch.empty(0, 0)
+
+    @property
+    def positions(self) -> Tensor:
+        """Positions of these samples in the dataset (M,)."""
+        return torch.tensor(self._positions, dtype=torch.long)
+
+    def kind_of_targets(self, classes: int) -> str | None:
+        """What the targets look like: "classification", "regression" or nothing."""
+        targets = self.targets
+        if targets.dim() != 1 or len(targets) == 0:
+            return None
+        if targets.is_floating_point():
+            return "regression"
+        low, high = (int(end) for end in targets.long().aminmax())
+        is_class = low >= 0 and high < (classes or MOST_CLASSES)
+        return "classification" if is_class else None
 
     @contextmanager
     def attached(self, trainer: Trainer) -> Iterator[None]:
-        """Record what the trainer predicts meanwhile."""
-        hooks = [
-            self.layer.register_forward_hook(self._note_layer),
-            self.net.register_forward_hook(self._note_batch),
-        ]
+        """Record what the trainer runs meanwhile."""
+        hook = self.layer.register_forward_hook(self._note_layer)
         trainer.callbacks.append(self)
         try:
-            yield
+            # Compiled networks do not call hooks.
+            with torch.compiler.set_stance("force_eager"):
+                yield
         finally:
             trainer.callbacks.remove(self)
-            for hook in hooks:
-                hook.remove()
+            hook.remove()
 
-    def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Keep the targets, so that the data are read once."""
-        self.targets.append(batch[1].cpu())
+    def _start_batch(self, batch: Any, loaders: Any, counts: list[int | float]) -> None:
+        self._latest, self._size = None, batch_size_of(batch)
+        if self._size and not self._seen:
+            self.dataset = getattr(first_loader(loaders), "dataset", None)
+            try:
+                samples: float = len(self.dataset)
+            except TypeError:
+                samples = self._size * counts[0]
+            self._every = math.ceil(samples / MOST_ACTIVATIONS) if samples < math.inf else 1
+
+    def _end_batch(self, batch: Any) -> None:
+        chosen = range(-self._seen % self._every, self._size or 0, self._every)
+        if self._latest is None or len(self._latest) != len(chosen):
+            self.is_complete = False
+        elif len(self._positions) < MOST_ACTIVATIONS + self._every:
+            self._activations.append(self._latest.cpu())
+            self._positions += [self._seen + number for number in chosen]
+        is_pair = isinstance(batch, list | tuple) and len(batch) == 2
+        if is_pair and isinstance(batch[1], Tensor) and len(batch[1].shape) > 0:
+            self._targets.append(batch[1].cpu())
+        self._seen += self._size or 0
 
     def _note_layer(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        noted = inputs[0] if self._at_input else output
-        if not isinstance(noted, Tensor) or noted.dim() < 2:
+        noted = (inputs[0] if inputs else None) if self._at_input else output
+        is_plain = isinstance(noted, Tensor) and not noted.is_nested
+        # A step may use the layer more than once, with other rows than those of the batch.
+        if not is_plain or noted.dim() < 2 or len(noted) != self._size:
             return
-        chosen = noted[-self._seen % self.every :: self.every].float()
-        # The positions of a feature map (B, channels, ...) are averaged. A copy in any case: the
-        # next layer may work in place.
-        self._latest = chosen.flatten(2).mean(dim=2) if chosen.dim() > 2 else chosen.clone()
+        chosen = noted[-self._seen % self._every :: self._every].float()
+        if chosen.dim() == 2:
+            # The next layer may work in place.
+            self._latest = chosen.clone()
+        elif isinstance(module, CHANNELS_LAST):
+            # The positions of a sequence (B, ..., channels) are averaged,
+            self._latest = chosen.flatten(1, -2).mean(dim=1)
+        else:
+            # and those of a feature map (B, channels, ...).
+            self._latest = chosen.flatten(2).mean(dim=2)
 
-    def _note_batch(self, module: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """At the end of the network's forward pass."""
-        count = len(range(-self._seen % self.every, len(output), self.every))
-        if self._latest is None or len(self._latest) != count:
-            raise UserError(
-                f"A prediction does not make {self.place}, or not as a tensor with one row for "
-                "each sample: choose another layer, or leave `layer` out of the command."
-            )
-        self.outputs.append(output.float().cpu())
-        self.activations.append(self._latest.cpu())
-        self._seen += len(output)
-        self._latest = None
+    def on_predict_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Prepare to record a batch."""
+        if dataloader_idx == 0:
+            self._start_batch(batch, trainer.predict_dataloaders, trainer.num_predict_batches)
+
+    def on_test_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Prepare to record a batch."""
+        if dataloader_idx == 0:
+            self._start_batch(batch, trainer.test_dataloaders, trainer.num_test_batches)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Prepare to record a batch."""
+        if dataloader_idx == 0:
+            self._start_batch(batch, trainer.val_dataloaders, trainer.num_val_batches)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep what was recorded."""
+        if dataloader_idx == 0:
+            self._end_batch(batch)
+
+    on_test_batch_end = on_predict_batch_end
+    on_validation_batch_end = on_predict_batch_end
 
 
-def last_layer(model: BaseModule) -> str:
-    """Name of the last module with parameters of its own, in the order of definition."""
-    with_weights = [
-        name
-        for name, module in model.named_modules()
-        if name.partition(".")[0] == "net" and list(module.parameters(recurse=False))
-    ]
-    return with_weights[-1] if with_weights else "net"
+def batch_size_of(batch: Any) -> int | None:
+    """The length of the first tensor in a batch; None where there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() > 0 else None
+    if is_dataclass(batch):
+        batch = vars(batch)
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    sizes = map(batch_size_of, batch) if isinstance(batch, list | tuple) else iter(())
+    return next((size for size in sizes if size is not None), None)
+
+
+def first_loader(loaders: Any) -> Any:
+    """The first of several loaders, or the only one."""
+    if isinstance(loaders, dict):
+        loaders = list(loaders.values())
+    return loaders[0] if isinstance(loaders, list | tuple) else loaders

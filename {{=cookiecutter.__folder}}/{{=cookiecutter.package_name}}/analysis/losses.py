@@ -1,9 +1,10 @@
-"""The loss of every sample, for a look at the worst ones."""
+"""The loss of every sample, to look at the worst ones."""
 
 from torch import Tensor
 
 from ..decimals import exact_floats
-from .outcome import Outcome
+from ..multilabel import THRESHOLD, join_labels
+from .outcome import Outcome, columns
 from .table import Table
 
 
@@ -13,23 +14,35 @@ def tabulate_losses(outcome: Outcome) -> Table:
     Large losses are where to look for wrong labels and for cases that the training part lacks.
     """
     order = outcome.losses.argsort(descending=True, stable=True)
-    columns = (
-        order.tolist(),
-        _in_words(outcome, outcome.targets[order]),
-        _in_words(outcome, _answers(outcome)[order]),
-        exact_floats(outcome.losses[order]),
-    )
-    rows = [list(row) for row in zip(*columns, strict=True)]
-    return Table(["index", "true", "predicted", "loss"], rows)
+    told = [
+        *_columns(outcome, "true", outcome.targets[order]),
+        *_columns(outcome, "predicted", _answers(outcome)[order]),
+    ]
+    table = [order.tolist(), *(values for _, values in told), exact_floats(outcome.losses[order])]
+    rows = [list(row) for row in zip(*table, strict=True)]
+    return Table(["index", *(name for name, _ in told), "loss"], rows)
 
 
 def _answers(outcome: Outcome) -> Tensor:
-    predictions = outcome.predictions
-    return predictions.argmax(dim=1) if outcome.is_classification else predictions
+    if outcome.task == "classification":
+        return outcome.predictions.argmax(dim=1)
+    if outcome.task == "multilabel":
+        return outcome.predictions >= THRESHOLD
+    return outcome.predictions
 
 
-def _in_words(outcome: Outcome, values: Tensor) -> list[str] | list[float]:
-    if not outcome.is_classification:
-        return list(exact_floats(values))
+def _columns(outcome: Outcome, name: str, values: Tensor) -> list[tuple[str, list[object]]]:
+    """The columns that show targets or answers: names of classes, or numbers."""
     names = outcome.class_names
-    return [names[number] for number in values.tolist()]
+    if outcome.task == "classification":
+        return [(name, [names[number] for number in values.tolist()])]
+    if outcome.task == "multilabel":
+        chosen = [row.nonzero().flatten().tolist() for row in values]
+        return [(name, [join_labels(names, row) for row in chosen])]
+    targets = columns(values)
+    if len(targets) == 1:
+        return [(name, exact_floats(targets[0]))]
+    return [
+        (f"{name} {target}", exact_floats(column))
+        for target, column in zip(outcome.target_names, targets, strict=True)
+    ]

@@ -1,13 +1,11 @@
-"""What a model made of the samples of a part: all that an analysis needs."""
+"""What a model makes of the samples of a split: all that an analysis needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-
-from ..models.base import BaseModule
 
 
 @dataclass(frozen=True)
@@ -15,18 +13,22 @@ class Outcome:
     """A model's answers, sample by sample in the order of the dataset.
 
     Attributes:
-        model: the model, for its hyperparameters.
+        task: "classification", "multilabel" or "regression"; None if the model does not say.
         dataset: the samples, of which only those that are shown are read again.
-        targets: class numbers, or true values in the target's own unit, float64 (N,).
-        predictions: class probabilities (N, num_classes), values (N,) like the targets, or
-            features (N, F).
+        targets: classes (N,), labels (N, num_classes) of 0 and 1, or true values in the target's
+            own unit, float64 (N,) or (N, num_targets). Empty if there are none.
+        predictions: probabilities (N, num_classes), or values like the targets; quantiles are
+            reduced to the middle one.
         losses: the model's loss on each sample alone (N,); empty for a model without targets.
         layer: where the activations come from, in words.
         activations: of some samples, spread evenly (M, channels).
         positions: of these samples in the dataset (M,).
+        class_names: names of the classes or labels, in the order of their numbers.
+        target_names: names of the values that are predicted.
+        preprocessing: how raw inputs became the model's.
     """
 
-    model: BaseModule
+    task: str | None
     dataset: Dataset[Any]
     targets: Tensor
     predictions: Tensor
@@ -34,27 +36,15 @@ class Outcome:
     layer: str
     activations: Tensor
     positions: Tensor
-
-    @property
-    def is_classification(self) -> bool:
-        """Whether the targets are classes."""
-        return "class_names" in self.model.hparams
-
-    @property
-    def class_names(self) -> list[str]:
-        """Names of the classes, in the order of their numbers."""
-        return [str(name) for name in self.model.hparams["class_names"]]
-
-    @property
-    def target_name(self) -> str:
-        """Name of the number that is predicted."""
-        return str(self.model.hparams["target_name"])
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """How raw inputs became the model's."""
-        return dict(self.model.hparams["preprocessing"])
+    class_names: list[str] = field(default_factory=list)
+    target_names: list[str] = field(default_factory=list)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
 
     def inputs(self, positions: list[int]) -> Tensor:
         """The model's inputs at these positions of the dataset."""
         return torch.stack([self.dataset[position][0] for position in positions])
+
+
+def columns(values: Tensor) -> list[Tensor]:
+    """The values of each target, (N,) each, of values (N,) or (N, num_targets)."""
+    return [values] if values.dim() == 1 else list(values.unbind(dim=1))

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..user_text import plot_label, plot_labels
-from .outcome import Outcome
+from .outcome import Outcome, columns
 
 # Beyond this many classes a list of colours tells nothing; the names stand in the picture,
 MOST_IN_LEGEND = 20
@@ -20,16 +20,18 @@ def draw_pca(outcome: Outcome) -> Figure | None:
         return None
     points, shares = principal_components(outcome.activations)
     layer = plot_label(outcome.layer, "a layer")
-    target = "" if outcome.is_classification else plot_label(outcome.target_name, "target")
-    names = _names(outcome.class_names) if outcome.is_classification else []
     figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.subplots()
-    targets = outcome.targets[outcome.positions]
-    if outcome.is_classification:
-        _draw_classes(axes, points, targets, names)
+    targets = outcome.targets[outcome.positions] if len(outcome.targets) else outcome.targets
+    if len(targets) and outcome.task == "classification":
+        _draw_classes(axes, points, targets, _names(outcome.class_names))
+    elif len(targets) and outcome.task == "regression":
+        # The first of several targets.
+        values, name = columns(targets)[0], plot_label(outcome.target_names[0], "target")
+        dots = axes.scatter(points[:, 0], points[:, 1], s=12, c=values, cmap="viridis")
+        figure.colorbar(dots, label=f"true {name}")
     else:
-        dots = axes.scatter(points[:, 0], points[:, 1], s=12, c=targets, cmap="viridis")
-        figure.colorbar(dots, label=f"true {target}")
+        axes.scatter(points[:, 0], points[:, 1], s=12)
     axes.set(
         xlabel=f"first component ({shares[0]:.1%} of the variance)",
         ylabel=f"second component ({shares[1]:.1%} of the variance)",

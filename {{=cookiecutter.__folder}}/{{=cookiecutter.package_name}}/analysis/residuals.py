@@ -4,21 +4,47 @@ import math
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 from torch.distributions import Normal
 
 from ..user_text import plot_label
-from .outcome import Outcome
+from .outcome import Outcome, columns
+
+# More targets than this make a figure that no screen shows.
+MOST_TARGETS = 8
 
 
 def draw_residuals(outcome: Outcome) -> Figure:
-    """Draw four views of the residuals, which are predicted minus true values."""
-    name = plot_label(outcome.target_name, "target", longest=24)
-    predictions, targets = outcome.predictions, outcome.targets
+    """Draw four views of the residuals, which are predicted minus true values, for each target."""
+    values = list(
+        zip(
+            outcome.target_names,
+            columns(outcome.predictions),
+            columns(outcome.targets),
+            strict=True,
+        )
+    )[:MOST_TARGETS]
+    if len(values) == 1:
+        figure = Figure(figsize=(11, 9), layout="constrained")
+        _draw_target(figure, (2, 2), *values[0])
+        return figure
+    figure = Figure(figsize=(19, 5 * len(values)), layout="constrained")
+    for part, target in zip(figure.subfigures(len(values), 1), values, strict=True):
+        _draw_target(part, (1, 4), *target)
+    return figure
+
+
+def _draw_target(
+    figure: Figure | SubFigure,
+    grid: tuple[int, int],
+    target_name: str,
+    predictions: Tensor,
+    targets: Tensor,
+) -> None:
+    name = plot_label(target_name, "target", longest=24)
     residuals = predictions - targets
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    (fit, over_prediction), (distribution, quantiles) = figure.subplots(2, 2)
+    fit, over_prediction, distribution, quantiles = figure.subplots(*grid).flat
     figure.suptitle(
         f"{name}: {len(targets)} samples, residuals (predicted - true) with mean "
         f"{residuals.mean():.3g} and standard deviation {residuals.std(correction=0):.3g}"
@@ -29,7 +55,6 @@ def draw_residuals(outcome: Outcome) -> Figure:
     _draw_quantiles(quantiles, residuals)
     for axes in (fit, over_prediction, distribution, quantiles):
         axes.grid(alpha=0.3)
-    return figure
 
 
 def normal_quantiles(residuals: Tensor) -> tuple[Tensor, Tensor]:

@@ -109,7 +109,7 @@ class WithinEpoch(FreshMetrics):
         known = f" of {state['batches']}" if math.isfinite(state["batches"]) else ""
         place = f"epoch {trainer.current_epoch + 1}, after {done}{known} batches"
         own = _own(state["processes"], trainer)
-        if own is not None and continue_loaders(trainer, own["data"], done):
+        if own is not None and continue_loaders(trainer, own["loaders"], done):
             log.info("resumed within %s", place)
         else:
             log.warning(
@@ -165,7 +165,7 @@ def check_same_batches(state: dict[str, Any], batches: float) -> None:
 def _state_of_process(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
     return {
         "random": _random_state(pl_module.device),
-        "data": loader_states(trainer),
+        "loaders": loader_states(trainer),
         "logged": {
             name: {key: value.cpu().clone() for key, value in metric.metric_state.items()}
             for name, metric in _logged_per_epoch(trainer).items()

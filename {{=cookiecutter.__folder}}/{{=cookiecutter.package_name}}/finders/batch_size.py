@@ -87,8 +87,8 @@ def batch_size_of(datamodule: LightningDataModule) -> int:
     size = datamodule.hparams.get("batch_size", getattr(datamodule, "batch_size", None))
     if not isinstance(size, int):
         raise UserError(
-            f"The batch-size finder sets batch_size of {type(datamodule).__name__}, which has none: "
-            "save it with save_hyperparameters(), or leave out finders=batch_size."
+            f"The batch-size finder sets batch_size, which {type(datamodule).__name__} does not "
+            "have: save it with save_hyperparameters(), or leave out finders=batch_size."
         )
     return size
 

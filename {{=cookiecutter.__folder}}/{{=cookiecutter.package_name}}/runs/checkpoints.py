@@ -1,30 +1,30 @@
 """Reading checkpoints without running what is in them."""
 
 import difflib
-import importlib
 import os
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, first_line
+from ..errors import UserError
 from .slurm import restart_count
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
-
-    from ..models.base import BaseModule
+    from pytorch_lightning import LightningModule, Trainer
 
 PACKAGE = __name__.partition(".")[0]
-# What every checkpoint has that Lightning wrote for a model of this project.
+# What every checkpoint has that a run of this project wrote,
 PARTS = {
     "model_class": str,
     "state_dict": dict,
-    "loops": dict,
     "epoch": int,
     "global_step": int,
     "pytorch-lightning_version": str,
 }
+# and what a checkpoint has unless there is nothing to save.
+OPTIONAL_PARTS = {"hyper_parameters": dict, "data_facts": dict, "loops": dict}
+# torch.compile puts it into the names of the weights of a module that it wraps.
+COMPILED = "_orig_mod."
 
 
 def check_file(path: str | Path) -> None:
@@ -62,66 +62,50 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, dict) or "model_class" not in checkpoint:
         raise UserError(f"{path} is not a checkpoint of this project: it names no model of it.")
-    wrong = [name for name, kind in PARTS.items() if not isinstance(checkpoint.get(name), kind)]
+    kinds = PARTS | {name: kind for name, kind in OPTIONAL_PARTS.items() if name in checkpoint}
+    wrong = [name for name, kind in kinds.items() if not isinstance(checkpoint.get(name), kind)]
     if not wrong:
         weights = checkpoint["state_dict"].items()
-        wrong = [f"weight {name}" for name, value in weights if not torch.is_tensor(value)]
+        wrong = [f"weight {name}" for name, value in weights if not _is_weight(name, value)]
     if wrong:
         raise UserError(f"{path} is a damaged checkpoint: its {wrong[0]} is not what it should be.")
     return checkpoint
 
 
-def model_class(checkpoint: dict[str, Any]) -> "type[BaseModule]":
-    """The class of the model in a checkpoint; only classes of this package's models count.
+def _is_weight(name: str, value: object) -> bool:
+    """Whether a value can be part of a state_dict; metrics may hold lists of tensors."""
+    import torch
 
-    Raises:
-        UserError: the project has no such model.
-    """
-    from ..models.base import BaseModule
-
-    module, _, name = str(checkpoint["model_class"]).partition(":")
-    try:
-        if not module.startswith("models."):
-            raise ImportError(module)
-        found = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
-        if not (isinstance(found, type) and issubclass(found, BaseModule)):
-            raise AttributeError(name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"The checkpoint was made by the model {checkpoint['model_class']!r}, "
-            "which this project does not have."
-        ) from error
-    return found
+    # A module may return anything from get_extra_state().
+    if str(name).endswith("_extra_state"):
+        return True
+    return all(map(torch.is_tensor, value)) if isinstance(value, list) else torch.is_tensor(value)
 
 
-def load_model(path: str | Path) -> "BaseModule":
+def load_model(path: str | Path, trust_config: bool = False) -> "LightningModule":
     """The model in a checkpoint, on the CPU and ready to predict.
 
+    Args:
+        path: the checkpoint.
+        trust_config: whether the `config.yaml` of its run may name anything, see `rebuild`.
+
     Raises:
-        UserError: the file is not a checkpoint of a model of this project.
+        UserError: the file is not a checkpoint of this project, or its model cannot be rebuilt.
     """
-    checkpoint = read_checkpoint(path)
-    found = model_class(checkpoint)
-    try:
-        model = found.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except (TypeError, RuntimeError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{path} does not fit the model {found.__name__} as it is now in this project "
-            f"({first_line(error)})."
-        ) from error
-    return model.eval()
+    # Imported here: this module is imported before anything heavy.
+    from .rebuilding import rebuild
+
+    return rebuild(path, trust_config).model
 
 
 def check_resumable(
-    path: str | Path, checkpoint: dict[str, Any], model: "BaseModule", trainer: "Trainer"
+    path: str | Path, checkpoint: dict[str, Any], model: "LightningModule", trainer: "Trainer"
 ) -> None:
-    """Refuse a checkpoint from which `model` cannot go on, before anything is built on it.
+    """Refuse a checkpoint from which `model` cannot be resumed, before anything is built on it.
 
     Raises:
         UserError: of another model, or already trained for as long as `trainer` would.
     """
-    from pytorch_lightning.utilities.model_helpers import is_overridden
-
     from .record import class_name
 
     saved_class = str(checkpoint["model_class"])
@@ -130,18 +114,18 @@ def check_resumable(
             f"{path} holds a {saved_class.rpartition(':')[2]} and this run trains a "
             f"{type(model).__name__}: give the options of the first run."
         )
-    saved, built = checkpoint["state_dict"], model.state_dict()
-    # A model that builds layers there does not have them yet.
-    is_built = not any(is_overridden(hook, model) for hook in ("setup", "configure_model"))
-    for name in sorted(saved.keys() | built.keys()) if is_built else ():
-        before = tuple(saved[name].shape) if name in saved else "missing"
-        after = tuple(built[name].shape) if name in built else "missing"
+    saved, built = _shapes(checkpoint["state_dict"]), _shapes(model.state_dict())
+    names = saved.keys() | built.keys()
+    if is_built_later(model) or not model.strict_loading:
+        names = saved.keys() & built.keys()
+    for name in sorted(names):
+        before, after = saved.get(name, "missing"), built.get(name, "missing")
         if before != after:
             raise UserError(
                 f"{path} does not fit this model: {name} is {before} in the checkpoint and "
                 f"{after} here; give the model and data options of the first run."
             )
-    if "optimizer_states" not in checkpoint:
+    if "optimizer_states" not in checkpoint or "loops" not in checkpoint:
         raise UserError(
             f"{path} holds weights alone, nothing to go on training from: resume from last.ckpt."
         )
@@ -154,6 +138,21 @@ def check_resumable(
         raise UserError(
             f"{path} has already made {steps} steps: set trainer.max_steps above {steps}."
         )
+
+
+def is_built_later(model: "LightningModule") -> bool:
+    """Whether a model may get layers in a hook, once it has a trainer."""
+    from pytorch_lightning.utilities.model_helpers import is_overridden
+
+    return any(is_overridden(hook, model) for hook in ("setup", "configure_model"))
+
+
+def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...] | str]:
+    """Name and shape of each weight."""
+    import torch
+
+    tensors = {name: value for name, value in weights.items() if torch.is_tensor(value)}
+    return {name.replace(COMPILED, ""): tuple(value.shape) for name, value in tensors.items()}
 
 
 def trained_epochs(checkpoint: dict[str, Any]) -> int:

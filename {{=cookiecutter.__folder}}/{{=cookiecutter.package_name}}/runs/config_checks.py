@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..errors import UserError, nearest
+from .checkpoint_choice import resolve_checkpoints
 from .directory import PROJECT_ROOT
 from .loading import plain
 from .value_checks import check_values
@@ -67,10 +68,11 @@ def check_complete(cfg: DictConfig) -> None:
             raise UserError(f"{key} holds options and cannot be one value or be left out: {how}.")
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"{key} has no value: add {key}=... to the command.")
-    for key in ("compile", "test"):
+    for key in ("compile", "test", "trust_config"):
         if not isinstance(cfg.get(key, False), bool):
             raise UserError(f"{key} is true or false, not {cfg[key]!r}.")
     check_top_level(cfg)
+    resolve_checkpoints(cfg)
     check_values(cfg)
 
 

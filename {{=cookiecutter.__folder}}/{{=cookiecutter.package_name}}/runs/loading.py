@@ -10,9 +10,7 @@ from ..errors import UserError
 from .manifest import read_manifest
 
 if TYPE_CHECKING:
-    from pytorch_lightning import LightningDataModule
-
-    from ..models.base import BaseModule
+    from pytorch_lightning import LightningDataModule, LightningModule
 
 CONFIG = "config.yaml"
 
@@ -32,7 +30,7 @@ class Run:
     directory: Path
     config: DictConfig
     metrics: dict[str, dict[str, float]]
-    model: "BaseModule"
+    model: "LightningModule"
     datamodule: "LightningDataModule"
 
 
@@ -50,28 +48,50 @@ def load_config(directory: Path) -> DictConfig:
     return config
 
 
-def load_run(directory: str | Path, checkpoint: str = "best") -> Run:
+def load_run(
+    directory: str | Path, checkpoint: str | None = None, trust_config: bool = False
+) -> Run:
     """Load a run, its model and its data, in one call.
 
     Args:
         directory: the run's folder.
-        checkpoint: "best" or "last"; with averaged weights also "swa" or "ema".
+        checkpoint: "best" or "last"; with averaged weights also "swa" or "ema". None is the best,
+            or the last of a run without an objective.
+        trust_config: whether the run's `config.yaml` may name anything to import and call, instead
+            of models, datamodules, optimizers and schedulers alone. True runs what it names.
 
     Raises:
-        UserError: there is no run, or it has no such checkpoint.
+        UserError: there is no run, it has no such checkpoint, or its config cannot be trusted.
     """
     from ..training import build_datamodule
     from .checkpoints import load_model
 
     directory = Path(directory)
     config = load_config(directory)
+    if checkpoint is None:
+        has_objective = OmegaConf.select(config, "objective.metric") is not None
+        checkpoint = "best" if has_objective else "last"
+    model = load_model(directory / "checkpoints" / f"{checkpoint}.ckpt", trust_config)
+    if not trust_config:
+        check_data(config, directory / CONFIG)
     return Run(
         directory=directory,
         config=config,
         metrics=read_manifest(directory).get("metrics", {}),
-        model=load_model(directory / "checkpoints" / f"{checkpoint}.ckpt"),
+        model=model,
         datamodule=build_datamodule(config),
     )
+
+
+def check_data(config: DictConfig, source: str | Path) -> None:
+    """Refuse a run's config whose data are not a datamodule, see `check_targets`.
+
+    Raises:
+        UserError: it names something else.
+    """
+    from .trusted_targets import check_targets
+
+    check_targets(OmegaConf.create({"data": config.get("data")}), source)
 
 
 def config_of_checkpoint(ckpt_path: Path) -> DictConfig | None:

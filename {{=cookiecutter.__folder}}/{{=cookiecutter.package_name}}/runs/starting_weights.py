@@ -7,12 +7,12 @@ from ..errors import UserError
 from .checkpoints import read_checkpoint
 
 if TYPE_CHECKING:
-    from ..models.base import BaseModule
+    from pytorch_lightning import LightningModule
 
 log = logging.getLogger(__name__)
 
 
-def start_from(path: str, model: "BaseModule") -> dict[str, list[str]]:
+def start_from(path: str, model: "LightningModule") -> dict[str, list[str]]:
     """Load the weights of a checkpoint that fit, and log those that do not.
 
     The checkpoint may be of another model class: what counts are names and shapes. So a network

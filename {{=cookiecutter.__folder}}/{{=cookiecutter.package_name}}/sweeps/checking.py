@@ -18,7 +18,7 @@ from .ray_workers import AnyWorkers, RayWorkers, gpu_count, room
 from .records import Outcome, Value
 from .space import Parameter, Space
 from .tune_algorithms import POPULATIONS
-from .workers import Workers, check_gpus_per_trial, run_alone, usable_cores
+from .workers import Workers, check_gpus_per_trial, local_workers, run_alone
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +95,9 @@ def warn_of_separate_runs(plan: Plan) -> None:
     if names:
         log.warning(
             "the pruner judges each trial on its own: a mean over %s would miss those that are "
-            "pruned; hydra.sweeper.seeds=3 prunes the seeds of a point together",
+            "pruned; %s prunes those of a point together",
             " and ".join(names),
+            "data.folds=5 without data.fold" if "data.fold" in names else "hydra.sweeper.seeds=3",
         )
 
 
@@ -162,7 +163,16 @@ def make_workers(plan: Plan, gpu_count: int) -> AnyWorkers:
         UserError: there is not even room for one.
     """
     if not plan.settings.is_on_ray:
-        return _make_workers(plan, gpu_count)
+        settings = plan.settings
+        assert not isinstance(settings.workers, str)
+        return local_workers(
+            plan.config.trainer,
+            plan.n_trials,
+            gpu_count,
+            settings.workers,
+            settings.gpus,
+            settings.gpus_per_trial,
+        )
     gpus = gpus_on_ray(plan)
     cpus, slots = plan.settings.cpus_per_trial, plan.settings.ray_slots
     count = min(slots or room(cpus, gpus), plan.n_trials)
@@ -181,21 +191,3 @@ def gpus_on_ray(plan: Plan) -> float:
         gpus = 1.0 if wants_gpus and gpu_count() else 0.0
     check_gpus_per_trial(gpus, gpu_count())
     return gpus
-
-
-def _make_workers(plan: Plan, gpu_count: int) -> Workers:
-    """As many workers as there is room for, on the GPUs if the trainer uses them."""
-    settings, trainer = plan.settings, plan.config.trainer
-    gpus = settings.gpus if settings.gpus is not None else list(range(gpu_count))
-    if settings.gpus is None and trainer.accelerator not in ("auto", "gpu", "cuda"):
-        gpus = []
-    devices = trainer.devices if isinstance(trainer.devices, int) else -1
-    per_trial = settings.gpus_per_trial
-    if per_trial is None:
-        per_trial = (len(gpus) if devices < 0 else devices) if gpus else 0
-    check_gpus_per_trial(per_trial, len(gpus))
-    assert not isinstance(settings.workers, str)
-    count = settings.workers or (
-        max(1, int(len(gpus) / per_trial + 1e-9)) if per_trial else usable_cores()
-    )
-    return Workers(min(count, plan.n_trials), gpus or None, per_trial)

@@ -22,8 +22,9 @@ class Link:
     def report(self, step: int, value: float, is_last: bool = False) -> Answer:
         """Send the value after an epoch or a validation, counted from 1, and wait for the answer.
 
-        With several seeds it is the mean over them, the seeds before by their best: so a point is
-        compared with others that have come as far. After the last one nothing is left to end.
+        With several seeds or folds it is the mean over them, those before by their best: so a point
+        is compared with others that have come as far. After the last one nothing
+        is left to end.
         """
         mean = sum([*self._ended, value]) / (len(self._ended) + 1)
         self._furthest = max(self._furthest, step)
@@ -41,11 +42,11 @@ class Link:
             self.report(step, value)
         self.answer = Answer.CONTINUE
 
-    def end_seed(self, best: float, length: int | None) -> None:
-        """Begin with the next seed.
+    def end_run(self, best: float, length: int | None) -> None:
+        """Begin with the next seed or fold.
 
         Args:
-            best: the objective of the seed that has ended.
+            best: the objective of the training that has ended.
             length: the reports of a whole training; None for those that there were.
         """
         self._ended.append(best)

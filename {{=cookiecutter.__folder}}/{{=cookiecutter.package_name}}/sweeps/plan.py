@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UserError
 from ..runs.config_checks import check_complete
 from ..runs.directory import check_writable
+from ..runs.fold_options import folds_to_train
 from ..runs.loading import plain
 from ..runs.value_checks import check_values
 from .ax_client import check_ax
@@ -167,6 +168,11 @@ def plan_for(
     # Pickled by `make_base`.
     objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
     _check_settings(settings, space)
+    if base.folds and settings.engine == "ray":
+        raise UserError(
+            "Ray Tune cannot do data.folds: it trains each point once. hydra/sweeper=optuna "
+            "hydra.sweeper.workers=ray can."
+        )
     _check_pruner(settings, objectives)
     name = settings.study_name or _study_name(master, base, space, objectives, settings)
     check_study_name(name)
@@ -237,7 +243,23 @@ def make_base(
         script=str(Path(sys.argv[0]).absolute()),
         objective=objective,
         seeds=settings.seeds,
+        folds=_folds(plain, space),
     )
+
+
+def _folds(config: DictConfig, space: Space) -> int | None:
+    """How many folds each point is trained on.
+
+    Raises:
+        UserError: the number of folds varies, so that no two points would be comparable.
+    """
+    varied = [parameter.key.lstrip("+") for parameter in space.parameters]
+    if "data.folds" in varied:
+        raise UserError(
+            "data.folds cannot vary in a sweep, which compares all points on the same folds: give "
+            "one value, or vary data.fold to treat folds as trials."
+        )
+    return None if "data.fold" in varied else folds_to_train(config)
 
 
 def _check_trials(composed: DictConfig, space: Space) -> None:

@@ -49,6 +49,7 @@ class Base:
         script: the script of the command, which DDP starts again.
         objective: what is reported after every epoch or validation.
         seeds: how often a point is trained, with one seed after the other.
+        folds: how many folds each of these trainings has; None without cross-validation.
         study: the sweep's name.
         parent_run: the sweep's run in MLflow.
     """
@@ -61,6 +62,7 @@ class Base:
     script: str
     objective: Objective
     seeds: int
+    folds: int | None = None
     study: str = ""
     parent_run: str | None = None
 
@@ -83,11 +85,39 @@ class Base:
             # The trial's file takes all that is printed, and the console is the sweep's.
             config.hydra.job_logging.root.handlers = ["file"]
             config.hydra.overrides.task = options
+            if self.folds is not None:
+                # The others are trained in `run_trial`.
+                config.data.fold = 0
         return config
+
+    def repeats(self) -> list["Repeat"]:
+        """The trainings of a point."""
+        seeds = [f"seed_{seed}" for seed in range(self.seeds)] if self.seeds > 1 else [""]
+        folds = [f"fold_{fold}" for fold in range(self.folds)] if self.folds else [""]
+        return [
+            Repeat(seed, fold if self.folds else None, "/".join(filter(None, (first, second))))
+            for seed, first in enumerate(seeds)
+            for fold, second in enumerate(folds)
+        ]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One of the trainings of a point, whose results are averaged.
+
+    Attributes:
+        seed: what is added to the config's seed.
+        fold: the fold that is held out; None without cross-validation.
+        folder: where it writes, below the trial's folder; empty if the point is trained once.
+    """
+
+    seed: int
+    fold: int | None
+    folder: str
 
 
 def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> Outcome:
-    """Train one point, with every seed, and say how it ended.
+    """Train one point, with every seed and fold, and say how it ended.
 
     Args:
         base: what all trials have in common.
@@ -96,17 +126,22 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> O
     """
     assert link.current is not None
     results: list[dict[str, float]] = []
-    for index in range(base.seeds):
-        places = folders if base.seeds == 1 else [f / f"seed_{index}" for f in folders]
+    repeats = base.repeats()
+    for repeat in repeats:
+        places = [folder / repeat.folder for folder in folders]
         config = base.compose(params, places[0])
+        arguments = list(config.hydra.overrides.task)
         if base.seeds > 1:
-            config.seed = int(config.seed or 0) + index
+            config.seed = int(config.seed or 0) + repeat.seed
+        if repeat.fold is not None:
+            config.data.fold = repeat.fold
+            arguments.append(f"data.fold={repeat.fold}")
         config.ckpt_path = _checkpoint(places[1:], config.trainer)
         if config.ckpt_path is not None:
             config.weights_from = None
-        name = "/".join(places[0].parts[-1 if base.seeds == 1 else -2 :])
+        name = "/".join(filter(None, (folders[0].name, repeat.folder)))
         loggers.mark_runs(config, base.study, base.parent_run, name)
-        sys.argv = [base.script, *config.hydra.overrides.task, f"seed={config.seed}"]
+        sys.argv = [base.script, *arguments, f"seed={config.seed}"]
         result = run_job(config, _train)
         loggers.close_runs(failed=isinstance(result, Outcome))
         if isinstance(result, Outcome):
@@ -115,10 +150,10 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> O
         if link.current.answer is not Answer.CONTINUE:
             break
         length = max_epochs_of(config.trainer) if unit_of(config.trainer) is Unit.EPOCH else None
-        link.current.end_seed(result.get(base.objective.metric, math.nan), length)
+        link.current.end_run(result.get(base.objective.metric, math.nan), length)
     metrics = _mean(results)
-    # A spread of fewer seeds than the other points have would look better than it is.
-    if len(results) == base.seeds > 1 and base.objective.metric in metrics:
+    # A spread of fewer trainings than the other points have would look better than it is.
+    if len(results) == len(repeats) > 1 and base.objective.metric in metrics:
         spread = statistics.pstdev(row[base.objective.metric] for row in results)
         metrics[f"{base.objective.metric}/std"] = spread
     return Outcome(STATES[link.current.answer], metrics)
@@ -179,13 +214,16 @@ def _given(
 def test_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
     """Test the best checkpoint of a finished trial; its metrics, or an Outcome with the error.
 
-    With several seeds it is the mean over them, as for all other metrics.
+    With several seeds or folds it is the mean over them, as for all other metrics.
     """
     results = []
-    for index in range(base.seeds):
-        place = folder if base.seeds == 1 else folder / f"seed_{index}"
+    for repeat in base.repeats():
+        place = folder / repeat.folder
         path = place / "checkpoints" / "best.ckpt"
-        result = run_job(base.compose(params, place), partial(_test, path=path))
+        config = base.compose(params, place)
+        if repeat.fold is not None:
+            config.data.fold = repeat.fold
+        result = run_job(config, partial(_test, path=path))
         if isinstance(result, Outcome):
             return result
         results.append(result)
