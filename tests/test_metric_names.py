@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import (
@@ -142,14 +141,14 @@ def test_wrapped_metric_can_be_the_objective(package: Part) -> None:
     model = make_model(package, "classification", {"recall": wrapped})
     check = package("runs.config_checks").check_objective
 
-    def objective(metric: str) -> Any:
-        return OmegaConf.create({"objective": {"metric": metric, "mode": "max"}, "scheduler": {}})
+    def objective(metric: str) -> dict[str, str]:
+        return {"objective.metric": metric}
 
-    check(objective("val/recall_triangle"), model.metric_names, [])
+    check(objective("val/recall_triangle"), model.metric_names)
     with pytest.raises(package("errors").UserError, match="did you mean 'val/recall_triangle'"):
-        check(objective("val/recal_triangle"), model.metric_names, [])
+        check(objective("val/recal_triangle"), model.metric_names)
     with pytest.raises(package("errors").UserError, match="does not log"):
-        check(objective("val/recall"), model.metric_names, [])
+        check(objective("val/recall"), model.metric_names)
 
 
 @pytest.mark.parametrize("metric", [recall(), MulticlassConfusionMatrix(3)])

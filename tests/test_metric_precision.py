@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Metric, SumMetric
@@ -134,6 +134,38 @@ def test_half_precision_counts_every_sample(package: Part, tmp_path: Path, preci
     assert predicted.sum(dim=1).numpy() == pytest.approx(1, abs=1e-6)
 
 
+class PlainModule(LightningModule):
+    """A module that knows nothing of this project, with a metric."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.seen = torch.nn.Linear(5, 1), Seen()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Some loss."""
+        loss: Tensor = self.net(batch[0]).mean()
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count and log."""
+        self.seen.update(batch[0], batch[1])
+        self.log("val_seen", self.seen)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Any."""
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_half_precision_counts_every_sample_of_a_plain_module(
+    package: Part, tmp_path: Path
+) -> None:
+    """Lightning moves the model after converting it, and torchmetrics then says it is float32."""
+    trainer = make_trainer(tmp_path, "bf16-true", epochs=1)
+    trainer.callbacks.append(package("callbacks").MetricPrecision())  # type: ignore[attr-defined]
+    trainer.fit(PlainModule(), loader(60, 20), loader(600, 2))
+    assert float(trainer.callback_metrics["val_seen"]) == 600
+
+
 def test_mean_does_not_stop_at_the_last_integer_of_float32(package: Part) -> None:
     """Sample 16,777,217 counts as much as the first."""
     mean = package("models.precision").EpochMean()
@@ -161,7 +193,8 @@ def test_half_precision_fits_the_probe_in_full(
         projection=8,
         temperature=0.2,
         probe_samples=1000,
-        **data.describe(),
+        input_shape=data.input_shape,
+        num_classes=10,
     )
     trainer = make_trainer(tmp_path, precision, epochs=1)
     trainer.fit(model, datamodule=data)

@@ -489,7 +489,7 @@ def test_gpu_memory_is_the_highest_of_each_epoch(
         aid.on_train_epoch_start(trainer, module)
         peaks["now"] += gigabytes * 10**9
         aid.on_train_batch_end(trainer, module, None, None, 0)
-        aid.on_train_epoch_end(trainer, module)
+        aid.on_epoch_measured(trainer, module)
     assert [row["device/cuda_allocated_gb"] for row in rows] == [3, 4, 5]
     assert [row["device/cuda_reserved_gb"] for row in rows] == [6, 8, 10]
     assert rows[0]["device/cuda_percent"] == 87

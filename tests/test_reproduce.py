@@ -200,7 +200,10 @@ def test_trials_are_listed_when_asked_for(
 
     done = script(demo, "runs.py", str(tmp_path))
     assert "trials/" not in done.stdout and "train/runs/one" in done.stdout
-    assert done.stderr == "2 trials of sweeps are left out: --trials shows them.\n"
+    assert (
+        done.stderr
+        == "2 sweep trials and folds of cross-validations are left out: --trials shows them.\n"
+    )
     assert listed(str(tmp_path), "--trials") == 3
     assert listed(str(tmp_path / "train" / "sweeps" / "s")) == 2
 

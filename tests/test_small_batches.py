@@ -42,8 +42,6 @@ TOLD: dict[str, Any] = {
     "scheduler": {"name": "constant"},
     "input_shape": [1, 8, 8],
     "num_classes": 2,
-    "class_names": ["a", "b"],
-    "preprocessing": {},
 }
 
 

@@ -330,15 +330,6 @@ def test_thousands_of_categories_are_rejected_before_memory_is_exhausted(
         package("data.table_arrays").check_memory(10**12, 1000)
 
 
-@pytest.mark.parametrize("target", [["red", "green", "blue"], ["x", "k"]])
-def test_several_targets_are_rejected_for_what_they_are(tables: Tables, target: list[str]) -> None:
-    """It is not true that there is no such column."""
-    message = tables.rejection(tables.column(["u", "v"], target=target))
-    assert message == (
-        f"data.target takes one column, not {len(target)}: choose one of {', '.join(target)}."
-    )
-
-
 def test_names_that_yaml_takes_for_something_else_are_names(tables: Tables) -> None:
     """A column called 2020 could never be chosen, and `data.drop=id` would be two columns."""
     rows = "\n".join(["2020,true,null,id", *(f"{i % 3},{i}.5,{i},{i}" for i in range(60))])

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("log_dir", nargs="?", type=Path, default=LOGS)
     parser.add_argument("--sort", metavar="COLUMN", default="started", help="best, test, ...")
     parser.add_argument("--csv", action="store_true", help="every metric, for a spreadsheet")
-    parser.add_argument("--trials", action="store_true", help="the trials of sweeps, too")
+    parser.add_argument("--trials", action="store_true", help="sweep trials and folds, too")
     arguments = parser.parse_args()
     rows = collect_rows(arguments.log_dir)
     shown = rows if arguments.trials else without_trials(rows)
@@ -38,7 +38,8 @@ def main() -> None:
     print_csv(shown) if arguments.csv else print_table(shown)
     if len(shown) < len(rows):
         left_out = len(rows) - len(shown)
-        print(f"{left_out} trials of sweeps are left out: --trials shows them.", file=sys.stderr)
+        what = "sweep trials and folds of cross-validations"
+        print(f"{left_out} {what} are left out: --trials shows them.", file=sys.stderr)
 
 
 def difference(words: list[str]) -> None:

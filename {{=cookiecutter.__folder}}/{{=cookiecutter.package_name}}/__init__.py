@@ -2,3 +2,7 @@
 
 Kept free of heavy imports, so that `python train.py --help` answers at once.
 """
+
+from .lightning_names import use_one_lightning
+
+use_one_lightning()

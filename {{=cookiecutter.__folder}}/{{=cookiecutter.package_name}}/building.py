@@ -34,6 +34,8 @@ FACTS = (
     "vocab_size",
 )
 GROUPS = ("optimizer", "scheduler")
+# The kinds of `*args` and `**kwargs`, which name nothing.
+COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 Facts = Mapping[str, Any]
 
@@ -81,13 +83,23 @@ def find_target(config: DictConfig, name: str) -> Callable[..., Any]:
 
 def missing_parameters(config: DictConfig) -> dict[str, inspect.Parameter]:
     """The parameters of a model's `__init__` that its config does not set."""
-    parameters = inspect.signature(find_target(config, "model")).parameters
-    return {
-        name: parameter
-        for name, parameter in parameters.items()
-        if name not in config
-        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    }
+    parameters = named_parameters(find_target(config, "model"))
+    return {name: parameter for name, parameter in parameters.items() if name not in config}
+
+
+def named_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters that a class or function names.
+
+    A subclass of `BaseModule` passes its `**kwargs` on to the class that it extends, so the
+    parameters of that class are among them. Those of any other class name nothing.
+    """
+    parameters = inspect.signature(target).parameters
+    named = {name: p for name, p in parameters.items() if p.kind not in COLLECTING}
+    takes_more = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if takes_more and inspect.isclass(target) and issubclass(target, BaseModule):
+        own = next(base for base in target.__mro__ if "__init__" in vars(base))
+        return named_parameters(own.__mro__[1]) | named
+    return named
 
 
 def facts_of(datamodule: LightningDataModule, config: DictConfig) -> dict[str, Any]:

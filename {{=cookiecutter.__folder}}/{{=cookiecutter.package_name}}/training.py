@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from .callbacks.last_checkpoint import last_checkpoint_of
 from .callbacks.within_epoch import STATE as WITHIN_EPOCH
 from .callbacks.within_epoch import check_same_batches
 from .comparison import compare_weights, measured
+from .data.of_model import ModelData
 from .data.setup_once import set_up_once
 from .data.sharing import share_evaluation
 from .errors import UserError
@@ -48,12 +50,13 @@ from .finders import find_values
 from .mistakes import with_device_hint
 from .models.base import BaseModule
 from .models.batch_sizes import check_batches
+from .models.first_batch import find_metrics
 from .models.optimizers import build_optimizer
 from .models.schedulers import Horizon, build_scheduler, check_horizon
-from .models.unread_options import check_given, find_unread, without
+from .models.unread_options import check_given, find_unread, without, without_effect
 from .redact import redact
 from .runs.changed_options import check_options, options_of_training
-from .runs.checkpoints import check_resumable, find_resumed, load_model, read_checkpoint
+from .runs.checkpoints import check_resumable, find_resumed, read_checkpoint
 from .runs.config_checks import (
     check_arguments,
     check_combinations,
@@ -78,6 +81,21 @@ log = logging.getLogger(__name__)
 Metrics = dict[str, float]
 # Size and fingerprint of each split.
 Fingerprints = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """What is known of a run before it is trained.
+
+    Attributes:
+        metrics: the names of the metrics that it logs; None if they are not known.
+        data: size and fingerprint of each split.
+        useless: options that have no effect, such as `optimizer.lr`.
+    """
+
+    metrics: list[str] | None
+    data: Fingerprints
+    useless: set[str]
 
 
 def train(cfg: DictConfig) -> Metrics:
@@ -149,22 +167,22 @@ def measured_metrics(metrics: dict[str, Metrics]) -> Metrics:
     return metrics["best"] | metrics.get("test", {})
 
 
-def check(cfg: DictConfig, varied: Sequence[str] = ()) -> tuple[list[str] | None, Fingerprints]:
+def check(cfg: DictConfig, varied: Sequence[str] = (), monitored: Sequence[str] = ()) -> CheckedRun:
     """Build everything that `train(cfg)` needs, as far as the first step of the training.
+
+    A model that does not declare its metrics is trained and validated for one batch.
 
     Args:
         cfg: the config.
         varied: the options that a sweep varies.
-
-    Returns:
-        The names of the metrics that will be there, None for a model that does not declare them,
-        and size and fingerprint of each split.
+        monitored: the metrics that a sweep needs.
 
     Raises:
         UserError: something in the config or the data cannot work.
     """
     check_config(cfg)
-    for finder in build_all(cfg.finders):
+    finders = build_all(cfg.finders)
+    for finder in finders:
         if finder.option in varied:
             raise UserError(
                 f"{type(finder).__name__} sets {finder.option} in every trial, so varying it "
@@ -173,29 +191,42 @@ def check(cfg: DictConfig, varied: Sequence[str] = ()) -> tuple[list[str] | None
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
     check_batches(model, datamodule, build_trainer(cfg, model))
-    check_options_read(cfg, model, datamodule)
+    unread = check_options_read(cfg, model, datamodule)
     if cfg.weights_from is not None:
         start_from(cfg.weights_from, model)
-    return declared_metrics(model), fingerprints(datamodule)
+    names = declared_metrics(model)
+    if names is None:
+        make_trainer = partial(build_quiet_trainer, cfg)
+        names = find_metrics(model, datamodule, make_trainer, build_all(cfg.callbacks), monitored)
+    found = [finder.option for finder in finders]
+    useless = without_effect(cfg, unread, found, model)
+    return CheckedRun(names, fingerprints(datamodule), useless)
 
 
-def useless_options(cfg: DictConfig) -> str | None:
-    """Which options of the command have no effect on this model, in a sentence; None if none."""
+def useless_options(cfg: DictConfig) -> str | set[str]:
+    """The options that have no effect on this model; a sentence if the command has one of them."""
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
     try:
-        check_options_read(cfg, model, datamodule)
+        unread = check_options_read(cfg, model, datamodule)
     except UserError as error:
         return str(error)
-    return None
+    found = [finder.option for finder in build_all(cfg.finders)]
+    return without_effect(cfg, unread, found, model)
 
 
 def test_checkpoint(cfg: DictConfig, path: Path) -> Metrics:
-    """Test a checkpoint on the data of `cfg`."""
-    # The run's config is this one, which its owner wrote.
-    model = load_model(path, trust_config=True)
+    """Test a checkpoint of the model of `cfg` on its data.
+
+    Raises:
+        UserError: the model or the data have no test.
+    """
+    datamodule = build_datamodule(cfg)
+    model = build_model(cfg, datamodule)
+    if reason := why_no_test(model, datamodule):
+        raise UserError(reason)
     trainer = build_quiet_trainer(cfg)
-    trainer.test(model, build_datamodule(cfg), verbose=False)
+    trainer.test(model, datamodule, ckpt_path=path, verbose=False)
     return measured(trainer)
 
 
@@ -274,13 +305,19 @@ def check_length(
 
 def check_test(model: LightningModule, datamodule: LightningDataModule) -> bool:
     """Whether the run can be tested; if not, say so before the training."""
+    reason = why_no_test(model, datamodule)
+    if reason is not None:
+        log.info("no test: %s", reason)
+    return reason is None
+
+
+def why_no_test(model: LightningModule, datamodule: LightningDataModule) -> str | None:
+    """Why a model cannot be tested; None if it can."""
     if not has_step(model, "test_step"):
-        log.info("no test: %s has no test_step", type(model).__name__)
-        return False
+        return f"{type(model).__name__} has no test_step"
     if not has_loader(datamodule, "test_dataloader"):
-        log.info("no test: %s has no test_dataloader", type(datamodule).__name__)
-        return False
-    return True
+        return f"{type(datamodule).__name__} has no test_dataloader"
+    return None
 
 
 def begin_run(cfg: DictConfig, manifest: Manifest, unread: set[str]) -> None:
@@ -335,6 +372,8 @@ def use_finders(
 
 def build_datamodule(cfg: DictConfig) -> LightningDataModule:
     """Build the data and set them up, so that their shapes are known."""
+    if cfg.get("data") is None:
+        return ModelData()
     datamodule = building.build_datamodule(cfg.data)
     set_up_once(datamodule, cfg.seed)
     datamodule.prepare_data()
@@ -354,9 +393,29 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> LightningMo
     check_task(cfg, datamodule)
     facts = building.facts_of(datamodule, cfg.model)
     model = building.build_model(cfg.model, facts, plain(cfg.optimizer), plain(cfg.scheduler))
+    if isinstance(datamodule, ModelData):
+        datamodule.take_from(model)
+        share_evaluation(datamodule)
+    check_trainable(model, datamodule)
     if cfg.compile:
         building.compile_model(model)
     return model
+
+
+def check_trainable(model: LightningModule, datamodule: LightningDataModule) -> None:
+    """Refuse a model or data without what every training needs, before anything is written.
+
+    Raises:
+        UserError: a method is missing.
+    """
+    for name in ("training_step", "configure_optimizers"):
+        if not has_step(model, name):
+            raise UserError(f"{type(model).__name__} has no {name}, so it cannot be trained.")
+    if not has_loader(datamodule, "train_dataloader"):
+        owner = model if isinstance(datamodule, ModelData) else datamodule
+        raise UserError(
+            f"{type(owner).__name__} has no train_dataloader, so there is nothing to train on."
+        )
 
 
 def check_task(cfg: DictConfig, datamodule: LightningDataModule) -> None:
@@ -450,8 +509,9 @@ def check_optimizer(model: LightningModule, trainer: Trainer) -> None:
     # A model that builds its own may read its options in another way.
     if type(model).configure_optimizers is not BaseModule.configure_optimizers:
         return
+    assert isinstance(model, BaseModule)
     is_endless = trainer.max_epochs == -1 and trainer.max_steps == -1
-    optimizer = build_optimizer(model.hparams["optimizer"], model.parameters())
+    optimizer = build_optimizer(model.hparams["optimizer"], model.parameter_groups())
     build_scheduler(
         model.hparams["scheduler"], optimizer, Horizon(math.inf if is_endless else 1000, 10)
     )

@@ -24,11 +24,6 @@ class EpochSeed(Callback):
 
     def __init__(self, seed: int | None) -> None:
         self.seed = seed
-        self._is_first = True
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that no epoch has begun."""
-        self._is_first = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed this epoch."""
@@ -37,8 +32,7 @@ class EpochSeed(Callback):
         entropy = [seed, trainer.current_epoch, trainer.global_rank]
         if self.seed is not None:
             seed_everything(entropy, pl_module)
-        seed_loaders(trainer, entropy, self._is_first)
-        self._is_first = False
+        seed_loaders(trainer, entropy)
 
 
 class EvaluationSeed(Callback):

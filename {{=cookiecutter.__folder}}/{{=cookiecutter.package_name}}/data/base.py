@@ -1,7 +1,12 @@
-"""What all datamodules share: parts made once, loaders, and what the model is told."""
+"""What all datamodules share: splits made once, loaders, and what the model is told.
+
+To bring data of your own, override `load`, or `read` of a class below it. Two more hooks change one
+thing each: `split`, which sample is in which split, and `collate_fn`, how samples become a batch.
+"""
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -9,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import UserError
 from .augment import Augment
-from .batches import Batch, make_loader
+from .batches import Batch, collate, make_loader
 from .checks import check_fraction, check_whole
-from .splits import Indices
+from .splits import Indices, Samples, check_folds, make_splits
 
 
 class BaseDataModule(LightningDataModule):
-    """Train, val and test loaders of `(x, y)` batches.
+    """Train, val and test loaders, of `(x, y)` batches unless `load` returns other datasets.
 
     A subclass saves its arguments with `save_hyperparameters(logger=False)`, all of them plain
     values, and fills the attributes below in `load`. x is float32 (B, *input_shape); y is int64
@@ -30,23 +35,47 @@ class BaseDataModule(LightningDataModule):
     yield them and leave `target_mean` and `target_std` alone.
     """
 
-    task: str  # "classification" or "regression"
+    task: str  # "classification", "multilabel" or "regression"
     input_shape: tuple[int, ...]
     preprocessing: dict[str, Any]  # turns a raw picture or row into an input
-    class_names: list[str]  # classification
-    target_name: str  # regression
-    target_mean: float = 0.0  # regression: subtracted from the target
-    target_std: float = 1.0  # regression: by which the difference was divided
+    class_names: list[str]  # classification; multilabel: of the labels
+    # Regression: the target's name, what was subtracted from it, and by what the difference was
+    # divided; three lists for several targets.
+    target_name: str | list[str]
+    target_mean: float | list[float] = 0.0
+    target_std: float | list[float] = 1.0
     augment: Augment | None = None
     num_workers: int = 0
+    # Makes a batch of what the dataset returns, a list of samples as a rule. A function of your own
+    # is set with `collate_fn = staticmethod(my_function)`.
+    collate_fn: Callable[[Any], Any] = staticmethod(collate)
 
     def __init__(self) -> None:
         super().__init__()
         self.datasets: dict[str, Dataset[Batch]] = {}
 
     def load(self) -> dict[str, Dataset[Batch]]:
-        """Read the data, fill the attributes of this class and return the three parts."""
+        """Read the data, fill the attributes of this class and return the three splits.
+
+        Any map-style or iterable dataset will do. One with a method `__getitems__` that returns a
+        whole batch is the fastest for data in memory.
+        """
         raise NotImplementedError
+
+    def split(self, samples: Samples) -> dict[str, Indices]:
+        """Positions of the train, val and test samples.
+
+        Override it to split by indices of your own, for example by date or from a file.
+        """
+        options = self.hparams
+        return make_splits(
+            samples,
+            options["val_fraction"],
+            options.get("test_fraction", 0.0),
+            options["split_seed"],
+            options.get("folds"),
+            options.get("fold"),
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Make the three parts, on the first call only.
@@ -62,28 +91,24 @@ class BaseDataModule(LightningDataModule):
         """Set `target_mean` and `target_std` to those of the training samples.
 
         Args:
-            values: of the target, of all samples (N,), in its own unit.
+            values: of the target, of all samples (N,), in its own unit; of several targets (N, T).
             train: positions of the training samples.
 
         Returns:
-            The standardised values, float32 (N,). Before, they need 64 bits: the seven digits of
-            float32 make 1,700,000,000 and 1,700,000,060 equal.
+            The standardised values, float32 of the same shape. Before, they need 64 bits: the seven
+            digits of float32 make 1,700,000,000 and 1,700,000,060 equal.
 
         Raises:
             UserError: the training samples all have the same value.
         """
-        fitted = values[train]
-        if fitted.min() == fitted.max():
-            raise UserError(
-                f"The target '{self.target_name}' has the same value in every training row: "
-                "there is nothing to learn."
-            )
-        self.target_mean = float(fitted.mean())
-        deviations = fitted - self.target_mean
-        # In units of the largest, because the square of a tiny number is zero.
-        largest = np.abs(deviations).max()
-        self.target_std = float(largest * np.sqrt(np.mean((deviations / largest) ** 2)))
-        return torch.from_numpy(((values - self.target_mean) / self.target_std).astype(np.float32))
+        if isinstance(self.target_name, str):
+            self.target_mean, self.target_std = fit_target(self.target_name, values[train])
+        else:
+            columns = zip(self.target_name, values[train].T, strict=True)
+            fitted = [fit_target(name, column) for name, column in columns]
+            self.target_mean, self.target_std = map(list, zip(*fitted, strict=True))
+        mean, std = np.array(self.target_mean), np.array(self.target_std)
+        return torch.from_numpy(((values - mean) / std).astype(np.float32))
 
     def check_arguments(self) -> None:
         """Raise a UserError for an argument that cannot be used."""
@@ -92,6 +117,9 @@ class BaseDataModule(LightningDataModule):
         for name in ("val_fraction", "test_fraction"):
             if name in self.hparams:
                 check_fraction(name, self.hparams[name])
+        folds, fold = self.hparams.get("folds"), self.hparams.get("fold")
+        if folds is not None or fold is not None:
+            check_folds(folds, fold)
 
     @property
     def num_classes(self) -> int:
@@ -99,9 +127,26 @@ class BaseDataModule(LightningDataModule):
         return len(self.class_names)
 
     @property
+    def class_counts(self) -> list[int] | list[list[int]] | None:
+        """Training samples of each class; multilabel: [without, with] each label.
+
+        None if the dataset has no `y` or `labels` to count.
+        """
+        dataset = self.datasets["train"]
+        labels = getattr(dataset, "y", getattr(dataset, "labels", None))
+        if self.task == "regression" or not isinstance(labels, Tensor):
+            return None
+        if self.task == "classification":
+            return torch.bincount(labels, minlength=self.num_classes).tolist()
+        applies = labels.sum(dim=0).long()
+        return torch.stack([len(labels) - applies, applies], dim=1).tolist()
+
+    @property
     def num_samples(self) -> dict[str, int]:
         """Number of samples in train, val and test."""
-        return {part: len(cast(Any, dataset)) for part, dataset in self.datasets.items()}
+        return {
+            part: len(cast(Any, d)) for part, d in self.datasets.items() if hasattr(d, "__len__")
+        }
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """Size and fingerprint of each part, which tell whether two runs had the same data.
@@ -109,7 +154,7 @@ class BaseDataModule(LightningDataModule):
         A dataset of your own may have a method `fingerprint` too.
         """
         return {
-            part: {"samples": len(dataset)}
+            part: ({"samples": len(dataset)} if hasattr(dataset, "__len__") else {})
             | (
                 {"fingerprint": self._fingerprint(dataset)}
                 if hasattr(dataset, "fingerprint")
@@ -128,8 +173,8 @@ class BaseDataModule(LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """What the model is told about the data, in plain values."""
-        facts: dict[str, Any] = {"input_shape": list(self.input_shape)}
-        if self.task == "classification":
+        facts: dict[str, Any] = {"task": self.task, "input_shape": list(self.input_shape)}
+        if self.task != "regression":
             facts |= {"num_classes": self.num_classes, "class_names": list(self.class_names)}
         else:
             facts |= {
@@ -139,29 +184,35 @@ class BaseDataModule(LightningDataModule):
             }
         return facts | {"preprocessing": self.preprocessing}
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Training batches in a new order every epoch."""
         batch_size = self.hparams["batch_size"]
         processes = self.trainer.world_size if self.trainer is not None else 1
-        share = math.ceil(self.num_samples["train"] / processes)
+        share = math.ceil(self.num_samples.get("train", 0) / processes)
         # Batch normalisation cannot train on a batch of one.
         drop_last = share > batch_size and share % batch_size == 1
-        return self._loader("train", shuffle=True, drop_last=drop_last)
+        shuffle = not isinstance(self.datasets["train"], IterableDataset)
+        return self._loader("train", shuffle, drop_last)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches."""
         return self._loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Test batches."""
         return self._loader("test")
 
-    def _loader(
-        self, part: str, shuffle: bool = False, drop_last: bool = False
-    ) -> DataLoader[Batch]:
+    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
         # The batch-size finder changes hparams between two calls.
         batch_size = self.hparams["batch_size"]
-        return make_loader(self.datasets[part], batch_size, shuffle, drop_last, self.num_workers)
+        return make_loader(
+            self.datasets[part],
+            batch_size,
+            shuffle,
+            drop_last,
+            self.num_workers,
+            self.collate_fn,
+        )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment a training batch (B, ...), once it lies on the device.
@@ -177,3 +228,21 @@ class BaseDataModule(LightningDataModule):
             return batch
         x, y = batch
         return self.augment(x), y
+
+
+def fit_target(name: str, values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation of a target's training values (N,).
+
+    Raises:
+        UserError: they are all the same.
+    """
+    if values.min() == values.max():
+        raise UserError(
+            f"The target '{name}' has the same value in every training row: there is nothing to "
+            "learn."
+        )
+    mean = float(values.mean())
+    deviations = values - mean
+    # In units of the largest, because the square of a tiny number is zero.
+    largest = np.abs(deviations).max()
+    return mean, float(largest * np.sqrt(np.mean((deviations / largest) ** 2)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 Batch = tuple[Tensor, Tensor]
 
@@ -57,9 +57,13 @@ class BatchDataset(Dataset[Batch]):
         return content.hexdigest()[:16]
 
 
-def already_a_batch(batch: Any) -> Any:
-    """The collate function for datasets with `__getitems__`."""
-    return batch
+def collate(samples: Any) -> Any:
+    """Make a batch of what a dataset returns.
+
+    A list of samples becomes a batch in PyTorch's usual way. Anything else comes from a dataset
+    whose `__getitems__` returns whole batches.
+    """
+    return default_collate(samples) if isinstance(samples, list) else samples
 
 
 def make_loader(
@@ -68,15 +72,17 @@ def make_loader(
     shuffle: bool = False,
     drop_last: bool = False,
     num_workers: int = 0,
-) -> DataLoader[Batch]:
-    """A loader over a dataset that has `__getitems__`.
+    collate_fn: Callable[[Any], Any] = collate,
+) -> DataLoader[Any]:
+    """A loader over any dataset; one whose `__getitems__` returns whole batches is the fastest.
 
     Args:
-        dataset: returns (x, y) of a whole batch.
+        dataset: map-style or iterable.
         batch_size: samples in a batch.
         shuffle: a new order every epoch, from torch's global random numbers.
         drop_last: leave out a last batch that is not full.
         num_workers: processes that prepare batches; 0 for data in memory.
+        collate_fn: makes a batch of a list of samples.
     """
     options: dict[str, Any] = {}
     if num_workers > 0:
@@ -89,6 +95,6 @@ def make_loader(
         shuffle=shuffle,
         drop_last=drop_last,
         num_workers=num_workers,
-        collate_fn=already_a_batch,
+        collate_fn=collate_fn,
         **options,
     )

@@ -61,19 +61,18 @@ def check_formats(formats: Mapping[str, Sequence[str]], table: TableFile) -> dic
     return chosen
 
 
-def check_target(table: TableFile, target: str | None) -> str:
-    """The name of the target's column, which exists."""
-    if target is None:
+def check_targets(table: TableFile, targets: Sequence[str]) -> None:
+    """Raise a UserError unless there are target columns, each named once."""
+    if not targets:
         raise UserError(
             f"Say which column to predict with data.target=...: {', '.join(table.header)}."
         )
-    check_columns([target], table.header, table.path)
-    return target
+    check_columns(targets, table.header, table.path)
 
 
 def read_features(
     reader: ColumnReader,
-    target: str,
+    targets: Sequence[str],
     numeric: Sequence[str] | None,
     categorical: Sequence[str] | None,
     drop: Sequence[str],
@@ -85,7 +84,7 @@ def read_features(
             should be.
     """
     table = reader.table
-    named = [*(numeric or []), *(categorical or []), *drop, target]
+    named = [*(numeric or []), *(categorical or []), *drop, *targets]
     check_columns(named, table.header, table.path)
     twice = sorted({name for name in named if named.count(name) > 1})
     if twice:
@@ -104,8 +103,10 @@ def read_features(
         chosen = [name for name in free if (numeric if name not in texts else categorical) is None]
         columns |= {name: found[name] for name in chosen}
     if not columns:
-        raise UserError(f"No column of {table.path} is left to predict '{target}' from.")
-    left_out = [name or "(no name)" for name in table.header if name not in {*columns, target}]
+        raise UserError(
+            f"No column of {table.path} is left to predict '{', '.join(targets)}' from."
+        )
+    left_out = [name or "(no name)" for name in table.header if name not in {*columns, *targets}]
     if left_out:
         log.warning("Columns that the model does not see: %s", ", ".join(left_out))
     return {name: columns[name] for name in table.header if name in columns}

@@ -1,7 +1,9 @@
-"""The target column of a CSV file: classes or values."""
+"""The target column of a CSV file, or several: classes, values or labels."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from ..errors import UserError
 from .checks import list_option
 from .column_reader import ColumnReader, ReadColumn
 from .csv_columns import check_dates, check_mixture
-from .labels import differ_in_case, label_key, spellings
+from .labels import Key, differ_in_case, label_key, spellings
 from .readings import Reading
 from .tables import Numbers, Words
 
@@ -18,6 +20,16 @@ log = logging.getLogger(__name__)
 
 # A number with more values than this is a quantity; with fewer, integers name classes.
 MOST_CLASSES = 20
+TASKS = ("auto", "classification", "multilabel", "regression")
+# What says that a label does not apply, and that it does.
+LABELS: tuple[tuple[Key, Key], ...] = (
+    (Decimal(0), Decimal(1)),
+    ("0", "1"),
+    ("false", "true"),
+    ("no", "yes"),
+    ("f", "t"),
+    ("n", "y"),
+)
 
 
 @dataclass
@@ -25,26 +37,79 @@ class Target:
     """What is to be predicted.
 
     Args:
-        column: how it was read.
-        values: class numbers or values (N,).
-        class_names: in the order of the class numbers; None for a regression.
+        columns: how its columns were read.
+        values: class numbers or values (N,); of several columns labels 0 and 1, or values (N, T).
+        class_names: in the order of the class numbers or labels; None for a regression.
     """
 
-    column: ReadColumn
+    columns: Mapping[str, ReadColumn]
     values: NDArray[np.int64] | Numbers
     class_names: list[str] | None = None
 
 
-def read_target(reader: ColumnReader, name: str, task: str) -> Target:
-    """The target for the task, which "auto" finds by the rule in `CSVDataModule`.
+def read_targets(reader: ColumnReader, names: Sequence[str], task: str) -> Target:
+    """The target columns for the task, which "auto" finds by the rule in `CSVDataModule`.
 
     Raises:
-        UserError: a value is missing, or all are the same, or they do not fit the task.
+        UserError: a value is missing, or a column always has the same, or they do not fit the task.
     """
-    if task not in ("auto", "classification", "regression"):
+    if task not in TASKS:
+        raise UserError(f"data.task must be one of {', '.join(TASKS)}, not {task!r}.")
+    if len(names) == 1 and task != "multilabel":
+        return read_target(reader, names[0], task)
+    if task != "regression":
+        columns = {name: reader.read_as_texts(name) for name in names}
+        labels = {name: find_labels(column) for name, column in columns.items()}
+        if task != "auto" or all(labels.values()):
+            return read_labels(reader, columns, labels)
+        for name in names:
+            check_number(reader, name)
+    found = [read_target(reader, name, "regression") for name in names]
+    values = np.stack([target.values for target in found], axis=1)
+    return Target({name: column for t in found for name, column in t.columns.items()}, values)
+
+
+def check_number(reader: ColumnReader, name: str) -> None:
+    """Raise a UserError if one of several targets holds texts."""
+    column = reader.read(name)
+    if column.reading is None and column.most is None:
+        assert isinstance(column.values, Words)
         raise UserError(
-            f"data.task must be 'auto', 'classification' or 'regression', not {task!r}."
+            f"Several targets are all numbers, or all labels of 0 and 1, but '{name}' of "
+            f"{reader.table.path} holds texts such as '{column.values.present()[0]}': predict it "
+            "alone."
         )
+
+
+def find_labels(column: ReadColumn) -> tuple[Key, Key] | None:
+    """How a column says no and yes; None if it says something else."""
+    assert isinstance(column.values, Words)
+    keys = spellings(column.values.present(), column.values.equality).keys()
+    return next((pair for pair in LABELS if keys <= set(pair)), None)
+
+
+def read_labels(
+    reader: ColumnReader,
+    columns: Mapping[str, ReadColumn],
+    labels: Mapping[str, tuple[Key, Key] | None],
+) -> Target:
+    """Several labels, each of which applies to a row or not."""
+    values = []
+    for name, column in columns.items():
+        check_complete(reader, name, column)
+        if labels[name] is None:
+            raise UserError(
+                f"The target '{name}' of {reader.table.path} is no label: each of several targets "
+                "holds 0 and 1, true and false, or yes and no; several columns of numbers are "
+                "predicted with data.task=regression."
+            )
+        # Both of the pair occur, and their order is that of the classes.
+        values.append(read_classes(reader, name, column).values)
+    return Target(columns, np.stack(values, axis=1), list(columns))
+
+
+def read_target(reader: ColumnReader, name: str, task: str) -> Target:
+    """One target column."""
     column = reader.read_as_texts(name) if task == "classification" else reader.read(name)
     check_complete(reader, name, column)
     if task == "auto" and column.reading is None:
@@ -97,7 +162,8 @@ def read_classes(reader: ColumnReader, name: str, column: ReadColumn) -> Target:
         log.warning("The target '%s' has '%s' and '%s', which are different classes", name, *pair)
     numbers = {key: number for number, key in enumerate(names)}
     found = [numbers[label_key(text, words.equality)] if text else -1 for text in words.texts]
-    return Target(column, np.array(found, dtype=np.int64)[words.codes], list(names.values()))
+    values = np.array(found, dtype=np.int64)[words.codes]
+    return Target({name: column}, values, list(names.values()))
 
 
 def read_values(reader: ColumnReader, name: str, column: ReadColumn) -> Target:
@@ -120,7 +186,7 @@ def read_values(reader: ColumnReader, name: str, column: ReadColumn) -> Target:
             f"The target '{name}' of {reader.table.path} holds numbers that differ by less than "
             f"64-bit numbers can hold ('{texts[0]}' and '{texts[1]}'): subtract a common offset."
         )
-    return Target(column, values)
+    return Target({name: column}, values)
 
 
 def _always(reader: ColumnReader, name: str, texts: list[str]) -> str:

@@ -14,9 +14,11 @@ class DiabetesDataModule(TableDataModule):
 
     Args:
         batch_size: samples in a batch.
-        val_fraction: share of all samples for validation.
-        test_fraction: share of all samples for the test.
+        val_fraction: share of all samples for validation; with `folds`, of the other folds'.
+        test_fraction: share of all samples for the test; unused with `folds`.
         split_seed: fixes the parts, whatever the run's seed.
+        folds: number of folds of a cross-validation; null for a single split.
+        fold: the fold to test on, counted from 0; null lets train.py train all of them.
     """
 
     def __init__(
@@ -25,6 +27,8 @@ class DiabetesDataModule(TableDataModule):
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
         split_seed: int = 42,
+        folds: int | None = None,
+        fold: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)

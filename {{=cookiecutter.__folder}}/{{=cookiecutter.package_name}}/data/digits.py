@@ -13,9 +13,11 @@ class DigitsDataModule(ImageArrayDataModule):
 
     Args:
         batch_size: samples in a batch.
-        val_fraction: share of all samples for validation.
-        test_fraction: share of all samples for the test.
+        val_fraction: share of all samples for validation; with `folds`, of the other folds'.
+        test_fraction: share of all samples for the test; unused with `folds`.
         split_seed: fixes the parts, whatever the run's seed.
+        folds: number of folds of a cross-validation; null for a single split.
+        fold: the fold to test on, counted from 0; null lets train.py train all of them.
         shift: largest random shift of a training image in pixels.
         flip: mirror training images at random.
     """
@@ -26,6 +28,8 @@ class DigitsDataModule(ImageArrayDataModule):
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
         split_seed: int = 42,
+        folds: int | None = None,
+        fold: int | None = None,
         shift: int = 0,
         flip: bool = False,
     ) -> None:

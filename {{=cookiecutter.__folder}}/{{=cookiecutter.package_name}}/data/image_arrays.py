@@ -12,7 +12,7 @@ from .base import BaseDataModule
 from .batches import Batch, BatchDataset
 from .checks import check_whole
 from .images import Normalise, black, image_preprocessing, pixel_statistics
-from .splits import Indices, split_in_three, split_off
+from .splits import Samples
 
 
 @dataclass
@@ -48,7 +48,10 @@ class ImageArrayDataModule(BaseDataModule):
     def load(self) -> dict[str, Dataset[Batch]]:
         """Split the images, take the statistics of the training part and normalise with them."""
         arrays = self.read()
-        parts = self._split(arrays)
+        parts = {
+            part: torch.from_numpy(chosen)
+            for part, chosen in self.split(samples_of(arrays)).items()
+        }
         _, channels, height, width = arrays.pixels.shape
         check_whole("shift", self.hparams["shift"], 0, min(height, width) - 1)
         statistics = pixel_statistics(arrays.pixels[parts["train"]])
@@ -64,16 +67,10 @@ class ImageArrayDataModule(BaseDataModule):
             for part, chosen in parts.items()
         }
 
-    def _split(self, arrays: ImageArrays) -> dict[str, Tensor]:
-        labels, names = arrays.labels.numpy(), arrays.class_names
-        val_fraction, seed = self.hparams["val_fraction"], self.hparams["split_seed"]
-        parts: dict[str, Indices]
-        if arrays.test_count:
-            known = len(labels) - arrays.test_count
-            size = round(known * val_fraction)
-            train, val = split_off("val", np.arange(known), size, seed, labels, names)
-            parts = {"train": train, "val": val, "test": np.arange(known, len(labels))}
-        else:
-            test_fraction = self.hparams["test_fraction"]
-            parts = split_in_three(len(labels), val_fraction, test_fraction, seed, labels, names)
-        return {part: torch.from_numpy(chosen) for part, chosen in parts.items()}
+
+def samples_of(arrays: ImageArrays) -> Samples:
+    """What the split of images depends on."""
+    labels = arrays.labels.numpy()
+    count = len(labels)
+    given = {"test": np.arange(count - arrays.test_count, count)} if arrays.test_count else {}
+    return Samples(count, labels, arrays.class_names, given=given)

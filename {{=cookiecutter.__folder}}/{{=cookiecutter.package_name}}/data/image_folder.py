@@ -22,14 +22,16 @@ from .batches import Batch
 from .checks import check_whole
 from .images import Normalise, black, image_preprocessing, read_picture, reading_options
 from .picture_files import (
+    Grouping,
     Pictures,
     check_same_classes,
     class_folders,
     find_pictures,
+    group_pictures,
     part_folders,
 )
 from .picture_sample import check_readable, choose_side, measure_pictures, read_statistics
-from .splits import shuffled, split_in_three, split_off
+from .splits import Indices, Samples, shuffled
 from .wide_images import find_value_range
 from .workers import choose_workers
 
@@ -84,9 +86,17 @@ class ImageFolderDataModule(BaseDataModule):
         width: of the model's input, as the height.
         channels: 3 for colour, 1 for grey.
         batch_size: samples in a batch.
-        val_fraction: share of all pictures that have no part yet, for validation.
-        test_fraction: share of all pictures that have no part yet, for the test.
+        val_fraction: share of all pictures that have no part yet, for validation; with `folds`, of
+            the other folds' pictures.
+        test_fraction: share of all pictures that have no part yet, for the test; unused with
+            `folds`.
         split_seed: fixes the parts, whatever the run's seed.
+        group: which pictures stay in one split: those of one "folder" inside the class folders, or
+            those whose names have the same "prefix" before the first underscore or hyphen; null if
+            pictures are independent of each other.
+        folds: number of folds of a cross-validation; null for a single split. A test folder stays
+            the test, and the folds are for validation.
+        fold: the fold to hold out, counted from 0; null lets train.py train all of them.
         shift: largest random shift of a training image in pixels.
         flip: mirror training images at random.
         num_workers: processes that read pictures, or "auto".
@@ -107,6 +117,9 @@ class ImageFolderDataModule(BaseDataModule):
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
         split_seed: int = 42,
+        group: str | None = None,
+        folds: int | None = None,
+        fold: int | None = None,
         shift: int = 4,
         flip: bool = True,
         num_workers: int | str = "auto",
@@ -132,6 +145,9 @@ class ImageFolderDataModule(BaseDataModule):
         channels = self.hparams["channels"]
         if channels not in (1, 3):
             raise UserError(f"data.channels must be 3 (colour) or 1 (grey), not {channels!r}.")
+        group = self.hparams["group"]
+        if group is not None and group not in list(Grouping):
+            raise UserError(f"data.group must be folder, prefix or null, not {group!r}.")
         for name in ("height", "width"):
             if self.hparams[name] != "auto":
                 check_whole(name, self.hparams[name], smallest=1)
@@ -171,25 +187,26 @@ class ImageFolderDataModule(BaseDataModule):
             if part != "train":
                 check_same_classes(folders["train"], folder)
         found = {part: find_pictures(folder, self.class_names) for part, folder in folders.items()}
-        return self._fill_parts(found)
+        pictures = Pictures(
+            [path for each in found.values() for path in each.paths],
+            np.concatenate([each.labels for each in found.values()]),
+        )
+        groups = None
+        if self.hparams["group"] is not None:
+            kind = Grouping(self.hparams["group"])
+            groups = group_pictures(found, folders, self.class_names, kind)
+        given = given_splits(found, self.hparams["split_seed"])
+        samples = Samples(len(pictures.paths), pictures.labels, self.class_names, groups, given)
+        return {part: pictures.at(indices) for part, indices in self.split(samples).items()}
 
-    def _fill_parts(self, found: dict[str, Pictures]) -> dict[str, Pictures]:
-        """The parts that the user made, and the missing ones cut from the training pictures."""
-        seed, names = self.hparams["split_seed"], self.class_names
-        val_fraction, test_fraction = self.hparams["val_fraction"], self.hparams["test_fraction"]
-        train = found["train"]
-        labels, count = train.labels, len(train.labels)
-        missing = [part for part in ("val", "test") if part not in found]
-        if len(missing) == 2:
-            split = split_in_three(count, val_fraction, test_fraction, seed, labels, names)
-            return {part: train.at(indices) for part, indices in split.items()}
-        parts = {
-            part: pictures.at(shuffled(len(pictures.paths), seed))
-            for part, pictures in found.items()
-        }
-        for part in missing:
-            fraction = self.hparams[f"{part}_fraction"]
-            size = round(count * fraction)
-            kept, taken = split_off(part, np.arange(count), size, seed, labels, names)
-            parts |= {"train": train.at(kept), part: train.at(taken)}
-        return {part: parts[part] for part in ("train", "val", "test")}
+
+def given_splits(found: dict[str, Pictures], seed: int) -> dict[str, Indices]:
+    """Positions of the val and test pictures among all, in random order."""
+    given = {}
+    start = 0
+    for part, pictures in found.items():
+        count = len(pictures.paths)
+        if part != "train":
+            given[part] = start + shuffled(count, seed)
+        start += count
+    return given

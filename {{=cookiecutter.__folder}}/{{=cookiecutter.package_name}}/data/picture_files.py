@@ -1,28 +1,28 @@
 """Finding the pictures in a folder of class folders."""
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from .images import SUFFIXES, visible_files
-from .splits import Indices
+from .splits import PART_NAMES, Indices
 
 log = logging.getLogger(__name__)
 
-# What people call the folders of the three parts.
-PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+
+class Grouping(StrEnum):
+    """What images of one group have in common."""
+
+    FOLDER = "folder"  # the folder directly inside the class folder
+    PREFIX = "prefix"  # the file name up to its first underscore or hyphen
 
 
 @dataclass
@@ -134,6 +134,40 @@ def find_pictures(folder: Path, class_names: Sequence[str]) -> Pictures:
     if others:
         log.warning("%d files are not pictures and are left out, e.g. %s", len(others), others[0])
     return Pictures(paths, np.array(labels))
+
+
+def group_pictures(
+    found: Mapping[str, Pictures],
+    folders: Mapping[str, Path],
+    class_names: Sequence[str],
+    grouping: Grouping,
+) -> NDArray[Any]:
+    """The name of each picture's group; the same name in two classes is the same group.
+
+    Args:
+        found: the pictures by part.
+        folders: the folder of class folders of each part.
+        class_names: in the order of the labels.
+        grouping: what the pictures of a group have in common.
+
+    Raises:
+        UserError: a picture lies directly in its class folder and groups are folders.
+    """
+    names = []
+    for part, pictures in found.items():
+        for path, label in zip(pictures.paths, pictures.labels, strict=True):
+            inside = path.relative_to(folders[part] / class_names[label])
+            if grouping is Grouping.PREFIX:
+                names.append(re.split("[_-]", path.stem, maxsplit=1)[0] or path.stem)
+            elif len(inside.parts) > 1:
+                names.append(inside.parts[0])
+            else:
+                raise UserError(
+                    f"{path} lies directly in its class folder: with data.group=folder put the "
+                    "images of each group into a folder inside the class folder."
+                )
+    log.info("%d images in %d groups, e.g. %s", len(names), len(set(names)), names[0])
+    return np.array(names)
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -1,23 +1,124 @@
 """Training, validation and test splits, made once from a seed.
 
 The test split is cut off first, so a different `val_fraction` leaves it unchanged.
+
+Cross-validation takes one call. A datamodule of your own needs the arguments `folds` and `fold`,
+which `python train.py data.folds=5` fills in:
+
+    def __init__(self, folds: int | None = None, fold: int | None = None) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+
+    def setup(self, stage: str | None = None) -> None:
+        dataset = ...
+        parts = fold_splits(len(dataset), self.hparams["folds"], self.hparams["fold"])
+        self.train, self.val, self.test = (Subset(dataset, parts[name]) for name in PARTS)
 """
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
 
 from ..errors import UserError
+from .checks import check_whole
+from .split_off import name_classes, split_off
 
 log = logging.getLogger(__name__)
 
 Indices = NDArray[np.int64]
 
-# More names than this make a line of the log unreadable.
-NAMES_SHOWN = 5
+PARTS = ("train", "val", "test")
+# What people call the three splits in files and folders.
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a split depends on.
+
+    Attributes:
+        count: number of samples.
+        labels: class numbers (count,). If given, all splits have the same class ratio.
+        class_names: names for the messages.
+        groups: any values (count,). If given, samples with equal values stay in one split.
+        given: the val or test split, or both, if the data already have them, such as an official
+            test set. All other samples are for training and the splits that are missing.
+    """
+
+    count: int
+    labels: Indices | None = None
+    class_names: Sequence[str] = ()
+    groups: NDArray[Any] | None = None
+    given: Mapping[str, Indices] = field(default_factory=dict)
+
+
+def make_splits(
+    samples: Samples,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    folds: int | None = None,
+    fold: int | None = None,
+) -> dict[str, Indices]:
+    """Positions of the train, val and test samples, with or without cross-validation.
+
+    Args:
+        samples: what the split depends on.
+        val_fraction: fraction for validation, of all samples that are in no given split.
+        test_fraction: fraction for the test, of the same.
+        seed: the same seed gives the same splits.
+        folds: number of folds of a cross-validation; None for a single split.
+        fold: the fold to hold out: for the test, or for validation if the data have a test split.
+            With folds, only given test splits count; other samples are divided anew.
+
+    Raises:
+        UserError: a split would be empty, or the arguments do not fit.
+    """
+    given = dict(samples.given)
+    labels, names, groups = samples.labels, samples.class_names, samples.groups
+    _warn_of_divided_groups(samples)
+    if folds is not None or fold is not None:
+        if "test" not in given:
+            return fold_splits(
+                samples.count, folds, fold, val_fraction, seed, labels, names, groups
+            )
+        if "val" in given:
+            log.info("data.folds divides the training and validation samples anew")
+        rest = _others(samples.count, given["test"])
+        train, val = hold_out(rest, folds, fold, seed, labels, names, groups)
+        train = train[shuffled(len(train), seed)]
+        return {"train": train, "val": val, "test": given["test"]}
+    if not given:
+        count = samples.count
+        return split_in_three(count, val_fraction, test_fraction, seed, labels, names, groups)
+    train = _others(samples.count, *given.values())
+    available = len(train)
+    for part, fraction in (("val", val_fraction), ("test", test_fraction)):
+        if part not in given:
+            size = round(available * fraction)
+            train, given[part] = split_off(part, train, size, seed, labels, names, groups=groups)
+    if len(samples.given) == 2:
+        train = train[shuffled(len(train), seed)]
+    return {"train": train, "val": given["val"], "test": given["test"]}
 
 
 def split_in_three(
@@ -27,6 +128,7 @@ def split_in_three(
     seed: int,
     labels: Indices | None = None,
     class_names: Sequence[str] = (),
+    groups: NDArray[Any] | None = None,
 ) -> dict[str, Indices]:
     """Positions of the train, val and test samples among `count` samples.
 
@@ -39,6 +141,8 @@ def split_in_three(
             class of at least three samples occurs in each of them. A class of two occurs in the
             training and the test split, a single sample in the training split.
         class_names: names for the messages.
+        groups: any values (count,). If given, samples with equal values stay in one split; sizes
+            and class ratios are then as close as the groups allow.
 
     Raises:
         UserError: a split would be empty, or most classes have a single sample.
@@ -50,55 +154,123 @@ def split_in_three(
         )
     everything = np.arange(count)
     rest, test = split_off(
-        "test", everything, round(count * test_fraction), seed, labels, class_names, reserve=2
+        "test", everything, round(count * test_fraction), seed, labels, class_names, 2, groups
     )
-    train, val = split_off("val", rest, round(count * val_fraction), seed, labels, class_names)
+    size = round(count * val_fraction)
+    train, val = split_off("val", rest, size, seed, labels, class_names, groups=groups)
     return {"train": train, "val": val, "test": test}
 
 
-def split_off(
-    part: str,
+def fold_splits(
+    count: int,
+    folds: int | None,
+    fold: int | None,
+    val_fraction: float = 0.1,
+    seed: int = 42,
+    labels: Indices | None = None,
+    class_names: Sequence[str] = (),
+    groups: NDArray[Any] | None = None,
+) -> dict[str, Indices]:
+    """Positions of the train, val and test samples of one fold of a cross-validation.
+
+    The folds are those of scikit-learn's KFold, StratifiedKFold (with labels), GroupKFold (with
+    groups) or StratifiedGroupKFold (with both), shuffled with `seed`. One fold is the test split,
+    so every sample is tested in exactly one of the folds. Validation is cut from the rest.
+
+    Args:
+        count: number of samples.
+        folds: number of folds.
+        fold: the one to test on, counted from 0.
+        val_fraction: fraction of the samples of the other folds for validation.
+        seed: the same seed gives the same folds.
+        labels: class numbers (count,). If given, all folds have the same class ratio.
+        class_names: names for the messages.
+        groups: any values (count,). If given, samples with equal values stay in one split.
+
+    Raises:
+        UserError: there is no such fold, or a split would be empty.
+    """
+    rest, test = hold_out(np.arange(count), folds, fold, seed, labels, class_names, groups)
+    size = round(len(rest) * val_fraction)
+    train, val = split_off("val", rest, size, seed, labels, class_names, groups=groups)
+    return {"train": train, "val": val, "test": test}
+
+
+def hold_out(
     indices: Indices,
-    size: int,
+    folds: int | None,
+    fold: int | None,
     seed: int,
     labels: Indices | None = None,
     class_names: Sequence[str] = (),
-    reserve: int = 1,
+    groups: NDArray[Any] | None = None,
 ) -> tuple[Indices, Indices]:
-    """The rest, and `size` of the `indices` for the split called `part`, both in random order.
-
-    Random order matters: a limited run reads only the first batches, and data is often sorted by
-    class.
+    """The rest, in the order of `indices`, and the samples of one fold, in random order.
 
     Args:
-        part: "val" or "test".
-        indices: positions to choose from.
-        size: how many to choose; more or fewer where the classes require it, which is logged.
-        seed: the same seed gives the same choice.
+        indices: positions to divide into folds.
+        folds: number of folds.
+        fold: the one to hold out, counted from 0.
+        seed: the same seed gives the same folds.
         labels: class numbers of all samples; None to ignore the classes.
         class_names: names for the messages.
-        reserve: how many samples of each class the rest keeps, one for each split still to come,
-            as far as the class has that many beside the one that is split off.
+        groups: any values, of all samples; None if they are independent of each other.
 
     Raises:
-        UserError: the split or the rest would be empty, or the classes leave it too few samples.
+        UserError: there is no such fold, or there are fewer samples or groups than folds.
     """
-    if labels is None:
-        _check_size(part, size, len(indices))
-        return tuple(train_test_split(indices, test_size=size, random_state=seed))
-    numbers, classes, counts = np.unique(labels[indices], return_inverse=True, return_counts=True)
-    low = np.minimum(1, counts - 1)
-    high = np.maximum(counts - reserve, low)
-    wanted, size = size, int(np.clip(size, low.sum(), high.sum()))
-    if size < wanted / 2:
+    check_folds(folds, fold)
+    assert folds is not None
+    assert fold is not None
+    classes = None if labels is None else labels[indices]
+    members = None if groups is None else groups[indices]
+    units = len(indices) if members is None else len(np.unique(members))
+    if units < folds:
+        what = "samples" if members is None else "groups"
+        raise UserError(f"data.folds={folds} needs as many {what}, and there are {units}.")
+    if classes is not None:
+        _report_rare(classes, folds, class_names)
+    splitter = _splitter(folds, seed, classes, members)
+    with warnings.catch_warnings():
+        # Ours names the classes.
+        warnings.filterwarnings("ignore", message="The least populated class")
+        found = list(splitter.split(np.zeros(len(indices)), classes, members))
+    kept, held = found[fold]
+    if not len(held) or not len(kept):
         raise UserError(
-            f"The {part} split would hold {size} samples instead of {wanted}, because most classes "
-            "have a single sample: add samples, or choose another target."
+            f"Fold {fold} of {folds} would hold {len(held)} of {len(indices)} samples, because "
+            "the groups differ too much in size: use fewer folds."
         )
-    _check_size(part, size, len(indices))
-    _report(part, wanted, size, numbers[counts == 1], class_names)
-    kept, taken = _stratified(classes, counts, size, seed, low, high)
-    return indices[kept], indices[taken]
+    return indices[kept], indices[held[shuffled(len(held), seed)]]
+
+
+def check_folds(folds: object, fold: object) -> None:
+    """Raise a UserError unless `fold` is one of `folds` folds."""
+    if folds is None:
+        raise UserError(f"data.fold={fold} is one of several folds: give data.folds=5 too.")
+    check_whole("folds", folds, smallest=2)
+    assert isinstance(folds, int)
+    if fold is None:
+        raise UserError(
+            f"data.folds={folds} needs the fold to hold out, data.fold=0 to {folds - 1}; only "
+            "train.py trains all of them in one command."
+        )
+    check_whole("fold", fold, smallest=0, largest=folds - 1)
+
+
+def _splitter(
+    folds: int, seed: int, classes: Indices | None, members: NDArray[Any] | None
+) -> KFold | StratifiedKFold | GroupKFold | StratifiedGroupKFold:
+    if classes is None:
+        kind = KFold if members is None else GroupKFold
+    elif (np.bincount(classes) >= folds).any():
+        kind = StratifiedKFold if members is None else StratifiedGroupKFold
+    else:
+        raise UserError(
+            f"No class has {folds} samples, one for each of data.folds={folds}: use fewer folds, "
+            "add samples, or choose another target."
+        )
+    return kind(folds, shuffle=True, random_state=seed)
 
 
 def shuffled(count: int, seed: int) -> Indices:
@@ -106,80 +278,29 @@ def shuffled(count: int, seed: int) -> Indices:
     return np.random.default_rng(seed).permutation(count)
 
 
-def _stratified(
-    classes: Indices, counts: Indices, size: int, seed: int, low: Indices, high: Indices
-) -> tuple[Indices, Indices]:
-    """Positions of the rest and of `size` samples, between `low` and `high` of each class.
-
-    scikit-learn stratifies, but needs two samples of each class and may still leave a small class
-    out of one side: single samples join the rest afterwards, and such a class is corrected.
-    """
-    several = counts[classes] > 1
-    kept, taken = train_test_split(
-        np.flatnonzero(several), test_size=size, random_state=seed, stratify=classes[several]
-    )
-    found = np.bincount(classes[taken], minlength=len(counts))
-    change = _within_bounds(found, low, high, counts * size / len(classes)) - found
-    if several.all() and not change.any():
-        return kept, taken
-    kept = np.concatenate([kept, np.flatnonzero(~several)])
-    more, fewer = _first(classes[kept], change), _first(classes[taken], -change)
-    random = np.random.default_rng(seed)
-    return (
-        random.permutation(np.concatenate([kept[~more], taken[fewer]])),
-        random.permutation(np.concatenate([taken[~fewer], kept[more]])),
-    )
+def _others(count: int, *given: Indices) -> Indices:
+    """The positions that are in no given split."""
+    free = np.ones(count, bool)
+    for indices in given:
+        free[indices] = False
+    return np.flatnonzero(free)
 
 
-def _within_bounds(
-    found: Indices, low: Indices, high: Indices, share: NDArray[np.float64]
-) -> Indices:
-    """Samples per class, within the bounds and with the sum of `found`.
-
-    The classes that have most of their proportional share give what others lack (the rule of
-    Sainte-Laguë), so that the result is as proportional as the bounds allow.
-    """
-    total, counts = found.sum(), found.clip(low, high)
-    while counts.sum() > total:
-        counts[np.where(counts > low, (counts - 0.5) / share, -np.inf).argmax()] -= 1
-    while counts.sum() < total:
-        counts[np.where(counts < high, (counts + 0.5) / share, np.inf).argmin()] += 1
-    return counts
+def _warn_of_divided_groups(samples: Samples) -> None:
+    """Warn if the splits that the data already have divide groups."""
+    if samples.groups is None or not samples.given:
+        return
+    train = _others(samples.count, *samples.given.values())
+    members = [np.unique(samples.groups[part]) for part in (train, *samples.given.values())]
+    counts = np.unique(np.concatenate(members), return_counts=True)[1]
+    if divided := (counts > 1).sum():
+        log.warning("%d groups are in more than one of the splits that the data have", divided)
 
 
-def _first(classes: Indices, number: Indices) -> NDArray[np.bool_]:
-    """A mask of the first `number[c]` samples of each class c; none if the number is negative."""
-    order = np.argsort(classes, kind="stable")
-    ordered = classes[order]
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-    return rank < number[classes]
-
-
-def _check_size(part: str, size: int, count: int) -> None:
-    if size < 1 or size >= count:
-        raise UserError(
-            f"The {part} split would hold {size} of {count} samples and leave {count - size}: "
-            f"change data.{part}_fraction or add samples."
-        )
-
-
-def _report(part: str, wanted: int, size: int, single: Indices, class_names: Sequence[str]) -> None:
-    """Log what differs from a plain stratified split."""
-    if len(single):
-        names = [str(class_names[label]) if len(class_names) else str(label) for label in single]
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+def _report_rare(classes: Indices, folds: int, class_names: Sequence[str]) -> None:
+    """Warn of classes that some folds lack."""
+    numbers, counts = np.unique(classes, return_counts=True)
+    if len(rare := numbers[counts < folds]):
         log.warning(
-            "The %s split has no sample of these classes, which have too few for every split: %s%s",
-            part,
-            ", ".join(names[:NAMES_SHOWN]),
-            more,
-        )
-    if size != wanted:
-        log.warning(
-            "The %s split has %d samples instead of %d, so that every class with enough samples "
-            "occurs in every split",
-            part,
-            size,
-            wanted,
+            "some folds have no sample of these classes: %s", name_classes(rare, class_names)
         )

@@ -1,8 +1,9 @@
 """Tables that fit in memory: diabetes, and the user's own CSV."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeGuard
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
 
 import numpy as np
 import psutil
@@ -14,8 +15,10 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 from .base import BaseDataModule
 from .batches import Batch, BatchDataset
-from .splits import Indices, split_in_three
+from .splits import Indices, Samples
 from .tables import Column, Numbers, encode_table, table_preprocessing
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -24,15 +27,28 @@ class TableArrays:
 
     Args:
         columns: name -> values of the columns that the model may see.
-        target: class numbers or values to predict (N,).
-        target_name: name of the target's column.
-        class_names: in the order of the class numbers; None for a regression.
+        target: class numbers or values to predict (N,); labels 0 and 1 or values of several
+            columns (N, T).
+        target_name: name of the target's column; a list for several.
+        class_names: in the order of the class numbers or labels; None for a regression.
+        groups: any values (N,); rows with equal values stay in one split. None if rows are
+            independent of each other.
+        given: splits that the table names, as positions of rows.
     """
 
     columns: Mapping[str, Column]
     target: NDArray[np.int64] | NDArray[np.float64]
-    target_name: str
+    target_name: str | list[str]
     class_names: list[str] | None = None
+    groups: NDArray[Any] | None = None
+    given: Mapping[str, Indices] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """What kind of target it is."""
+        if self.class_names is None:
+            return "regression"
+        return "classification" if self.target.ndim == 1 else "multilabel"
 
 
 class TableDataModule(BaseDataModule):
@@ -50,14 +66,7 @@ class TableDataModule(BaseDataModule):
         """Split the rows, take the statistics of the training part and encode with them."""
         table = self.read()
         check_finite(table)
-        parts = split_in_three(
-            len(table.target),
-            self.hparams["val_fraction"],
-            self.hparams["test_fraction"],
-            self.hparams["split_seed"],
-            labels=None if table.class_names is None else table.target.astype(np.int64),
-            class_names=table.class_names or (),
-        )
+        parts = self.split(samples_of(table))
         self.preprocessing = table_preprocessing(table.columns, parts["train"])
         check_memory(len(table.target), len(self.preprocessing["features"]))
         x = encode_table(self.preprocessing, table.columns)
@@ -67,11 +76,32 @@ class TableDataModule(BaseDataModule):
         return {part: BatchDataset(x[chosen], y[chosen]) for part, chosen in parts.items()}
 
     def _read_target(self, table: TableArrays, train: Indices) -> Tensor:
-        if table.class_names is not None:
-            self.task, self.class_names = "classification", table.class_names
+        self.task, self.target_name = table.task, table.target_name
+        if table.class_names is None:
+            return self.standardise_target(table.target.astype(np.float64), train)
+        self.class_names = table.class_names
+        if self.task == "classification":
             return torch.from_numpy(table.target.astype(np.int64))
-        self.task, self.target_name = "regression", table.target_name
-        return self.standardise_target(table.target.astype(np.float64), train)
+        report_absent(table.class_names, table.target[train])
+        return torch.from_numpy(table.target.astype(np.float32))
+
+
+def samples_of(table: TableArrays) -> Samples:
+    """What the split of rows depends on."""
+    labels = table.target.astype(np.int64) if table.task == "classification" else None
+    names = table.class_names or ()
+    return Samples(len(table.target), labels, names, table.groups, table.given)
+
+
+def report_absent(names: Sequence[str], labels: NDArray[Any]) -> None:
+    """Warn of labels that are the same in all training samples (N, L)."""
+    lowest, highest = labels.min(axis=0), labels.max(axis=0)
+    if absent := [name for name, a, b in zip(names, lowest, highest, strict=True) if a == b]:
+        log.warning(
+            "Labels that are the same in every training row, so that nothing is learned about "
+            "them: %s",
+            ", ".join(absent),
+        )
 
 
 def check_memory(rows: int, features: int) -> None:
@@ -97,7 +127,10 @@ def check_range(x: Tensor, features: list[str]) -> None:
 def check_finite(table: TableArrays) -> None:
     """Raise a UserError that names the first sample with infinity, or without a target, in it."""
     wrong = {name: np.isinf(values) for name, values in table.columns.items() if _numeric(values)}
-    wrong[table.target_name] = ~np.isfinite(table.target)
+    if isinstance(table.target_name, str):
+        wrong[table.target_name] = ~np.isfinite(table.target)
+    else:
+        wrong |= dict(zip(table.target_name, ~np.isfinite(table.target.T), strict=True))
     for name, samples in wrong.items():
         if samples.any():
             raise UserError(

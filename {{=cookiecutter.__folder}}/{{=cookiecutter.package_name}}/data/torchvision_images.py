@@ -29,8 +29,11 @@ class TorchvisionDataModule(ImageArrayDataModule):
     Args:
         data_dir: folder of the downloaded data.
         batch_size: samples in a batch.
-        val_fraction: share of the official training set for validation.
+        val_fraction: share of the official training set for validation; unused with `folds`.
         split_seed: fixes the parts, whatever the run's seed.
+        folds: number of folds of a cross-validation, which divide the official training set; null
+            for a single split.
+        fold: the fold to validate on, counted from 0; null lets train.py train all of them.
         shift: largest random shift of a training image in pixels.
         flip: mirror training images at random.
     """
@@ -46,6 +49,8 @@ class TorchvisionDataModule(ImageArrayDataModule):
         batch_size: int = 128,
         val_fraction: float = 0.1,
         split_seed: int = 42,
+        folds: int | None = None,
+        fold: int | None = None,
         shift: int = 0,
         flip: bool = False,
     ) -> None:

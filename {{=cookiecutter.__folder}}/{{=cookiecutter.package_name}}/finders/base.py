@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.utilities.seed import isolate_rng
 
+from ..models.base import BaseModule
+
 log = logging.getLogger(__name__)
 
 # A trainer as the run's, that leaves no files: `trial(callbacks=[...], max_steps=3)`.
@@ -93,6 +95,7 @@ def find_values(
 
 def _copy(model: LightningModule) -> LightningModule:
     copied = copy.deepcopy(model)
-    # All schedules are shares of the rate; the search is for the rate itself.
-    copied.hparams["scheduler"] = {"name": "constant"}
+    if isinstance(model, BaseModule):
+        # All schedules are fractions of the rate; the search is for the rate itself.
+        copied.hparams["scheduler"] = {"name": "constant"}
     return copied

@@ -49,8 +49,9 @@ class BatchSizeFinder(Finder):
                 "The batch-size finder works with one process, because another one that runs out "
                 "of memory cannot tell: set data.batch_size yourself, or trainer.devices=1."
             )
-        configured: int = datamodule.hparams["batch_size"]
-        limit = min(self.max_size, datamodule.num_samples["train"])
+        configured = batch_size_of(datamodule)
+        samples = getattr(datamodule, "num_samples", {}).get("train", self.max_size)
+        limit = min(self.max_size, samples)
         size = min(configured, limit)
         try:
             if _fits(size, model, datamodule, trial):
@@ -62,7 +63,7 @@ class BatchSizeFinder(Finder):
                 if _fits(size, model, datamodule, trial):
                     return size
         finally:
-            datamodule.hparams["batch_size"] = configured
+            set_batch_size(datamodule, configured)
         raise UserError(
             "Not even a batch of one sample fits into memory: take a smaller model or a larger GPU."
         )
@@ -74,11 +75,34 @@ class BatchSizeFinder(Finder):
 
     def use(self, value: int, model: LightningModule, datamodule: LightningDataModule) -> None:
         """Let the run have the batch size."""
-        datamodule.hparams["batch_size"] = value
+        set_batch_size(datamodule, value)
+
+
+def batch_size_of(datamodule: LightningDataModule) -> int:
+    """The batch size among a datamodule's hyperparameters, or its attribute of that name.
+
+    Raises:
+        UserError: it has neither.
+    """
+    size = datamodule.hparams.get("batch_size", getattr(datamodule, "batch_size", None))
+    if not isinstance(size, int):
+        raise UserError(
+            f"The batch-size finder sets batch_size, which {type(datamodule).__name__} does not "
+            "have: save it with save_hyperparameters(), or leave out finders=batch_size."
+        )
+    return size
+
+
+def set_batch_size(datamodule: LightningDataModule, size: int) -> None:
+    """Let the next loaders of a datamodule have a batch size."""
+    if "batch_size" in datamodule.hparams:
+        datamodule.hparams["batch_size"] = size
+    if hasattr(datamodule, "batch_size"):
+        datamodule.batch_size = size
 
 
 def _fits(size: int, model: LightningModule, datamodule: LightningDataModule, trial: Trial) -> bool:
-    datamodule.hparams["batch_size"] = size
+    set_batch_size(datamodule, size)
     try:
         # Compiled code would be made anew for every size, and torch gives up after a few.
         with torch.compiler.set_stance("force_eager"):

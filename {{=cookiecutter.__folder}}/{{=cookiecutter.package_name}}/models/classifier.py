@@ -1,58 +1,82 @@
-"""Classification of images or table rows."""
+"""Classification of images or table rows: one class for each sample, or any number of labels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from .nets import build_net
+from ..errors import UserError
+from .losses import build_loss, class_weights
+from .metrics import Spec, classification_metrics
+from .nets import Net, build_net, ignored_hparams
 from .supervised import SupervisedModule
 
 
 class Classifier(SupervisedModule):
     """A network with one logit per class, trained by cross-entropy.
 
-    The first three arguments come from the configs, the others from the datamodule. All are plain
-    values, so `Classifier.load_from_checkpoint(path)` needs nothing else.
+    With `task` "multilabel" each class is a label of its own, which applies or not.
+
+    The first five arguments come from the configs, the others from the datamodule.
 
     Args:
-        net: `name` and options of the network.
+        net: `name` and options of the network, or the network.
         optimizer: `name` and options of the optimizer.
         scheduler: `name` and options of the learning-rate schedule.
+        loss: `name` and options of the loss, see `losses.py`; None for the default.
+        metrics: names, or dictionaries of `name` and options, see `metrics.py`; None for accuracy
+            and F1.
         input_shape: shape of one sample, (C, H, W) or (num_features,).
-        num_classes: number of classes.
-        class_names: their names, in the order of the labels.
-        preprocessing: how a raw picture or table row becomes an input.
+        num_classes: number of classes or labels.
+        class_names: their names, in the order of the class numbers; None for the numbers.
+        class_counts: training samples of each class, or [without, with] of each label.
+        task: "classification" or "multilabel".
+        preprocessing: how a raw image or table row becomes an input.
     """
-
-    task = "classification"
 
     def __init__(
         self,
-        net: dict[str, Any],
+        net: Net,
         optimizer: dict[str, Any],
         scheduler: dict[str, Any],
-        input_shape: list[int],
+        input_shape: Sequence[int],
         num_classes: int,
-        class_names: list[str],
-        preprocessing: dict[str, Any],
+        loss: dict[str, Any] | None = None,
+        metrics: Sequence[Spec] | None = None,
+        class_names: Sequence[str] | None = None,
+        class_counts: Sequence[Any] | None = None,
+        task: str = "classification",
+        preprocessing: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        if task not in ("classification", "multilabel"):
+            raise UserError(
+                f"The data are a {task} task and {type(self).__name__} does classification: choose "
+                "another model group, for example model=mlp_regressor."
+            )
+        self.save_hyperparameters(ignore=ignored_hparams(net), logger=False)
+        self.task = task
+        self.output_names = self.class_names
+        self.target_names = self.class_names if task == "multilabel" else []
         self.net = build_net(net, input_shape, num_classes)
-        self.add_metrics(
-            {
-                # Checking the labels at every step would wait for the GPU at every step.
-                "acc": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-                "f1": MulticlassF1Score(num_classes, average="macro", validate_args=False),
-            }
-        )
+        weights = class_weights((loss or {}).get("class_weight"), class_counts, num_classes)
+        self.loss_function = build_loss((loss or {}) | {"class_weight": weights}, task)
+        self.add_metrics(classification_metrics(metrics, task, self.class_names))
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes or labels."""
+        return [str(n) for n in self.hparams.class_names or range(self.hparams.num_classes)]
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy in nats; outputs (B, num_classes), y (B,) of class numbers."""
-        return F.cross_entropy(outputs, y)
+        """Mean loss in nats; outputs (B, C), y (B,) of class numbers or (B, C) of 0 and 1."""
+        loss: Tensor = self.loss_function(outputs, y)
+        return loss
+
+    def batch_weight(self, y: Tensor) -> float | Tensor:
+        """The number of samples, or with class weights the sum of theirs."""
+        return self.loss_function.batch_weight(y)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Class probabilities, (B, num_classes)."""
-        return outputs.softmax(dim=-1)
+        """Probabilities of the classes or of each label, (B, C)."""
+        return outputs.sigmoid() if self.task == "multilabel" else outputs.softmax(dim=-1)

@@ -27,6 +27,8 @@ def logged_names(metrics: MetricCollection, predictions: Tensor, targets: Tensor
                 f"{name} has {value.numel()} values and can only be logged as one: average them, "
                 "or wrap the metric in torchmetrics.ClasswiseWrapper."
             )
+        if isinstance(value, tuple | list):
+            raise UserError(f"{name} is no number but a curve, which cannot be logged.")
     # Metrics that take other samples than these are logged under their own names if unwrapped.
     return list(map(str, values or metrics.keys()))
 

@@ -10,13 +10,13 @@ from ..errors import UserError, first_line, named, nearest
 
 
 def build_optimizer(
-    spec: dict[str, Any], parameters: Iterable[nn.Parameter]
+    spec: dict[str, Any], parameters: Iterable[nn.Parameter] | list[dict[str, Any]]
 ) -> torch.optim.Optimizer:
     """Build the optimizer that `spec` names.
 
     Args:
         spec: `name`, any optimizer class of `torch.optim`, and its arguments.
-        parameters: what it optimises.
+        parameters: what it optimizes: parameters, or groups of them with options of their own.
 
     Raises:
         UserError: no such optimizer, or an argument it refuses.

@@ -16,28 +16,25 @@ PRECISE = torch.float32 if torch.backends.mps.is_available() else torch.float64
 
 
 class EpochMean(Metric):
-    """The mean of a value over the samples of an epoch, in all processes.
-
-    The count is an integer, because float32 counts to 2**24 only.
-    """
+    """The weighted mean of a value over an epoch, in all processes."""
 
     full_state_update = False
     total: Tensor
-    count: Tensor
+    weight: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("total", torch.zeros((), dtype=PRECISE), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("weight", torch.zeros((), dtype=PRECISE), dist_reduce_fx="sum")
 
-    def update(self, value: Tensor, count: int) -> None:
-        """Add a batch of `count` samples whose mean is `value`, a scalar."""
-        self.total += value.to(PRECISE) * count
-        self.count += count
+    def update(self, value: Tensor, weight: float | Tensor) -> None:
+        """Add the mean of a batch, a scalar; its weight is usually the number of samples."""
+        self.total += value.detach().to(PRECISE) * weight
+        self.weight += weight
 
     def compute(self) -> Tensor:
         """The mean; NaN without samples."""
-        return self.total / self.count
+        return self.total / self.weight
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

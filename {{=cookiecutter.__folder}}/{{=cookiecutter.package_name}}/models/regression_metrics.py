@@ -1,27 +1,59 @@
 """Metrics of a regression, which gets standardised targets."""
 
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torchmetrics import MeanAbsoluteError, Metric
+from torchmetrics import Metric
+
+from .precision import PRECISE
 
 
-class ScaledMeanAbsoluteError(MeanAbsoluteError):
-    """Mean absolute error of standardised values, in the target's own unit.
+class OfTarget(Metric):
+    """A metric of one target, in the target's own unit.
 
     Args:
-        scale: standard deviation of the target, in its own unit.
+        metric: the metric, which gets values (B,).
+        column: place of the target among several; None if there is one only.
+        mean: added to the standardised values, after their multiplication by `std`.
+        std: see `mean`.
+        factor: by which the result is multiplied.
     """
 
-    def __init__(self, scale: float) -> None:
+    full_state_update = False
+
+    def __init__(
+        self,
+        metric: Metric,
+        column: int | None = None,
+        mean: float = 0.0,
+        std: float = 1.0,
+        factor: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.scale = scale
+        self.metric, self.column = metric, column
+        self.mean, self.std, self.factor = mean, std, factor
+
+    def update(self, predictions: Tensor, targets: Tensor) -> None:
+        """Add a batch of standardised predictions and targets, (B,) or (B, T) each."""
+        self.metric.update(self._values(predictions), self._values(targets))
 
     def compute(self) -> Tensor:
-        """The error as a scalar."""
-        return super().compute() * self.scale
+        """The value, a scalar."""
+        value: Tensor = self.metric.compute()
+        return value if self.factor == 1 else value * self.factor
+
+    def reset(self) -> None:
+        """Start anew."""
+        super().reset()
+        self.metric.reset()
+
+    def _values(self, values: Tensor) -> Tensor:
+        column = values if self.column is None else values[:, self.column].contiguous()
+        if (self.mean, self.std) == (0, 1):
+            return column
+        return column.to(PRECISE) * self.std + self.mean
 
 
 class R2(Metric):
@@ -32,9 +64,14 @@ class R2(Metric):
 
     Chan et al. 1983, https://doi.org/10.1080/00031305.1983.10483115
 
+    Of several targets it is the mean. It is undefined, and `compute` returns None, which Lightning
+    does not log, unless each target has at least two different values.
+
+    Args:
+        num_targets: number of targets.
+
     Attributes:
-        is_defined: whether the last `compute` had at least two different targets; if not, it
-            returned NaN.
+        is_defined: whether the last `compute` had a value.
     """
 
     is_differentiable = True
@@ -47,36 +84,50 @@ class R2(Metric):
     lowest: Tensor
     highest: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, num_targets: int = 1) -> None:
         super().__init__()
+        shape = (num_targets,)
         # Number of targets, their mean, and the sum of their squared deviations from it.
-        self.add_state("moments", torch.zeros(3), dist_reduce_fx=merge_all)
-        self.add_state("error", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("lowest", torch.tensor(float("inf")), dist_reduce_fx="min")
-        self.add_state("highest", torch.tensor(float("-inf")), dist_reduce_fx="max")
+        self.add_state("moments", torch.zeros(3, *shape), dist_reduce_fx=merge_all)
+        self.add_state("error", torch.zeros(shape), dist_reduce_fx="sum")
+        self.add_state("lowest", torch.full(shape, float("inf")), dist_reduce_fx="min")
+        self.add_state("highest", torch.full(shape, float("-inf")), dist_reduce_fx="max")
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
-        """Add a batch of predictions and targets, (B,) each."""
-        predictions, targets = predictions.to(self.moments), targets.to(self.moments)
+        """Add a batch of predictions and targets, (B,) or (B, T) each."""
         count = len(targets)
-        variance, mean = torch.var_mean(targets, correction=0)
+        predictions, targets = (
+            values.to(self.moments).reshape(count, -1) for values in (predictions, targets)
+        )
+        variance, mean = torch.var_mean(targets, dim=0, correction=0)
         batch = torch.stack([torch.full_like(mean, count), mean, variance * count])
         self.moments = merge(self.moments, batch)
-        self.error = self.error + F.mse_loss(predictions, targets, reduction="sum")
-        lowest, highest = targets.aminmax()
+        self.error = self.error + (predictions - targets).square().sum(dim=0)
+        lowest, highest = targets.aminmax(dim=0)
         self.lowest = torch.minimum(self.lowest, lowest)
         self.highest = torch.maximum(self.highest, highest)
 
-    def compute(self) -> Tensor:
-        """The coefficient as a scalar, at most 1."""
-        self.is_defined = bool(self.lowest < self.highest)
-        if not self.is_defined:
-            return self.error.new_tensor(float("nan"))
-        return 1 - self.error / self.moments[2]
+    def compute(self) -> Tensor | None:
+        """The coefficient as a scalar, at most 1; None if it is undefined."""
+        self.is_defined = bool((self.lowest < self.highest).all())
+        return (1 - self.error / self.moments[2]).mean() if self.is_defined else None
+
+    def sync(self, *args: Any, **options: Any) -> None:
+        """Gather the processes, but only once.
+
+        Torchmetrics does not remember None, and one process alone may ask for the value again.
+        """
+        if self.is_defined:
+            super().sync(*args, **options)
+
+    def reset(self) -> None:
+        """Start anew."""
+        super().reset()
+        self.is_defined = True
 
 
 def merge(some: Tensor, others: Tensor) -> Tensor:
-    """Count, mean and summed squared deviations (3,) of two groups of targets taken together."""
+    """Count, mean and summed squared deviations (3, T) of two groups of samples together."""
     count, mean, _ = some.unbind()
     more, other_mean, _ = others.unbind()
     gap = other_mean - mean
@@ -86,5 +137,5 @@ def merge(some: Tensor, others: Tensor) -> Tensor:
 
 
 def merge_all(groups: Tensor) -> Tensor:
-    """The same of the groups of all processes (P, 3)."""
+    """The same of the groups of all processes (P, 3, T)."""
     return reduce(merge, groups)

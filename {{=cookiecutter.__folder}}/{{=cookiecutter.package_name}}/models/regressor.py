@@ -1,86 +1,156 @@
 """Regression from table rows or images."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import UserError
-from .nets import build_net
-from .regression_metrics import R2, ScaledMeanAbsoluteError
+from .losses import QuantileLoss, build_loss
+from .metrics import Spec, regression_metrics
+from .nets import Net, build_net, ignored_hparams
+from .regression_metrics import R2
 from .supervised import SupervisedModule
 
 log = logging.getLogger(__name__)
 
 
 class Regressor(SupervisedModule):
-    """A network with one output, trained by squared error on standardised targets.
+    """A network with one output per target, trained by squared error on standardised targets.
 
     Targets arrive standardised, since 32 bits cannot tell 1,700,000,000 from 1,700,000,060.
-    Outputs are standardised as well; `in_target_unit` converts both. R2 is the same in any unit,
-    and the mean absolute error is scaled back to the target's own.
+    Outputs are standardised as well; `in_target_unit` converts both. Metrics that have a unit are
+    in the target's own.
 
-    The first three arguments come from the configs, the others from the datamodule. All are plain
-    values, so `Regressor.load_from_checkpoint(path)` needs nothing else.
+    With the quantile loss, the network has one output for each quantile of each target.
+
+    The first five arguments come from the configs, the others from the datamodule.
 
     Args:
-        net: `name` and options of the network.
+        net: `name` and options of the network, or the network.
         optimizer: `name` and options of the optimizer.
         scheduler: `name` and options of the learning-rate schedule.
+        loss: `name` and options of the loss, see `losses.py`; None for the squared error.
+        metrics: names, or dictionaries of `name` and options, see `metrics.py`; None for the mean
+            absolute error and R2.
         input_shape: shape of one sample, (num_features,) or (C, H, W).
-        target_name: what is predicted.
-        target_mean: what the datamodule subtracted from the target; 0 if nothing.
-        target_std: what it divided the difference by; 1 if by nothing.
-        preprocessing: how a raw table row or picture becomes an input.
+        target_name: what is predicted; a list of several.
+        target_mean: what the datamodule subtracted from the target; a list for several.
+        target_std: what it divided the difference by; a list for several.
+        task: "regression"; anything else is rejected.
+        preprocessing: how a raw table row or image becomes an input.
     """
 
     task = "regression"
 
     def __init__(
         self,
-        net: dict[str, Any],
+        net: Net,
         optimizer: dict[str, Any],
         scheduler: dict[str, Any],
-        input_shape: list[int],
-        target_name: str,
-        target_mean: float,
-        target_std: float,
-        preprocessing: dict[str, Any],
+        input_shape: Sequence[int],
+        loss: dict[str, Any] | None = None,
+        metrics: Sequence[Spec] | None = None,
+        target_name: str | Sequence[str] = "target",
+        target_mean: float | Sequence[float] = 0.0,
+        target_std: float | Sequence[float] = 1.0,
+        task: str = "regression",
+        preprocessing: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
-        self.net = build_net(net, input_shape, num_outputs=1)
-        self.add_metrics({"mae": ScaledMeanAbsoluteError(target_std), "r2": R2()})
+        if task != "regression":
+            raise UserError(
+                f"The data are a {task} task and {type(self).__name__} does regression: choose "
+                "another model group, for example model=mlp."
+            )
+        self.save_hyperparameters(ignore=ignored_hparams(net), logger=False)
+        self.loss_function = build_loss(loss, self.task)
+        self.target_names = [str(name) for name in _listed(target_name)]
+        self.output_names = [
+            f"{target}{suffix}" for target in self.target_names for suffix in self._suffixes()
+        ]
+        self.net = build_net(net, input_shape, len(self.output_names))
+        units = _listed(target_mean), _listed(target_std)
+        self.add_metrics(regression_metrics(metrics, self.target_names, *units))
         self._left_out: set[str] = set()
 
+    @property
+    def quantiles(self) -> list[float]:
+        """The quantiles that are predicted; none if a mean or median is."""
+        return self.loss_function.quantiles if isinstance(self.loss_function, QuantileLoss) else []
+
+    def _suffixes(self) -> list[str]:
+        return [f"_q{quantile:g}" for quantile in self.quantiles] or [""]
+
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean squared error in standard deviations; outputs (B, 1), y (B,)."""
-        return F.mse_loss(outputs.squeeze(-1), y)
+        """Mean loss in standard deviations; outputs (B, outputs), y (B,) or (B, T)."""
+        loss: Tensor = self.loss_function(outputs, y)
+        return loss
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Standardised targets, (B,)."""
-        return outputs.squeeze(-1)
+        """Standardised predictions: (B,) if there is one, else (B, T * Q), targets outermost."""
+        if len(self.quantiles) > 1:
+            # Nothing else keeps a network from predicting more for 10 % than for 20 %.
+            outputs = (
+                outputs.unflatten(-1, (-1, len(self.quantiles))).sort(dim=-1).values.flatten(-2)
+            )
+        return outputs.squeeze(-1) if len(self.output_names) == 1 else outputs
 
-    def epoch_values(self, stage: str) -> dict[str, Tensor]:
-        """The loss and the metrics of a stage's epoch, without an R2 that is undefined."""
-        values = super().epoch_values(stage)
-        for name, metric in self.metrics[f"{stage}_metrics"].items(copy_state=False):  # type: ignore[operator]
-            if isinstance(metric, R2) and not metric.is_defined:
-                del values[name]
-                self._report_undefined(name)
-        return values
+    def point(self, predictions: Tensor) -> Tensor:
+        """The prediction of each target, (B,) or (B, T): of several quantiles the middle one."""
+        if len(self.quantiles) < 2:
+            return predictions
+        distances = [abs(quantile - 0.5) for quantile in self.quantiles]
+        middle = distances.index(min(distances))
+        points = predictions.unflatten(-1, (-1, len(self.quantiles)))[..., middle]
+        return points.squeeze(-1) if len(self.target_names) == 1 else points
 
-    def _report_undefined(self, name: str) -> None:
-        """Log once that a metric is left out.
+    def in_target_unit(self, values: Tensor) -> Tensor:
+        """Standardised targets or predictions in the target's own unit, as float64.
+
+        Move the values to the CPU before: Apple's GPUs have no float64.
+        """
+        values = values.double()
+        # Tensors, because an exported model keeps plain numbers in 32 bits.
+        std, mean = (
+            values.new_tensor(self.hparams[name]) for name in ("target_std", "target_mean")
+        )
+        if std.dim() and values.shape[-1] != len(std):
+            std, mean = (of.repeat_interleave(len(self.quantiles)) for of in (std, mean))
+        return values * std + mean
+
+    def on_train_epoch_end(self) -> None:
+        """Report an R2 that is not logged."""
+        super().on_train_epoch_end()
+        self._report_undefined("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Report an R2 that is not logged."""
+        super().on_validation_epoch_end()
+        # Lightning's check before the training sees a part of the split only.
+        if not self.trainer.sanity_checking:
+            self._report_undefined("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Report an R2 that is not logged."""
+        super().on_test_epoch_end()
+        self._report_undefined("test")
+
+    def _report_undefined(self, stage: str) -> None:
+        """Say once that a metric is left out.
 
         Raises:
             UserError: a callback needs it.
         """
-        # Lightning's check before the training sees a part of the split only.
-        if self.trainer.sanity_checking or name in self._left_out:
-            return
-        self._left_out.add(name)
+        for name, metric in self._metrics_of(stage).items():
+            if not isinstance(metric, R2) or name in self._left_out:
+                continue
+            if metric.compute() is None:
+                self._left_out.add(name)
+                self._warn_undefined(name)
+
+    def _warn_undefined(self, name: str) -> None:
         reason = f"{name} is undefined for fewer than two different targets"
         if any(getattr(part, "monitor", None) == name for part in self.trainer.callbacks):  # type: ignore[attr-defined]
             raise UserError(
@@ -88,3 +158,8 @@ class Regressor(SupervisedModule):
                 "objective.metric=val/loss."
             )
         log.warning("%s and is left out", reason)
+
+
+def _listed(value: Any) -> list[Any]:
+    """One value or several, as a list."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from .base import BaseModule
-from .nets import build_net
-from .precision import at_least_float32
+from .nets import Net, build_net, ignored_hparams
+from .precision import EpochMean, at_least_float32
 from .probe import LinearProbe
 from .views import RandomView
 
@@ -26,7 +26,7 @@ class SimCLR(BaseModule):
     accuracy. It is saved with the encoder, so that the test needs no training data.
 
     Args:
-        net: `name` and options of the encoder.
+        net: `name` and options of the encoder, or a network.
         optimizer: `name` and options of the optimizer.
         scheduler: `name` and options of the learning-rate schedule.
         views: options of `RandomView`.
@@ -36,16 +36,13 @@ class SimCLR(BaseModule):
         probe_samples: so many samples of the training part, at most, fit the linear classifier.
         input_shape: shape of a picture (C, H, W).
         num_classes: number of classes.
-        class_names: their names, in the order of the labels.
-        preprocessing: how a raw picture becomes an input.
     """
 
-    task = "classification"  # the data it takes
     smallest_batch = 2  # the loss of a single image is zero: nothing to tell it from
 
     def __init__(
         self,
-        net: dict[str, Any],
+        net: Net,
         optimizer: dict[str, Any],
         scheduler: dict[str, Any],
         views: dict[str, float],
@@ -55,11 +52,9 @@ class SimCLR(BaseModule):
         probe_samples: int,
         input_shape: list[int],
         num_classes: int,
-        class_names: list[str],
-        preprocessing: dict[str, Any],
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(ignore=ignored_hparams(net), logger=False)
         if len(input_shape) != 3:
             raise UserError("SimCLR compares views of pictures, and these data are a table.")
         self.net = build_net(net, input_shape, features)
@@ -69,7 +64,9 @@ class SimCLR(BaseModule):
         )
         self.view = RandomView(**views)
         self.probe = LinearProbe(features, num_classes)
-        self.add_means("train/loss", "val/loss", "val/probe_acc", "test/loss", "test/probe_acc")
+        self.train_loss = EpochMean()
+        self.val_loss, self.val_probe_acc = EpochMean(), EpochMean()
+        self.test_loss, self.test_probe_acc = EpochMean(), EpochMean()
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, features) of pictures x (B, C, H, W)."""
@@ -84,36 +81,58 @@ class SimCLR(BaseModule):
         """One optimisation step."""
         x, _ = batch
         loss = self.loss(x)
-        self.measure("train/loss", loss, len(x))
+        self.train_loss.update(loss, len(x))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch of the validation part."""
-        self.judge(batch, batch_idx, "val")
+        self.judge(batch, batch_idx, self.val_loss, self.val_probe_acc)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch of the test part."""
-        self.judge(batch, batch_idx, "test")
+        self.judge(batch, batch_idx, self.test_loss, self.test_probe_acc)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Features of one batch."""
         return self(batch[0])
 
-    def judge(self, batch: Batch, batch_idx: int, stage: str) -> None:
+    def judge(self, batch: Batch, batch_idx: int, loss: EpochMean, probe_acc: EpochMean) -> None:
         """Measure loss and probe accuracy on a batch."""
         x, y = batch
         # The same views every time, so that the losses of epochs can be compared.
         random = torch.Generator(x.device).manual_seed(batch_idx)
         # The last batch may be a single image.
         if len(x) >= self.smallest_batch:
-            self.measure(f"{stage}/loss", self.loss(x, random), len(x))
+            loss.update(self.loss(x, random), len(x))
         right = self.probe(self(x)).argmax(dim=1) == y
-        self.measure(f"{stage}/probe_acc", right.float().mean(), len(x))
+        probe_acc.update(right.float().mean(), len(x))
+
+    def on_train_start(self) -> None:
+        """A run that is resumed within an epoch does not begin it again."""
+        if self.trainer.fit_loop.restarted_mid_epoch:
+            self.on_train_epoch_start()
+
+    def on_train_epoch_start(self) -> None:
+        """Have Lightning compute, log and reset the metric when the epoch ends."""
+        self.log("train/loss", self.train_loss)
 
     def on_validation_epoch_start(self) -> None:
-        """Fit the probe; `evaluate.py` takes the one in the checkpoint."""
-        if self.trainer.state.fn != "fit":
-            return
+        """Fit the probe and log the metrics; `evaluate.py` takes the probe in the checkpoint."""
+        if self.trainer.state.fn == "fit":
+            self.fit_probe()
+        self.log_dict({"val/loss": self.val_loss, "val/probe_acc": self.val_probe_acc})
+
+    def on_test_epoch_start(self) -> None:
+        """Log the metrics."""
+        self.log_dict({"test/loss": self.test_loss, "test/probe_acc": self.test_probe_acc})
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Every name this model logs."""
+        return ["train/loss", "val/loss", "val/probe_acc", "test/loss", "test/probe_acc"]
+
+    def fit_probe(self) -> None:
+        """Fit the linear classifier to features of the training part."""
         features, labels, count = [], [], 0
         precision, strategy = self.trainer.precision_plugin, self.trainer.strategy
         with precision.val_step_context():

@@ -177,6 +177,16 @@ def check_given(
                 raise UserError(f"scheduler=constant does not read {key}: leave one of them out.")
 
 
+def without_effect(
+    cfg: DictConfig, unread: set[str], found: Iterable[str], model: LightningModule
+) -> set[str]:
+    """All options that change nothing; the arguments are those of `check_given`."""
+    useless = unread | set(found)
+    if isinstance(model, BaseModule) and cfg.scheduler.get("name") == "constant":
+        useless |= {f"scheduler.{key}" for key in map(str, cfg.scheduler) if key != "name"}
+    return useless
+
+
 def without(cfg: DictConfig, unread: set[str]) -> DictConfig:
     """The config without the options that were not read."""
     config = cfg.copy()

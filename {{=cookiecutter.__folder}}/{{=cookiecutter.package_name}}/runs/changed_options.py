@@ -19,6 +19,9 @@ FIXED = (
     "data.split_seed",
     "data.val_fraction",
     "data.test_fraction",
+    "data.fold",
+    "data.group",
+    "data.split_column",
     "trainer.accumulate_grad_batches",
     "trainer.limit_train_batches",
     "trainer.overfit_batches",
@@ -33,7 +36,8 @@ ABSENT = "absent"
 def options_of_training(config: dict[str, Any]) -> dict[str, Any]:
     """The options of a run's config that a resumed run is compared by.
 
-    Text of `data` is left out: it says where the data are, and may hold a password.
+    Text of `data` is left out, apart from the names of columns that decide the split: it says where
+    the data are, and may hold a password.
     """
     options = _flat(config)
     return {
@@ -41,7 +45,7 @@ def options_of_training(config: dict[str, Any]) -> dict[str, Any]:
         for name, value in options.items()
         if name.startswith((*FIXED, *NOTED))
         and name not in FREE
-        and not (name.startswith("data.") and isinstance(value, str))
+        and not (name.startswith("data.") and isinstance(value, str) and name not in FIXED)
     }
 
 

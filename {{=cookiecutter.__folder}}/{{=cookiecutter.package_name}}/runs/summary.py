@@ -17,6 +17,7 @@ WEIGHTS = {
     "last": ("last", "test last"),
     "averaged": ("averaged", "test averaged"),
 }
+Metrics = dict[str, dict[str, float]]
 COMPARED = ("last", "averaged", "test last", "test averaged")
 # What a row of the history holds beside metrics.
 PLACES = ("epoch", "step", "share")
@@ -56,6 +57,24 @@ def _print(name: str, metrics: dict[str, dict[str, float]]) -> None:
     for row in rows:
         numbers = [found[part].get((stage, row)) for part, stage in columns]
         table.add_row(row, *map(_number, numbers))
+    CONSOLE.print(table)
+
+
+def print_averages(title: str, means: Metrics, deviations: Metrics) -> None:
+    """Print mean and standard deviation over folds, one row per metric.
+
+    Args:
+        title: of the table.
+        means: by part (best, test) and name.
+        deviations: in the same form.
+    """
+    table = Table("", "metric", "mean", "std", title=title, title_justify="left")
+    for part, values in means.items():
+        for name, value in values.items():
+            # The metrics of the last epoch are in run.json.
+            if part != "final" and name not in PLACES:
+                label = "best epoch" if part == "best" else part
+                table.add_row(label, name, _number(value), _number(deviations[part][name]))
     CONSOLE.print(table)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from .manifest import MANIFEST, read_manifest
+from .summary import PLACES, split_name
 
 Row = dict[str, Any]
 # The folder in a sweep's that holds the runs of its trials.
@@ -16,6 +17,7 @@ TRIALS = "trials"
 MAIN_COLUMNS = (
     "run",
     "status",
+    "folds",
     "started",
     "fit (s)",
     "git",
@@ -40,12 +42,18 @@ def collect_rows(log_dir: Path) -> list[Row]:
 
 
 def without_trials(rows: list[Row]) -> list[Row]:
-    """The rows without the trials of sweeps, which would bury the runs.
+    """The rows without the trials of sweeps and the folds of cross-validations.
 
-    Each sweep has its own table, `leaderboard.csv`; the trials of a sweep whose folder was given as
+    They would bury the runs. Each sweep has its own table, `leaderboard.csv`, and the row of a
+    cross-validation has the means over its folds. The trials of a sweep whose folder was given as
     `log_dir` stay.
     """
-    return [row for row in rows if TRIALS not in Path(row["run"]).parts[1:]]
+    folded = {row["run"] for row in rows if row["folds"]}
+    return [
+        row
+        for row in rows
+        if TRIALS not in Path(row["run"]).parts[1:] and str(Path(row["run"]).parent) not in folded
+    ]
 
 
 def sort_rows(rows: list[Row], column: str) -> list[Row]:
@@ -82,7 +90,7 @@ def print_table(rows: list[Row]) -> None:
 
     table = Table(*MAIN_COLUMNS)
     for row in rows:
-        table.add_row(*(Text(_text(row.get(column))) for column in MAIN_COLUMNS))
+        table.add_row(*(Text(_cell(row, column)) for column in MAIN_COLUMNS))
     # In a file there is no width to fit into.
     width = None if sys.stdout.isatty() else 250
     Console(width=width, markup=False, emoji=False).print(table)
@@ -105,23 +113,36 @@ def _row(directory: Path, log_dir: Path) -> Row:
 
 
 def _row_of(manifest: Row, directory: Path, log_dir: Path) -> Row:
-    metrics = manifest.get("metrics", {})
+    metrics, deviations = manifest.get("metrics", {}), manifest.get("deviations", {})
     row: Row = {
         "run": str(directory.relative_to(log_dir)),
         "status": manifest.get("status", "unreadable"),
+        "folds": len(manifest.get("folds", [])) or None,
         "started": manifest.get("started"),
         "fit (s)": manifest.get("timings", {}).get("fit"),
         "git": manifest.get("git", {}).get("commit", "")[:7],
     }
-    objective = manifest.get("config", {}).get("objective", {}).get("metric") or ""
+    objective = (manifest.get("config", {}).get("objective") or {}).get("metric") or ""
     for part in ("best", "final", "averaged", "test", "test averaged"):
         for name, value in metrics.get(part, {}).items():
-            stage, _, metric = name.rpartition("/")
-            if stage == ("test" if part.startswith("test") else "val"):
+            stage, metric = split_name(name)
+            if stage in ("", "test" if part.startswith("test") else "val") and name not in PLACES:
                 row[f"{part} {metric}"] = value
+                if name in deviations.get(part, {}):
+                    row[f"{part} {metric} std"] = deviations[part][name]
         if part in MAIN_COLUMNS:
-            row[part] = row.get(f"{part} {objective.rpartition('/')[2]}")
+            metric = split_name(objective)[1]
+            row[part] = row.get(f"{part} {metric}")
+            if f"{part} {metric} std" in row:
+                row[f"{part} std"] = row[f"{part} {metric} std"]
     return row | {"objective": objective}
+
+
+def _cell(row: Row, column: str) -> str:
+    """A value, with the standard deviation over folds where there is one."""
+    deviation = row.get(f"{column} std")
+    text = _text(row.get(column))
+    return text if deviation is None else f"{text} ± {_text(deviation)}"
 
 
 def _text(value: Any) -> str:

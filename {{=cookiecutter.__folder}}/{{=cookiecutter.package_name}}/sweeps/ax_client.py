@@ -10,7 +10,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 OLDEST = (1, 3)
 METHODS = ("fast", "quality", "random_search")
+
+# Names of metrics that Ax reads as such; any other may be a formula or a function to it.
+PLAIN_METRIC = re.compile(r"(?!.*__)[A-Za-z]\w*(/\w+)+", re.ASCII)
 
 # The options of `configs/hydra/sweeper/{sampler,pruner}/ax.yaml`, for who gives a name alone.
 SAMPLER: dict[str, Any] = {
@@ -84,6 +87,7 @@ class AxClient:
         self.objectives = objectives
         self.limits = limits
         self.seed = seed
+        self._names = ax_names([*(objective.metric for objective in objectives), *limits])
         self._about = repr((space, objectives, dict(limits), SAMPLER | dict(sampler)))
         # By the numbers of the study: the client's own, and which trials it knows the end of.
         self._indices: dict[int, int] = {}
@@ -140,7 +144,8 @@ class AxClient:
         """Titles, captions and plots of Ax's sensitivity, slices, contours and cross-validation."""
         from ax.analysis.plotly import CrossValidationPlot, PlotlyAnalysisCard, TopSurfacesAnalysis
 
-        wanted = [TopSurfacesAnalysis(metric_name=o.metric) for o in self.objectives]
+        names = [self._names[objective.metric] for objective in self.objectives]
+        wanted = [TopSurfacesAnalysis(metric_name=name) for name in names]
         with _quiet():
             cards = self._client.compute_analyses([*wanted, CrossValidationPlot()], display=False)
         for card in cards:
@@ -168,8 +173,9 @@ class AxClient:
         if record.state is State.FINISHED:
             values = zip(self.objectives, record.values, strict=True)
             metrics = record.metrics | {objective.metric: value for objective, value in values}
-            names = {objective.metric for objective in self.objectives} | set(self.limits)
-            known = {name: metrics[name] for name in sorted(names & set(metrics))}
+            known = {
+                self._names[name]: metrics[name] for name in sorted(self._names.keys() & metrics)
+            }
             self._client.complete_trial(index, known)
         elif record.state is State.PRUNED and record.steps:
             self._client.mark_trial_early_stopped(index)
@@ -182,7 +188,7 @@ class AxClient:
         # A trial that goes on from a checkpoint tells its earlier epochs again.
         if (number, step) not in self._steps and math.isfinite(value):
             self._steps.add((number, step))
-            data = {self.objectives[0].metric: value}
+            data = {self._names[self.objectives[0].metric]: value}
             self._client.attach_data(self._indices[number], data, progression=step)
 
     def _is_whole(self, params: Mapping[str, Value]) -> bool:
@@ -198,7 +204,7 @@ class AxClient:
             if snapshot["about"] != self._about:
                 return None
             client = Client.load_from_json_file(str(self.path))
-            _set_early_stopping(client, self.objectives[0], pruner)
+            _set_early_stopping(client, self._names[self.objectives[0].metric], pruner)
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -233,6 +239,7 @@ def make_client(
 
     client, sampler = Client(), SAMPLER | dict(sampler)
     signs = {"max": "", "min": "-"}
+    names = ax_names([*(objective.metric for objective in objectives), *limits])
     try:
         with _quiet():
             client.configure_experiment(
@@ -240,8 +247,10 @@ def make_client(
                 parameter_constraints=sampler["parameter_constraints"],
             )
             client.configure_optimization(
-                ", ".join(signs[objective.mode] + objective.metric for objective in objectives),
-                [f"{metric} <= {limit}" for metric, limit in limits.items()],
+                ", ".join(
+                    signs[objective.mode] + names[objective.metric] for objective in objectives
+                ),
+                [f"{names[metric]} <= {limit}" for metric, limit in limits.items()],
             )
             client.configure_generation_strategy(
                 method=sampler["method"],
@@ -250,13 +259,25 @@ def make_client(
                 # Many workers must not wait for the first trials to end.
                 allow_exceeding_initialization_budget=True,
             )
-            _set_early_stopping(client, objectives[0], pruner)
+            _set_early_stopping(client, names[objectives[0].metric], pruner)
     except Exception as error:
         raise UserError(f"Ax cannot search so: {first_line(error)}.") from error
     return client
 
 
-def _set_early_stopping(client: "Client", objective: Objective, pruner: Mapping[str, Any]) -> None:
+def ax_names(metrics: Iterable[str]) -> dict[str, str]:
+    """The names that metrics have in Ax, which reads them as parts of formulas."""
+    names: dict[str, str] = {}
+    for metric in metrics:
+        word = re.sub(r"[\W_]+", "_", metric.encode("ascii", "replace").decode()).strip("_")
+        name = metric if PLAIN_METRIC.fullmatch(metric) else f"metric/{word or 'x'}"
+        while name in names.values() and metric not in names:
+            name += "x"
+        names.setdefault(metric, name)
+    return names
+
+
+def _set_early_stopping(client: "Client", metric: str, pruner: Mapping[str, Any]) -> None:
     """Let the client judge trials, if it is the pruner; its file does not keep how."""
     from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
 
@@ -264,7 +285,7 @@ def _set_early_stopping(client: "Client", objective: Objective, pruner: Mapping[
         return
     options = {name: value for name, value in (PRUNER | dict(pruner)).items() if name != "name"}
     # With the metric left out, nothing would ever be stopped.
-    strategy = PercentileEarlyStoppingStrategy(metric_signatures=[objective.metric], **options)
+    strategy = PercentileEarlyStoppingStrategy(metric_signatures=[metric], **options)
     client.set_early_stopping_strategy(strategy)
 
 

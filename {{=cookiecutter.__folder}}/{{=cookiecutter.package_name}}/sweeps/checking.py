@@ -3,21 +3,22 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, nearest
+from ..errors import UserError
 from . import trial as trials
 from .loggers import packages
+from .narrowing import Place, leave_out, places
 from .plan import Plan
 from .ray_workers import AnyWorkers, RayWorkers, gpu_count, room
 from .records import Outcome, Value
-from .space import Parameter
+from .space import Parameter, Space
 from .tune_algorithms import POPULATIONS
-from .workers import Workers, check_gpus_per_trial, run_alone, usable_cores
+from .workers import Workers, check_gpus_per_trial, local_workers, run_alone
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,12 @@ class Checked:
     Attributes:
         gpu_count: the GPUs of this machine.
         data: size and fingerprint of each split.
+        space: what varies, without the entries of a file that have no effect on the model.
     """
 
     gpu_count: int
     data: dict[str, dict[str, Any]]
+    space: Space
 
 
 def check_point(plan: Plan) -> Checked:
@@ -49,9 +52,11 @@ def check_point(plan: Plan) -> Checked:
         UserError: something cannot work, or a metric is asked for that no trial has.
     """
     log.info("starting: imports and data")
+    metrics = [*(o.metric for o in plan.objectives), *plan.settings.limits]
+    monitored = [metric for metric in metrics if metric not in MEASURED]
     params = plan.space.sample(lambda parameter: parameter.first())
     folder = Path(tempfile.mkdtemp(prefix="check-"))
-    task = (trials.check_trial, plan.base, params, folder)
+    task = (trials.check_trial, plan.base, params, folder, _optional(plan.space), monitored)
     result = run_alone(Workers(1), folder / "run.log", *task)
     is_crash = isinstance(result, Outcome) and result.retry
     if not is_crash:
@@ -59,14 +64,27 @@ def check_point(plan: Plan) -> Checked:
     if isinstance(result, Outcome):
         hint = f" (see {folder / 'run.log'})" if is_crash else ""
         raise UserError(f"{result.error}{hint}")
-    _check_other_models(plan)
-    names, data, gpus = result
+    checked, gpus = result
+    if checked.metrics is not None:
+        _check_metrics(metrics, checked.metrics)
+    return Checked(gpus, checked.data, _effective(plan, checked.useless))
+
+
+def _check_metrics(metrics: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a metric that no trial has.
+
+    Raises:
+        UserError: such a metric.
+    """
     # The test set is for the winner alone.
     known = [*MEASURED, *(name for name in names if not name.startswith("test/"))]
-    for metric in [*(o.metric for o in plan.objectives), *plan.settings.limits]:
+    for metric in metrics:
         if metric not in known:
-            raise UserError(f"No trial measures {metric!r}; {nearest(metric, known)}")
-    return Checked(gpus, data)
+            raise UserError(f"No trial measures {metric!r}: there are {', '.join(sorted(known))}.")
+
+
+def _optional(space: Space) -> frozenset[str]:
+    return frozenset(parameter.key for parameter in space.parameters if parameter.is_optional)
 
 
 def warn_of_separate_runs(plan: Plan) -> None:
@@ -77,28 +95,57 @@ def warn_of_separate_runs(plan: Plan) -> None:
     if names:
         log.warning(
             "the pruner judges each trial on its own: a mean over %s would miss those that are "
-            "pruned; hydra.sweeper.seeds=3 prunes the seeds of a point together",
+            "pruned; %s prunes those of a point together",
             " and ".join(names),
+            "data.folds=5 without data.fold" if "data.fold" in names else "hydra.sweeper.seeds=3",
         )
 
 
-def _check_other_models(plan: Plan) -> None:
-    """Refuse options that vary and have no effect on one of the models that vary too.
+def _effective(plan: Plan, useless: Set[str]) -> Space:
+    """The search space without the entries of a file that have no effect on the model.
 
-    Any other mistake costs the trials of that model only.
+    Args:
+        plan: of the sweep.
+        useless: the options that have none at the first point.
+
+    Raises:
+        UserError: an option that the command varies has no effect on one of the models that vary.
+            Any other mistake costs the trials of that model only.
     """
-    for parameter in plan.space.parameters:
-        others = parameter.points()[1:] if parameter.key in CHOOSE_MODELS else []
-        for other in others:
-            params = plan.space.sample(partial(_first_but_for, {parameter.key: other}))
-            with tempfile.TemporaryDirectory(prefix="check-") as name:
-                task = (trials.find_useless, plan.base, params, Path(name))
-                result = run_alone(Workers(1), Path(name, "run.log"), *task)
-            if isinstance(result, str):
-                raise UserError(
-                    f"With {parameter.key}={other}: {result.rstrip('.')}; or vary it with the "
-                    f"other choices only, by `when: {parameter.key}=...` in a search space."
-                )
+    optional = _optional(plan.space)
+    groups = [p for p in plan.space.parameters if p.key in CHOOSE_MODELS and p.is_group]
+    exists: dict[str, set[Place]] = {key: set() for key in optional}
+    for place, chosen in places(groups).items():
+        found = _useless_with(plan, place, chosen) if place else useless
+        for key in optional:
+            if not _is_among(key, found):
+                exists[key].add(place)
+    return leave_out(plan.space, groups, exists, "no effect on this model")
+
+
+def _useless_with(plan: Plan, place: Place, chosen: Mapping[str, Value]) -> Set[str]:
+    """The options that have no effect with other choices than the first ones.
+
+    Raises:
+        UserError: the command varies one of them.
+    """
+    params = plan.space.sample(partial(_first_but_for, chosen))
+    with tempfile.TemporaryDirectory(prefix="check-") as name:
+        task = (trials.find_useless, plan.base, params, Path(name), _optional(plan.space))
+        result = run_alone(Workers(1), Path(name, "run.log"), *task)
+    if isinstance(result, str):
+        group, choice = place
+        raise UserError(
+            f"With {group}={choice}: {result.rstrip('.')}; or vary it with the other choices "
+            f"only, by `when: {group}=...` in a search space."
+        )
+    return set() if isinstance(result, Outcome) else result
+
+
+def _is_among(key: str, options: Set[str]) -> bool:
+    """Whether an option, or the one that it is a part of, is among these."""
+    name = key.lstrip("+")
+    return name in options or ".".join(name.split(".")[:2]) in options
 
 
 def _first_but_for(chosen: Mapping[str, Value], parameter: Parameter) -> Value:
@@ -116,7 +163,16 @@ def make_workers(plan: Plan, gpu_count: int) -> AnyWorkers:
         UserError: there is not even room for one.
     """
     if not plan.settings.is_on_ray:
-        return _make_workers(plan, gpu_count)
+        settings = plan.settings
+        assert not isinstance(settings.workers, str)
+        return local_workers(
+            plan.config.trainer,
+            plan.n_trials,
+            gpu_count,
+            settings.workers,
+            settings.gpus,
+            settings.gpus_per_trial,
+        )
     gpus = gpus_on_ray(plan)
     cpus, slots = plan.settings.cpus_per_trial, plan.settings.ray_slots
     count = min(slots or room(cpus, gpus), plan.n_trials)
@@ -135,21 +191,3 @@ def gpus_on_ray(plan: Plan) -> float:
         gpus = 1.0 if wants_gpus and gpu_count() else 0.0
     check_gpus_per_trial(gpus, gpu_count())
     return gpus
-
-
-def _make_workers(plan: Plan, gpu_count: int) -> Workers:
-    """As many workers as there is room for, on the GPUs if the trainer uses them."""
-    settings, trainer = plan.settings, plan.config.trainer
-    gpus = settings.gpus if settings.gpus is not None else list(range(gpu_count))
-    if settings.gpus is None and trainer.accelerator not in ("auto", "gpu", "cuda"):
-        gpus = []
-    devices = trainer.devices if isinstance(trainer.devices, int) else -1
-    per_trial = settings.gpus_per_trial
-    if per_trial is None:
-        per_trial = (len(gpus) if devices < 0 else devices) if gpus else 0
-    check_gpus_per_trial(per_trial, len(gpus))
-    assert not isinstance(settings.workers, str)
-    count = settings.workers or (
-        max(1, int(len(gpus) / per_trial + 1e-9)) if per_trial else usable_cores()
-    )
-    return Workers(min(count, plan.n_trials), gpus or None, per_trial)

@@ -16,7 +16,7 @@ from .failures import Failures
 from .finish import finish
 from .identity import identify
 from .notes import all_failed, progress_of, why_no_winner
-from .plan import Plan
+from .plan import Plan, narrowed
 from .records import Next, Outcome, State, Trial, excesses
 from .results import best_trials
 from .search import Record, warm_up
@@ -67,6 +67,8 @@ class Sweep(ABC):
         start_server(loggers.packages(self.plan.config))
         threading.Thread(target=warm_up, args=(self.plan,), daemon=True).start()
         checked = check_point(self.plan)
+        if checked.space != self.plan.space:
+            self.plan = narrowed(self.plan, checked.space)
         self.plan = replace(self.plan, identity=identify(self.plan, checked.data))
         self.prepare(checked.gpu_count)
         self.write_log()
@@ -74,7 +76,8 @@ class Sweep(ABC):
         record = self.open()
         base = replace(self.plan.base, parent_run=loggers.begin_parent(self.plan, record))
         self.plan = plan = replace(self.plan, base=base)
-        self.display = Display(plan.name, plan.objectives[0].metric, plan.n_trials)
+        metric = plan.objectives[0].metric
+        self.display = Display(plan.name, metric, plan.n_trials, plan.unit)
         self.show_earlier(record)
         try:
             self.search()

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .records import Next, Outcome, State, Trial, Value
+from .records import Next, Outcome, State, Trial, Unit, Value
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,10 +38,11 @@ class Display:
         name: the study's name.
         metric: the first objective.
         total: how many trials there will be.
+        unit: what the reports of a trial count.
     """
 
-    def __init__(self, name: str, metric: str, total: int) -> None:
-        self.name, self.metric, self.total = name, metric, total
+    def __init__(self, name: str, metric: str, total: int, unit: Unit = Unit.EPOCH) -> None:
+        self.name, self.metric, self.total, self.unit = name, metric, total, unit
         self.running: dict[int, Shown] = {}
         self.counts = dict.fromkeys((State.FINISHED, State.PRUNED, State.FAILED), 0)
         self.best = ""
@@ -115,7 +116,7 @@ class Display:
         # As Text: a study called [red] has that name.
         title = f"{self.name}: {counts} of {self.total}  {self.left()}"
         table = Table(title=Text(title, "table.title"))
-        for column in ("trial", "worker", "epoch", self.metric, "values", "seconds"):
+        for column in ("trial", "worker", str(self.unit), self.metric, "values", "seconds"):
             table.add_column(Text(column), overflow="fold" if column == "values" else "ellipsis")
         for shown in list(self.running.values())[:LINES]:
             table.add_row(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .memory_study import label, make_study
-from .records import Objective, State, TrialRecord
+from .records import Objective, State, TrialRecord, Unit
 from .results import best_trials, finished, ranked
 from .space import Space
 
@@ -48,7 +48,10 @@ class Figure:
 
 
 def draw_figures(
-    records: Sequence[TrialRecord], objectives: Sequence[Objective], space: Space
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    space: Space,
+    unit: Unit = Unit.EPOCH,
 ) -> Iterator[Figure]:
     """Draw a sweep.
 
@@ -56,6 +59,7 @@ def draw_figures(
         records: all trials.
         objectives: what is optimised.
         space: what varied.
+        unit: what the reports of a trial count.
     """
     from optuna import visualization
 
@@ -72,9 +76,9 @@ def draw_figures(
         yield from _draw_objective(done, objective, index, space)
     yield _drawn(
         "Learning curves",
-        f"{objectives[0].metric} after every epoch; crosses are where trials were pruned.",
-        "a trial of two epochs",
-        lambda: _curves(records, objectives),
+        f"{objectives[0].metric} after every {unit}; crosses are where trials were pruned.",
+        f"a trial of two {unit}s",
+        lambda: _curves(records, objectives, unit),
     )
     kept = [record for record in ranked(done, objectives) if record.is_feasible]
     best = [replace(record, constraints={}) for record in kept[:MOST_LINES]]
@@ -177,8 +181,10 @@ def _readable(plot: "Plot", study: "Study") -> "Plot":
     return plot
 
 
-def _curves(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> "Plot | None":
-    """The objective after each epoch, by state, the best trials above the others."""
+def _curves(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], unit: Unit
+) -> "Plot | None":
+    """The objective after each epoch or validation, the best trials above the others."""
     from plotly.graph_objects import Figure as Plot
 
     rows = [record for record in ranked(records, objectives) if record.steps]
@@ -191,8 +197,9 @@ def _curves(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
     plot = Plot()
     for state, colour in COLOURS.items():
         members = [record for record in others if record.state is state]
-        _add_curves(plot, members, name=str(state), line={"color": colour, "width": 1}, opacity=0.6)
-    _add_curves(plot, best, name="best", line={"color": ACCENT, "width": 3})
+        line = {"color": colour, "width": 1}
+        _add_curves(plot, members, unit, name=str(state), line=line, opacity=0.6)
+    _add_curves(plot, best, unit, name="best", line={"color": ACCENT, "width": 3})
     pruned = [record for record in others if record.state is State.PRUNED]
     plot.add_scatter(
         x=[max(record.steps) for record in pruned],
@@ -203,11 +210,11 @@ def _curves(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
         hoverinfo="skip",
     )
     # There is no half an epoch.
-    plot.update_xaxes(title="epoch", dtick=max(1, longest // 10))
+    plot.update_xaxes(title=str(unit), dtick=max(1, longest // 10))
     return plot.update_yaxes(title=label(objectives[0].metric))
 
 
-def _add_curves(plot: "Plot", records: Sequence[TrialRecord], **style: Any) -> None:
+def _add_curves(plot: "Plot", records: Sequence[TrialRecord], unit: Unit, **style: Any) -> None:
     """Draw curves as one line that is lifted in between; one by one they would slow the page."""
     points: list[tuple[float | None, ...]] = []
     for record in records:
@@ -215,7 +222,7 @@ def _add_curves(plot: "Plot", records: Sequence[TrialRecord], **style: Any) -> N
         points.append((None, None, None))
     if points:
         x, y, numbers = zip(*points, strict=True)
-        hover = "trial %{customdata}, epoch %{x}: %{y:.4g}<extra></extra>"
+        hover = f"trial %{{customdata}}, {unit} %{{x}}: %{{y:.4g}}<extra></extra>"
         plot.add_scatter(x=x, y=y, customdata=numbers, mode="lines", hovertemplate=hover, **style)
 
 

@@ -32,7 +32,7 @@ def finish(plan: Plan, record: Record, testers: Workers) -> None:
     records = record.records()
     table = plan.folder / "leaderboard.csv"
     # Before the tests, which take their time.
-    write_leaderboard(table, records, plan.objectives)
+    write_leaderboard(table, records, plan.objectives, plan.unit)
     best = best_trials(records, plan.objectives)
     facts = {}
     if best:
@@ -59,7 +59,7 @@ def finish(plan: Plan, record: Record, testers: Workers) -> None:
             facts |= {metric: f"{value:.4g}" for metric, value in known}
         if plan.settings.test is Tested.ALL:
             records = [replace(r, metrics=r.metrics | tested.get(r.number, {})) for r in records]
-            write_leaderboard(table, records, plan.objectives)
+            write_leaderboard(table, records, plan.objectives, plan.unit)
     journal = plan.folder / "journal.log"
     if journal.is_file():
         facts["look at the study"] = f"optuna-dashboard {shlex.quote(_short(journal))}"
@@ -105,6 +105,7 @@ def write_page(
             facts,
             record.figures(),
             remarks,
+            plan.unit,
         )
     except Exception:
         # The trials are worth more than a page about them.

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.core.optimizer import _init_optimizers_and_lr_schedulers
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -14,8 +15,9 @@ class FreshOptions(Callback):
     """Trains on from a checkpoint with the optimizer's options of the config.
 
     Population-based training copies the weights of a better trial and changes its options; the
-    optimizer's state in the checkpoint holds the old ones, and Lightning restores it last. A
-    schedule goes on where it was, with a learning rate changed in proportion.
+    optimizer's state in the checkpoint holds the old ones, and Lightning restores it last. So the
+    model builds its optimizers once more, to show the new ones. A schedule goes on where it was,
+    with a learning rate changed in proportion.
 
     Attributes:
         changes_options: a checkpoint may be resumed with other options.
@@ -25,19 +27,30 @@ class FreshOptions(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the options, now that everything is restored."""
-        options = dict(pl_module.hparams["optimizer"])
-        for optimizer in trainer.optimizers:
-            ratios = [_renew(group, options) for group in optimizer.param_groups]
+        if trainer.ckpt_path is None:
+            return
+        for optimizer, fresh in zip(trainer.optimizers, _build(pl_module), strict=True):
+            groups = zip(optimizer.param_groups, fresh.param_groups, strict=True)
+            ratios = [_renew(group, options) for group, options in groups]
             for schedule in trainer.lr_scheduler_configs:
                 _scale(schedule.scheduler, optimizer, ratios)
 
 
+def _build(model: LightningModule) -> list[Optimizer]:
+    """Optimizers as the model builds them; what it notes of them stays as it was."""
+    before = dict(vars(model))
+    optimizers, _ = _init_optimizers_and_lr_schedulers(model)
+    vars(model).clear()
+    vars(model).update(before)
+    return optimizers
+
+
 def _renew(group: dict[str, Any], options: dict[str, Any]) -> float:
     """Set the options of a group; by what the learning rate was multiplied."""
-    for key in options.keys() & group.keys() - {"lr"}:
+    for key in options.keys() & group.keys() - {"params", *RATES}:
         group[key] = options[key]
     before = group.get("initial_lr", group["lr"])
-    ratio = options.get("lr", before) / before
+    ratio = options.get("initial_lr", options["lr"]) / before if before else 1.0
     for key in RATES:
         if key in group:
             group[key] *= ratio

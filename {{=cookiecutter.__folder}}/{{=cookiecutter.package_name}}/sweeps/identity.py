@@ -165,7 +165,8 @@ def _flat(node: Any, key: str) -> Iterator[tuple[str, str]]:
 
 def _options_by_choice(plan: "Plan") -> Iterator[tuple[str, str | None]]:
     """All options; where config groups vary, those of the first choices, then the differences."""
-    varied = {parameter.key.lstrip("+") for parameter in plan.space.parameters}
+    # The number of folds is part of the question.
+    varied = {"data.folds", *(parameter.key.lstrip("+") for parameter in plan.space.parameters)}
     groups = [parameter for parameter in plan.space.parameters if parameter.is_group]
     first = [f"{group.key}={group.first()}" for group in groups]
     texts = option_texts(plan.compose(first) if first else plan.config)
@@ -189,6 +190,7 @@ def _question(plan: "Plan") -> Iterator[tuple[str, str]]:
     more = {objective.metric: objective.mode for objective in others}
     yield "hydra.sweeper.more_objectives", typed(more or None)
     yield "hydra.sweeper.seeds", str(plan.settings.seeds)
+    yield "data.folds", typed(plan.config.data.get("folds"))
     for parameter in plan.space.parameters:
         yield parameter.key, parameter.typed
 

@@ -58,7 +58,7 @@ class OptunaSearch:
     Args:
         study: the study, made or found by `open_study`.
         space: what varies.
-        objectives: what is optimised, the first one reported after every epoch.
+        objectives: what is optimised, the first one reported while a trial trains.
         n_trials: how many points are to be tried in all, by all commands together.
         max_retries: how often a point is tried again that broke off.
         limits: metrics and the greatest value that is allowed of each.

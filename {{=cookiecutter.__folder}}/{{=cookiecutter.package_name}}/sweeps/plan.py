@@ -4,9 +4,10 @@ import hashlib
 import json
 import pickle  # nosec B403
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
@@ -14,22 +15,26 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UserError
 from ..runs.config_checks import check_complete
 from ..runs.directory import check_writable
+from ..runs.fold_options import folds_to_train
 from ..runs.loading import plain
 from ..runs.value_checks import check_values
 from .ax_client import check_ax
+from .budget import unit_of
 from .enqueue import put_first, read_points
 from .identity import Identity
-from .records import Objective, Value
+from .narrowing import leave_out_missing
+from .records import Objective, Unit, Value
 from .samplers import automatic_pruner
 from .settings import (
     LARGEST_GRID,
     Settings,
     Tested,
     check_study_name,
+    objective_of,
     objectives_of,
     read_settings,
 )
-from .space import Space, options_of, parse_space, text
+from .space import Space, options_of, parse_space, text, typed
 from .trial import Base, parsed
 from .tune_algorithms import POPULATIONS, check_engine, check_tune
 
@@ -82,6 +87,11 @@ class Plan:
         return self.settings.n_trials or default
 
     @property
+    def unit(self) -> Unit:
+        """What the reports of a trial count."""
+        return unit_of(self.config.trainer)
+
+    @property
     def has_schedules(self) -> bool:
         """Whether the options of a trial change while it trains."""
         return self.settings.pruner.get("name") in POPULATIONS
@@ -113,11 +123,39 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
             "The search space has to begin with the line: # @package hydra.sweeper.search_space."
         )
     space, fixed = parse_space(settings.search_space, arguments, config_loader)
+
+    def compose(options: list[str]) -> DictConfig:
+        return config_loader.load_sweep_config(master, [*fixed, *options])
+
+    return plan_for(config_loader, master, leave_out_missing(space, compose), fixed)
+
+
+def narrowed(plan: Plan, space: Space) -> Plan:
+    """The plan for a part of its search space.
+
+    Raises:
+        UserError: nothing is left, or it does not suit what the command asks for.
+    """
+    return plan_for(plan.base.config_loader, plan.base.master, space, plan.fixed)
+
+
+def plan_for(
+    config_loader: ConfigLoader, master: DictConfig, space: Space, fixed: list[str]
+) -> Plan:
+    """The plan of a command.
+
+    Args:
+        config_loader: composes the configs of the trials.
+        master: the config of the command.
+        space: what varies.
+        fixed: the command's options that do not vary.
+
+    Raises:
+        UserError: something that no trial could work with.
+    """
+    settings = read_settings(master.hydra.sweeper)
     if not space.parameters:
-        raise UserError(
-            "There is nothing to vary: give search_space=<one of configs/search_space/>, or "
-            "options with several values as model.net.width=32,64."
-        )
+        raise UserError(_nothing_varies(master))
     points = _laid_out_points(settings, space)
     settings = _with_pruner(settings, space, points)
     if not master.test:
@@ -130,6 +168,11 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     # Pickled by `make_base`.
     objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
     _check_settings(settings, space)
+    if base.folds and settings.engine == "ray":
+        raise UserError(
+            "Ray Tune cannot do data.folds: it trains each point once. hydra/sweeper=optuna "
+            "hydra.sweeper.workers=ray can."
+        )
     _check_pruner(settings, objectives)
     name = settings.study_name or _study_name(master, base, space, objectives, settings)
     check_study_name(name)
@@ -147,6 +190,26 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     )
 
 
+def _nothing_varies(master: DictConfig) -> str:
+    """What to write instead, with a number that the chosen model has."""
+    model = master.get("model")
+    options = plain(model, resolve=False) if isinstance(model, DictConfig) else {}
+    example = next(_numbers(options, "model"), "seed")
+    return (
+        f"There is nothing to vary: give options with several values, such as {example}=<value>,"
+        "<value>, or search_space=<one of configs/search_space/>."
+    )
+
+
+def _numbers(node: Any, name: str) -> Iterator[str]:
+    """The names of all numbers in a config."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _numbers(value, f"{name}.{key}")
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield name
+
+
 def make_base(
     config_loader: ConfigLoader,
     master: DictConfig,
@@ -156,7 +219,7 @@ def make_base(
 ) -> Base:
     """Compose what all trials have in common."""
     plain = config_loader.load_sweep_config(master, fixed)
-    objective = Objective(plain.objective.metric, plain.objective.mode)
+    objective = objective_of(plain)
     package = __name__.rpartition(".")[0]
     reporter = f"{package}.reporting.TrialReporter"
     options = [
@@ -166,7 +229,7 @@ def make_base(
         # The check before the first trial has looked at the validation.
         "trainer.num_sanity_val_steps=0",
         *(f"++callbacks.{name}=null" for name in LEFT_OUT),
-        f"+callbacks.report={{_target_:{reporter},metric:{objective.metric}}}",
+        f"+callbacks.report={{_target_:{reporter},metric:{typed(objective.metric)}}}",
     ]
     if settings.pruner["name"] in POPULATIONS:
         options.append(f"+callbacks.fresh_options._target_={package}.fresh_options.FreshOptions")
@@ -180,7 +243,23 @@ def make_base(
         script=str(Path(sys.argv[0]).absolute()),
         objective=objective,
         seeds=settings.seeds,
+        folds=_folds(plain, space),
     )
+
+
+def _folds(config: DictConfig, space: Space) -> int | None:
+    """How many folds each point is trained on.
+
+    Raises:
+        UserError: the number of folds varies, so that no two points would be comparable.
+    """
+    varied = [parameter.key.lstrip("+") for parameter in space.parameters]
+    if "data.folds" in varied:
+        raise UserError(
+            "data.folds cannot vary in a sweep, which compares all points on the same folds: give "
+            "one value, or vary data.fold to treat folds as trials."
+        )
+    return None if "data.fold" in varied else folds_to_train(config)
 
 
 def _check_trials(composed: DictConfig, space: Space) -> None:

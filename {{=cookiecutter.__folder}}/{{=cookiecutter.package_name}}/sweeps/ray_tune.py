@@ -25,6 +25,7 @@ from ray.exceptions import RayTaskError
 from ..errors import UserError, first_line
 from . import ray_workers
 from . import trial as trials
+from .budget import max_epochs_of, max_steps_of
 from .checking import gpus_on_ray
 from .command import Stop, Sweep
 from .enqueue import TOO_MANY_POINTS, read_points
@@ -32,9 +33,17 @@ from .identity import IDENTITIES, Identity, join
 from .loggers import packages
 from .plan import Plan
 from .ray_workers import room
-from .records import Next, Outcome, State, Trial, Value, trial_folder
+from .records import Next, Outcome, State, Trial, Unit, Value, trial_folder
 from .space import is_same_point
-from .tune_algorithms import PAUSING, VALUE, build_scheduler, build_searcher, mutated, proposes
+from .tune_algorithms import (
+    PAUSING,
+    VALUE,
+    build_scheduler,
+    build_searcher,
+    check_length,
+    mutated,
+    proposes,
+)
 from .tune_records import OPEN, Row, TuneRecords
 from .tune_space import TuneSpace
 from .tune_trial import ROW, Task, TuneTrial
@@ -67,17 +76,11 @@ class TuneSweep(Sweep):
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.max_epochs = int(plan.config.trainer.max_epochs or -1)
-        if self.max_epochs < 1:
-            raise UserError("Ray Tune has to know how long a trial is: give trainer.max_epochs.")
-        points = None if plan.has_schedules else plan.points
-        if points is not None:
-            points = points[: plan.n_trials]
-            settings = replace(plan.settings, n_trials=len(points))
-            plan = replace(plan, settings=settings, points=points)
+        trainer = plan.config.trainer
+        epochs = max_epochs_of(trainer)
+        self.max_epochs = epochs if plan.unit is Unit.EPOCH else None
+        check_length(plan.settings, self.max_epochs, epochs is max_steps_of(trainer) is None)
         super().__init__(plan)
-        exponents = plan.settings.pruner["name"] == "pb2"
-        self.space = TuneSpace(plan.space, points, exponents)
         self.trials: dict[int, Trial] = {}
         self.broken: UserError | None = None
 
@@ -93,7 +96,15 @@ class TuneSweep(Sweep):
         warnings.filterwarnings("ignore", message="The reported value is ignored")
 
     def prepare(self, gpu_count: int) -> None:
-        """See how many trials there is room for on the cluster."""
+        """See how many trials there is room for on the cluster, and what they vary."""
+        plan = self.plan
+        points = None if plan.has_schedules else plan.points
+        if points is not None:
+            points = points[: plan.n_trials]
+            settings = replace(plan.settings, n_trials=len(points))
+            self.plan = plan = replace(plan, settings=settings, points=points)
+        exponents = plan.settings.pruner["name"] == "pb2"
+        self.space = TuneSpace(plan.space, points, exponents)
         cpus = self.plan.settings.cpus_per_trial
         self.resources = {"cpu": cpus, "gpu": gpus_on_ray(self.plan)}
         slots = self.plan.settings.ray_slots or room(cpus, self.resources["gpu"])
@@ -104,7 +115,7 @@ class TuneSweep(Sweep):
         plan = self.plan
         schedules = mutated(plan.settings, plan.space) if plan.has_schedules else []
         self.record = TuneRecords(
-            plan.folder, plan.objectives, plan.settings.limits, plan.n_trials, schedules
+            plan.folder, plan.objectives, plan.settings.limits, plan.n_trials, schedules, plan.unit
         )
         self.version = self._join()
         return self.record
@@ -143,7 +154,7 @@ class TuneSweep(Sweep):
         self.display.start(trial, "starts")
 
     def told(self, row: Row) -> None:
-        """An epoch of a trial has ended, or the trial."""
+        """A trial has reported, or ended."""
         if row.number not in self.trials:
             return
         self.record.add(row)
@@ -205,7 +216,6 @@ class TuneSweep(Sweep):
             base=pickle.dumps(plan.base),
             space=space,
             objective=plan.objectives[0],
-            max_epochs=self.max_epochs,
             folder=plan.folder,
             marker=marker,
             threads=max(1, int(settings.cpus_per_trial)),

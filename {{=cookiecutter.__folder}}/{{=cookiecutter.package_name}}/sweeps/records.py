@@ -22,6 +22,13 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class Unit(StrEnum):
+    """What the reports of a trial count."""
+
+    EPOCH = "epoch"
+    VALIDATION = "validation"
+
+
 class Answer(Enum):
     """What a trial is told after each report."""
 
@@ -85,7 +92,7 @@ class TrialRecord:
 
     Attributes:
         values: one per objective; empty where the trial did not finish.
-        steps: the first objective after each epoch, counted from 1.
+        steps: the first objective after each epoch or validation, counted from 1.
         metrics: the metrics of the best epoch, as far as they are known.
         worker: which worker ran it, for the timeline.
         constraints: how far each limit was exceeded; not above zero is kept.

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from .figures import Figure, draw_figures
-from .records import Objective, State, TrialRecord, trial_folder
-from .results import best_trials, duration, leaderboard
+from .records import Objective, State, TrialRecord, Unit, trial_folder
+from .results import OWN_COLUMNS, best_trials, duration, leaderboard
 from .space import Space, text
 
 # More rows are for a spreadsheet.
 MOST_ROWS = 200
-# Columns that would only make the tables wide.
-FOR_SPREADSHEETS = ("state", "error", "folder", "train/", "step")
+# Columns that would only make the tables wide, and how the names of others begin.
+FOR_SPREADSHEETS = ("state", "error", "folder", "epoch", "step", "share")
+OF_TRAINING = ("train/", "train_")
 WORDS = {"min": "lowest", "max": "highest"}
 
 STYLE = """
@@ -87,6 +88,7 @@ def write_report(
     facts: Mapping[str, str],
     more: Iterable[Figure] = (),
     remarks: Sequence[str] = (),
+    unit: Unit = Unit.EPOCH,
 ) -> None:
     """Write the report.
 
@@ -99,8 +101,9 @@ def write_report(
         facts: what else is good to know, such as commands, by name.
         more: figures of the engine.
         remarks: sentences about the result.
+        unit: what the reports of a trial count.
     """
-    figures = [*draw_figures(records, objectives, space), *more]
+    figures = [*draw_figures(records, objectives, space, unit), *more]
     body = [
         f"<h1>{html.escape(title)}</h1>",
         *_summary(records, objectives),
@@ -109,7 +112,7 @@ def write_report(
         _section("Good to know", "", _facts(facts)),
         *(_figure(index, figure) for index, figure in enumerate(figures) if figure.plot),
         *_left_out(figures),
-        *_tables(records, objectives),
+        *_tables(records, objectives, unit),
     ]
     page = PAGE.format(
         title=html.escape(title), style=STYLE, body="\n".join(body), scripts=_scripts(figures)
@@ -159,14 +162,22 @@ def _winner(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
         )
 
 
-def _tables(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
+def _tables(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], unit: Unit
+) -> Iterator[str]:
     """The leaderboard, the trials that were pruned, and those that failed."""
-    rows = list(leaderboard(records, objectives))
+    rows = list(leaderboard(records, objectives, unit))
     finished, stopped, pruned, failed = (
         [row for row in rows if row["state"] == state]
         for state in (State.FINISHED, State.STOPPED, State.PRUNED, State.FAILED)
     )
-    columns = [key for key in (rows[0] if rows else ()) if not key.startswith(FOR_SPREADSHEETS)]
+    shown = {objective.metric for objective in objectives} - {*OWN_COLUMNS}
+    shown |= {key for record in records for key in record.params}
+    columns = [
+        key
+        for key in (rows[0] if rows else ())
+        if key in shown or not (key in FOR_SPREADSHEETS or key.startswith(OF_TRAINING))
+    ]
     over = any(row["rank"] is None for row in finished)
     note = "Those without a rank exceed a limit." if over else ""
     yield _section("Leaderboard", note, _table(finished, columns))

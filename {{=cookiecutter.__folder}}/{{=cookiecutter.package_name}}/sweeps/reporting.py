@@ -1,48 +1,139 @@
-"""Inside a trial: tell the sweep the value of every epoch, and stop when it says so."""
+"""Inside a trial: report the objective when it has been measured, and stop if the sweep says so."""
+
+from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
 
-from ..callbacks import MetricHistory
+from ..callbacks import Stopping
 from ..callbacks.epoch_end import EpochEndCallback
+from ..callbacks.last_checkpoint import is_within_epoch
 from ..runs.ending import Cause, Ending, EndsTraining
 from . import link
-from .records import Answer
+from .budget import is_over, unit_of
+from .records import Answer, Unit
 
 
 class TrialReporter(EndsTraining, EpochEndCallback):
-    """Reports every epoch that was validated, and ends the training in Lightning's own way.
+    """Reports every epoch or validation, and ends the training in Lightning's own way.
 
     Raising an exception instead, as Optuna's examples do, would leave loggers and checkpoints
     open and the other processes of a DDP trial waiting.
 
+    A value is noted before the checkpoint of the same moment is saved, and sent after it: a trial
+    that resumes from the checkpoint knows all that was sent.
+
     Args:
         metric: the metric to report, for example `val/acc`.
+
+    Attributes:
+        reports: number and value of each report, those before a resume included.
     """
 
     def __init__(self, metric: str) -> None:
         self.metric = metric
+        self.reports: list[tuple[int, float]] = []
+        self._is_sent = True
+        # Whether the objective was measured within the present epoch, and whether its end was
+        # validated: a value from within the epoch is not reported again at its end.
+        self._is_noted_within = False
+        self._is_end_validated = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Have the reports sent after the checkpoints."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            trainer.callbacks = [*trainer.callbacks, _AfterCheckpoints(self)]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the epochs before a resume again: they belong to this trial too."""
-        history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), None)
-        for row in history.rows if history else []:
-            if link.current is not None and self.metric in row:
-                link.current.report(int(row["epoch"]) + 1, row[self.metric])
+        """Repeat the reports from before a resume: they belong to this trial too."""
+        if link.current is not None:
+            link.current.repeat(self.reports)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin an epoch in which nothing has been measured."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self._is_noted_within = self._is_end_validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the objective of a validation within an epoch; the one at its end comes with it."""
+        if not is_within_epoch(trainer):
+            self._is_end_validated = True
+        elif unit_of(trainer) is Unit.VALIDATION:
+            value = self.measured_in_validation(trainer).get(self.metric)
+            if value is not None:
+                self._is_noted_within = True
+                self._note(len(self.reports) + 1, float(value))
 
     def on_epoch_measured(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report, and end if the sweep says so."""
-        metrics = self.epoch_metrics(trainer)
-        if self.metric not in metrics:
+        """Note the objective of an epoch, or of the validation at its end."""
+        value = self.measured_in_epoch(trainer).get(self.metric)
+        if value is None:
             return
-        answer, epochs = Answer.CONTINUE, trainer.current_epoch + 1
+        if unit_of(trainer) is Unit.EPOCH:
+            self._note(trainer.current_epoch + 1, float(value))
+        elif self._is_end_validated or not self._is_noted_within:
+            self._note(len(self.reports) + 1, float(value))
+
+    def send(self, trainer: Trainer, epochs: int) -> None:
+        """Send what was noted, and end the training if the sweep says so.
+
+        Args:
+            trainer: the trial's.
+            epochs: how many have ended.
+        """
+        if self._is_sent:
+            return
+        self._is_sent = True
+        answer, (step, value) = Answer.CONTINUE, self.reports[-1]
         if link.current is not None and trainer.is_global_zero:
-            is_last = epochs == trainer.max_epochs
-            answer = link.current.report(epochs, metrics[self.metric], is_last)
+            is_last = is_over(trainer, epochs, trainer.global_step)
+            answer = link.current.report(step, value, is_last)
         answer = trainer.strategy.broadcast(answer)
+        place = f"after {unit_of(trainer)} {step}"
         if answer is Answer.PRUNE:
-            self.ending = Ending(Cause.PRUNED, f"the sweep pruned the trial after epoch {epochs}")
+            self.ending = Ending(Cause.PRUNED, f"the sweep pruned the trial {place}")
         elif answer is Answer.STOP:
-            text = f"the sweep stopped the trial after epoch {epochs}, to be resumed"
+            text = f"the sweep stopped the trial {place}, to be resumed"
             self.ending = Ending(Cause.STOPPED, text)
-        if self.ending:
+        if self.ending is not None:
+            self._end(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The reports, for the checkpoint."""
+        return {"reports": self.reports, "is_noted_within": self._is_noted_within}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the reports."""
+        self.reports = [(step, value) for step, value in state_dict["reports"]]
+        self._is_noted_within = state_dict["is_noted_within"]
+
+    def _note(self, step: int, value: float) -> None:
+        self.reports.append((step, value))
+        self._is_sent = False
+
+    def _end(self, trainer: Trainer) -> None:
+        """End the training, within an epoch in such a way that it can be resumed there."""
+        stopping = next((c for c in trainer.callbacks if isinstance(c, Stopping)), None)
+        if trainer.validating and stopping is not None and self.ending is not None:
+            stopping.ask(self.ending)
+            # It has been called before, and would train another batch.
+            stopping.on_validation_end(trainer, trainer.lightning_module)
+        else:
             trainer.should_stop = True
+
+
+class _AfterCheckpoints(Checkpoint):
+    """Lightning calls children of `Checkpoint` last, and this one after all others."""
+
+    def __init__(self, reporter: TrialReporter) -> None:
+        self.reporter = reporter
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Send the report of a validation within an epoch."""
+        if is_within_epoch(trainer):
+            self.reporter.send(trainer, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Send the report of an epoch."""
+        self.reporter.send(trainer, trainer.current_epoch + 1)

@@ -2,11 +2,11 @@
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .records import Objective, State, TrialRecord, trial_folder
+from .records import Objective, State, TrialRecord, Unit, trial_folder
 
 # The order of the leaderboard, after the trials that finished and kept all limits.
 STATES = (
@@ -17,6 +17,8 @@ STATES = (
     State.RUNNING,
     State.WAITING,
 )
+# Columns that are neither options nor metrics, beside the one that counts the reports.
+OWN_COLUMNS = ("rank", "number", "state", "duration", "worker", "error", "folder")
 
 
 def best_trials(
@@ -68,7 +70,10 @@ def finished(records: Sequence[TrialRecord], objectives: Sequence[Objective]) ->
 
 
 def write_leaderboard(
-    path: Path, records: Sequence[TrialRecord], objectives: Sequence[Objective]
+    path: Path,
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    unit: Unit = Unit.EPOCH,
 ) -> None:
     """Write one row per trial, the best first.
 
@@ -76,8 +81,9 @@ def write_leaderboard(
         path: the CSV file.
         records: all trials.
         objectives: what is better; the trials of a front share the first rank.
+        unit: what the reports of a trial count.
     """
-    rows = list(leaderboard(records, objectives))
+    rows = list(leaderboard(records, objectives, unit))
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
         # Every row has every column.
@@ -88,7 +94,7 @@ def write_leaderboard(
 
 
 def leaderboard(
-    records: Sequence[TrialRecord], objectives: Sequence[Objective]
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], unit: Unit = Unit.EPOCH
 ) -> Iterator[dict[str, Any]]:
     """The rows of the leaderboard; what a trial does not have is None."""
     rows = ranked(records, objectives)
@@ -97,6 +103,7 @@ def leaderboard(
     names = [objective.metric for objective in objectives]
     parameters = _in_order(r.params for r in sorted(rows, key=lambda record: record.number))
     others = [name for name in _in_order(r.metrics for r in rows) if name not in names]
+    taken = {*OWN_COLUMNS, *parameters, f"{unit}s"}
     for place, record in enumerate(rows, start=1):
         values: dict[str, float | None] = {}
         values |= record.metrics | dict(zip(names, record.values, strict=False))
@@ -104,13 +111,18 @@ def leaderboard(
             values = {names[0]: record.best_so_far(objectives[0])} | values
         row: dict[str, Any] = {"rank": None if place > good else 1 if place <= best else place}
         row |= {"number": record.number, "state": str(record.state)}
-        row |= {name: values.get(name) for name in names}
+        row |= {metric_column(name, taken): values.get(name) for name in names}
         row |= {key: record.params.get(key) for key in parameters}
-        row |= {name: values.get(name) for name in others}
+        row |= {metric_column(name, taken): values.get(name) for name in others}
         # Not all epochs are reported: some without validation, some skipped by copying a trial.
-        epochs = max(record.steps, default=0)
-        row |= {"epochs": epochs, "duration": duration(record), "worker": record.worker}
+        row[f"{unit}s"] = max(record.steps, default=0)
+        row |= {"duration": duration(record), "worker": record.worker}
         yield row | {"error": record.error, "folder": trial_folder(record.number)}
+
+
+def metric_column(name: str, taken: Collection[str] = OWN_COLUMNS) -> str:
+    """The column of a metric, which may be called like another column."""
+    return f"metric {name}" if name in taken else name
 
 
 def duration(record: TrialRecord) -> float | None:

@@ -40,7 +40,7 @@ class Search(Record, Protocol):
         """The next trial, None when there is none to start at present."""
 
     def report(self, number: int, step: int, value: float) -> Answer:
-        """Note the first objective after `step` epochs; CONTINUE, or PRUNE if it is unpromising."""
+        """Note the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
 
     def tell(self, number: int, outcome: Outcome) -> Next:
         """Note how a trial ended, and decide whether its point is tried again."""

@@ -163,10 +163,25 @@ def _folder_name(value: Any) -> str:
     return name
 
 
+def objective_of(config: DictConfig) -> Objective:
+    """The objective of every training.
+
+    Raises:
+        UserError: there is none, so trials could not be compared.
+    """
+    objective = config.objective
+    if objective is None or objective.get("metric") is None:
+        raise UserError(
+            "A sweep compares its trials by objective.metric, and there is none: give "
+            "objective.metric=<a metric that the model logs> and objective.mode=min or max."
+        )
+    return Objective(str(objective.metric), objective.mode)
+
+
 def objectives_of(config: DictConfig, settings: Settings) -> list[Objective]:
     """What is optimised: the objective of every training, and what the sweep adds."""
-    first = Objective(config.objective.metric, config.objective.mode)
-    return [first, *(Objective(*pair) for pair in settings.more_objectives.items())]
+    others = (Objective(*pair) for pair in settings.more_objectives.items())
+    return [objective_of(config), *others]
 
 
 def _is_number(value: Any) -> bool:

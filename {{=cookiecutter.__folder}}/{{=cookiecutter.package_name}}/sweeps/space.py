@@ -1,8 +1,8 @@
 """The search space: which options a sweep varies, in Hydra's own sweep grammar."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -21,6 +21,8 @@ from hydra.errors import HydraException
 from ..errors import UserError, nearest
 from .records import Value
 
+# Keys and values of other parameters.
+Conditions = tuple[tuple[str, tuple[str, ...]], ...]
 # A word that Hydra reads as text, unless it means something else.
 WORD = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w./-]*", re.I)
 
@@ -39,6 +41,8 @@ class Parameter:
         is_integer: whether the number is a whole one.
         is_group: whether the option chooses a config file.
         when: keys and values of other parameters, all of which must hold for this one to exist.
+        is_optional: whether it is left out where the model does not have it or never reads it, as
+            an entry of a file is.
     """
 
     key: str
@@ -49,7 +53,8 @@ class Parameter:
     log: bool = False
     is_integer: bool = False
     is_group: bool = False
-    when: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    when: Conditions = ()
+    is_optional: bool = field(default=False, repr=False, compare=False)
 
     @property
     def typed(self) -> str:
@@ -130,6 +135,20 @@ class Space:
             point = self.sample(values.__getitem__)
             points.setdefault(tuple(options_of(point)), point)
         return list(points.values())
+
+    def without(self, keys: Collection[str]) -> "Space":
+        """The space without these parameters, and without those that depend on them."""
+        left = self.parameters
+        dropped = set(keys)
+        while gone := {p.key for p in left if p.key in dropped or {k for k, _ in p.when} & dropped}:
+            dropped |= gone
+            left = tuple(p for p in left if p.key not in dropped)
+        return Space(left)
+
+    def only_when(self, conditions: Mapping[str, Conditions]) -> "Space":
+        """The space with more conditions for some of the parameters, by their keys."""
+        more = {p.key: replace(p, when=p.when + conditions.get(p.key, ())) for p in self.parameters}
+        return Space(tuple(_in_order(more)))
 
     def with_texts(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """A point with its choices as texts, as a search keeps them."""
@@ -224,7 +243,8 @@ def parse_space(
                 "interval(low,high), tag(log,interval(low,high)) or range(start,stop,step)."
             )
         conditions = tuple(_conditions(key, entry.get("when")))
-        found[key] = replace(_parameter(override, line, config_loader), when=conditions)
+        parameter = _parameter(override, line, config_loader)
+        found[key] = replace(parameter, when=conditions, is_optional=True)
     return Space(tuple(_in_order(found))), fixed
 
 

@@ -32,6 +32,7 @@ def test_trials(
     """
     known: dict[str, dict[str, float]] = dict(record.recall(TESTED))
     left = [trial for trial in chosen if str(trial.number) not in known]
+    failed: dict[str, list[int]] = {}
     try:
         while left or workers.running:
             while left and workers.free_worker() is not None:
@@ -42,12 +43,14 @@ def test_trials(
                 if isinstance(event, Report):
                     workers.answer(event.number, Answer.CONTINUE)
                 elif isinstance(event.result, Outcome):
-                    log.warning("trial %d cannot be tested: %s", event.number, event.result.error)
+                    failed.setdefault(event.result.error, []).append(event.number)
                 else:
                     known[str(event.number)] = event.result
     finally:
         # Also after Ctrl-C: no trial is tested twice.
         record.remember(TESTED, known)
+    for error, numbers in failed.items():
+        log.warning("not tested: trial %s (%s)", ", ".join(map(str, numbers)), error)
     return {t.number: known[str(t.number)] for t in chosen if str(t.number) in known}
 
 

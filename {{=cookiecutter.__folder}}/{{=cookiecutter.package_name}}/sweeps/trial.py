@@ -5,7 +5,7 @@ import math
 import pickle  # nosec B403
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,8 @@ from ..mistakes import explain
 from ..redact import redact
 from ..runs.directory import register_resolvers
 from . import link, loggers
-from .records import Answer, Objective, Outcome, State, Value
+from .budget import is_over, max_epochs_of, unit_of
+from .records import Answer, Objective, Outcome, State, Unit, Value
 from .space import options_of
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,9 @@ class Base:
         groups: which parameters choose a config file.
         composed: the config with only these, pickled.
         script: the script of the command, which DDP starts again.
-        objective: what is reported after every epoch.
+        objective: what is reported after every epoch or validation.
         seeds: how often a point is trained, with one seed after the other.
+        folds: how many folds each of these trainings has; None without cross-validation.
         study: the sweep's name.
         parent_run: the sweep's run in MLflow.
     """
@@ -60,6 +62,7 @@ class Base:
     script: str
     objective: Objective
     seeds: int
+    folds: int | None = None
     study: str = ""
     parent_run: str | None = None
 
@@ -82,11 +85,39 @@ class Base:
             # The trial's file takes all that is printed, and the console is the sweep's.
             config.hydra.job_logging.root.handlers = ["file"]
             config.hydra.overrides.task = options
+            if self.folds is not None:
+                # The others are trained in `run_trial`.
+                config.data.fold = 0
         return config
+
+    def repeats(self) -> list["Repeat"]:
+        """The trainings of a point."""
+        seeds = [f"seed_{seed}" for seed in range(self.seeds)] if self.seeds > 1 else [""]
+        folds = [f"fold_{fold}" for fold in range(self.folds)] if self.folds else [""]
+        return [
+            Repeat(seed, fold if self.folds else None, "/".join(filter(None, (first, second))))
+            for seed, first in enumerate(seeds)
+            for fold, second in enumerate(folds)
+        ]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One of the trainings of a point, whose results are averaged.
+
+    Attributes:
+        seed: what is added to the config's seed.
+        fold: the fold that is held out; None without cross-validation.
+        folder: where it writes, below the trial's folder; empty if the point is trained once.
+    """
+
+    seed: int
+    fold: int | None
+    folder: str
 
 
 def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> Outcome:
-    """Train one point, with every seed, and say how it ended.
+    """Train one point, with every seed and fold, and say how it ended.
 
     Args:
         base: what all trials have in common.
@@ -95,18 +126,22 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> O
     """
     assert link.current is not None
     results: list[dict[str, float]] = []
-    for index in range(base.seeds):
-        places = folders if base.seeds == 1 else [f / f"seed_{index}" for f in folders]
+    repeats = base.repeats()
+    for repeat in repeats:
+        places = [folder / repeat.folder for folder in folders]
         config = base.compose(params, places[0])
-        max_epochs = int(config.trainer.max_epochs)
+        arguments = list(config.hydra.overrides.task)
         if base.seeds > 1:
-            config.seed = int(config.seed or 0) + index
-        config.ckpt_path = _checkpoint(places[1:], max_epochs)
+            config.seed = int(config.seed or 0) + repeat.seed
+        if repeat.fold is not None:
+            config.data.fold = repeat.fold
+            arguments.append(f"data.fold={repeat.fold}")
+        config.ckpt_path = _checkpoint(places[1:], config.trainer)
         if config.ckpt_path is not None:
             config.weights_from = None
-        name = "/".join(places[0].parts[-1 if base.seeds == 1 else -2 :])
+        name = "/".join(filter(None, (folders[0].name, repeat.folder)))
         loggers.mark_runs(config, base.study, base.parent_run, name)
-        sys.argv = [base.script, *config.hydra.overrides.task, f"seed={config.seed}"]
+        sys.argv = [base.script, *arguments, f"seed={config.seed}"]
         result = run_job(config, _train)
         loggers.close_runs(failed=isinstance(result, Outcome))
         if isinstance(result, Outcome):
@@ -114,47 +149,81 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> O
         results.append(result)
         if link.current.answer is not Answer.CONTINUE:
             break
-        link.current.end_seed(result.get(base.objective.metric, math.nan), max_epochs)
+        length = max_epochs_of(config.trainer) if unit_of(config.trainer) is Unit.EPOCH else None
+        link.current.end_run(result.get(base.objective.metric, math.nan), length)
     metrics = _mean(results)
-    # A spread of fewer seeds than the other points have would look better than it is.
-    if len(results) == base.seeds > 1 and base.objective.metric in metrics:
+    # A spread of fewer trainings than the other points have would look better than it is.
+    if len(results) == len(repeats) > 1 and base.objective.metric in metrics:
         spread = statistics.pstdev(row[base.objective.metric] for row in results)
         metrics[f"{base.objective.metric}/std"] = spread
     return Outcome(STATES[link.current.answer], metrics)
 
 
-def check_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
+def check_trial(
+    base: Base,
+    params: Mapping[str, Value],
+    folder: Path,
+    optional: frozenset[str],
+    monitored: Sequence[str],
+) -> Any:
     """Build all that a trial needs, data included.
 
+    Args:
+        base: what all trials have in common.
+        params: the point.
+        folder: for what is written.
+        optional: parameters that may have no effect.
+        monitored: the metrics that the sweep needs.
+
     Returns:
-        The names of its metrics, the size and fingerprint of each split, and the number of GPUs; or
-        an Outcome with the error.
+        What is known of the trial, and the number of GPUs; or an Outcome with the error.
     """
     import torch
 
     from ..training import check
 
-    result = run_job(base.compose(params, folder), partial(check, varied=tuple(params)))
-    return result if isinstance(result, Outcome) else (*result, torch.cuda.device_count())
+    given = [key for key in params if key not in optional]
+    config = _given(base, params, folder, optional)
+    result = run_job(config, partial(check, varied=given, monitored=monitored))
+    return result if isinstance(result, Outcome) else (result, torch.cuda.device_count())
 
 
-def find_useless(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
-    """Which options have no effect at a point, in a sentence; an Outcome with another error."""
+def find_useless(
+    base: Base, params: Mapping[str, Value], folder: Path, optional: frozenset[str]
+) -> Any:
+    """The options that have no effect at a point; an Outcome with another error.
+
+    Where one of those has none that is not `optional`, it is a sentence.
+    """
     from ..training import useless_options
 
-    return run_job(base.compose(params, folder), useless_options)
+    return run_job(_given(base, params, folder, optional), useless_options)
+
+
+def _given(
+    base: Base, params: Mapping[str, Value], folder: Path, optional: frozenset[str]
+) -> DictConfig:
+    """The config of a trial as if the command did not give the `optional` parameters."""
+    config = base.compose(params, folder)
+    given = {key: value for key, value in params.items() if key not in optional}
+    with read_write(config):
+        config.hydra.overrides.task = [*base.fixed, *options_of(given)]
+    return config
 
 
 def test_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
     """Test the best checkpoint of a finished trial; its metrics, or an Outcome with the error.
 
-    With several seeds it is the mean over them, as for all other metrics.
+    With several seeds or folds it is the mean over them, as for all other metrics.
     """
     results = []
-    for index in range(base.seeds):
-        place = folder if base.seeds == 1 else folder / f"seed_{index}"
+    for repeat in base.repeats():
+        place = folder / repeat.folder
         path = place / "checkpoints" / "best.ckpt"
-        result = run_job(base.compose(params, place), partial(_test, path=path))
+        config = base.compose(params, place)
+        if repeat.fold is not None:
+            config.data.fold = repeat.fold
+        result = run_job(config, partial(_test, path=path))
         if isinstance(result, Outcome):
             return result
         results.append(result)
@@ -180,8 +249,9 @@ def metrics_of(folder: Path) -> dict[str, float]:
 
     manifest = read_manifest(folder)
     metrics = dict(manifest.get("metrics", {}).get("best", {}))
-    metrics["parameters"] = manifest.get("parameters", math.nan)
-    metrics["seconds"] = manifest.get("timings", {}).get("fit", math.nan)
+    # A model may log metrics of these names.
+    metrics.setdefault("parameters", manifest.get("parameters", math.nan))
+    metrics.setdefault("seconds", manifest.get("timings", {}).get("fit", math.nan))
     return metrics
 
 
@@ -215,14 +285,16 @@ def failed(error: Exception) -> Outcome:
     return Outcome(State.FAILED, error=redact(f"{type(error).__name__}: {first}"), retry=True)
 
 
-def _checkpoint(folders: list[Path], max_epochs: int) -> str | None:
+def _checkpoint(folders: list[Path], trainer: DictConfig) -> str | None:
     """The newest checkpoint of earlier tries from which there is something left to train."""
     from ..runs.checkpoints import read_checkpoint, trained_epochs
 
     for folder in folders:
         path = folder / "checkpoints" / "last.ckpt"
         with suppress(UserError):
-            if trained_epochs(read_checkpoint(path)) < max_epochs or max_epochs < 0:
+            checkpoint = read_checkpoint(path)
+            steps = int(checkpoint["global_step"])
+            if not is_over(trainer, trained_epochs(checkpoint), steps):
                 return str(path)
     return None
 

@@ -18,8 +18,12 @@ OLDEST_RAY = (2, 60)
 SEARCHERS = {"hyperopt": ("hyperopt",), "bohb": ("hpbandster", "ConfigSpace")}
 # They train all trials side by side, from random points, and let the worst go on from the best.
 POPULATIONS = ("pbt", "pb2")
+# They divide a number of epochs among the trials.
+DIVIDING = ("hyperband", "bohb")
 # They pause trials, and need all of them for it.
-PAUSING = (*POPULATIONS, "hyperband", "bohb")
+PAUSING = (*POPULATIONS, *DIVIDING)
+# More reports than a trial makes, for those that only compare trials that have come as far.
+ENDLESS = 1_000_000
 # Their options: what they are in words, and the least and the greatest.
 Kind = tuple[str, float, float]
 WHOLE: Kind = ("a whole number", 1, math.inf)
@@ -38,7 +42,7 @@ SCHEDULERS: dict[str, dict[str, Kind]] = {
 }
 # Set in files that Optuna reads too, where they mean something.
 UNUSED = {"hyperband": ("min_resource", "max_resource")}
-# What a trial reports to Ray Tune after each epoch.
+# What a trial reports to Ray Tune after each epoch, or after each validation.
 EPOCH, VALUE = "epoch", "value"
 
 
@@ -80,6 +84,30 @@ def check_tune(settings: Settings, space: Space) -> None:
                 f"Ray Tune cannot do hydra.sweeper.{name}: {instead}. "
                 "hydra/sweeper=optuna hydra.sweeper.workers=ray can."
             )
+
+
+def check_length(settings: Settings, max_epochs: int | None, is_endless: bool) -> None:
+    """Refuse trials that do not end, or not after so many epochs where these have to be known.
+
+    Args:
+        settings: the options of the sweep.
+        max_epochs: how long a trial may train; None where that is not known in epochs.
+        is_endless: whether a trial has no limit at all.
+
+    Raises:
+        UserError: such trials.
+    """
+    name = settings.pruner["name"]
+    if is_endless:
+        raise UserError(
+            "Ray Tune has to know how long a trial is: give trainer.max_epochs or "
+            "trainer.max_steps."
+        )
+    if name in DIVIDING and max_epochs is None:
+        raise UserError(
+            f"hydra/sweeper/pruner={name} divides trainer.max_epochs among the trials: limit them "
+            "by it and validate once per epoch, or give hydra/sweeper/pruner=asha."
+        )
 
 
 def build_searcher(
@@ -126,13 +154,14 @@ def proposes(settings: Settings, space: TuneSpace) -> bool:
     return not (space.points or is_population or settings.sampler["name"] == "random")
 
 
-def build_scheduler(settings: Settings, space: TuneSpace, max_epochs: int) -> Any:
+def build_scheduler(settings: Settings, space: TuneSpace, max_epochs: int | None) -> Any:
     """What judges.
 
     Args:
         settings: the options of the sweep.
         space: what varies.
-        max_epochs: how long a trial may train.
+        max_epochs: how long a trial may train; None where that is not known in epochs, which
+            `check_length` refuses for some schedulers.
     """
     from ray.tune import schedulers
 
@@ -141,7 +170,7 @@ def build_scheduler(settings: Settings, space: TuneSpace, max_epochs: int) -> An
         case "asha":
             return schedulers.ASHAScheduler(
                 time_attr=EPOCH,
-                max_t=max_epochs,
+                max_t=max_epochs or ENDLESS,
                 grace_period=options["min_resource"],
                 reduction_factor=options["reduction_factor"],
             )

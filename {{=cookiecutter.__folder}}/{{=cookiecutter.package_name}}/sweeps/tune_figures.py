@@ -1,11 +1,11 @@
-"""The schedules that a population has found: its options over the epochs."""
+"""The schedules that a population has found: its options over the epochs or validations."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .figures import ACCENT, FAINT, Figure, styled
 from .memory_study import label
-from .records import Objective, TrialRecord
+from .records import Objective, TrialRecord, Unit
 from .results import best_trials
 
 if TYPE_CHECKING:
@@ -19,26 +19,28 @@ def draw_schedules(
     rows: Mapping[int, Sequence["Row"]],
     records: Sequence[TrialRecord],
     objectives: Sequence[Objective],
+    unit: Unit,
 ) -> Iterator[Figure]:
     """One figure for each option that may change while a trial trains.
 
     Args:
         keys: these options.
-        rows: what each trial told after each epoch.
+        rows: what each trial reported.
         records: the trials.
         objectives: what was optimised.
+        unit: what the reports count.
     """
     best = {record.number for record in best_trials(records, objectives)}
     for key in keys:
         yield Figure(
             f"Schedule of {key}",
-            "The value in each epoch; a jump is where a trial went on from a better one. In blue "
+            f"The value in each {unit}; a jump is where a trial went on from a better one. In blue "
             "the best trial.",
-            _plot(rows, key, best),
+            _plot(rows, key, best, unit),
         )
 
 
-def _plot(rows: Mapping[int, Sequence["Row"]], key: str, best: set[int]) -> "Plot":
+def _plot(rows: Mapping[int, Sequence["Row"]], key: str, best: set[int], unit: Unit) -> "Plot":
     from plotly.graph_objects import Figure as Plot
 
     plot = Plot()
@@ -65,5 +67,5 @@ def _plot(rows: Mapping[int, Sequence["Row"]], key: str, best: set[int]) -> "Plo
     numbers = [value for value in seen if not isinstance(value, str)]
     if len(numbers) == len(seen) and min(numbers) > 0 and max(numbers) > 20 * min(numbers):
         plot.update_yaxes(type="log")
-    plot.update_layout(xaxis_title="epoch", yaxis_title=label(key))
+    plot.update_layout(xaxis_title=str(unit), yaxis_title=label(key))
     return styled(plot)

@@ -1,4 +1,4 @@
-"""What is kept of a sweep by Ray Tune: a file with a line for each epoch of each trial."""
+"""What is kept of a sweep by Ray Tune: a file with a line for each report of each trial."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .figures import Figure
-from .records import Objective, State, TrialRecord, Value, excesses
+from .records import Objective, State, TrialRecord, Unit, Value, excesses
 from .space import is_same_point
 from .tune_figures import draw_schedules
 
@@ -22,8 +22,8 @@ class Row:
 
     Attributes:
         number: of the trial.
-        epoch: how far it has come, counted from 1.
-        value: the first objective after this epoch; None where the line only tells the end.
+        epoch: how many epochs, or validations, it has come.
+        value: the first objective after them; None where the line only tells the end.
         params: the point it trained with.
         worker: where.
         began: when the trial's process began, in seconds since 1970.
@@ -63,6 +63,7 @@ class TuneRecords:
         limits: metrics and the greatest value that is allowed of each.
         n_trials: how many trials there are to be.
         schedules: the options that change while a trial trains.
+        unit: what the reports of a trial count.
     """
 
     def __init__(
@@ -72,12 +73,14 @@ class TuneRecords:
         limits: Mapping[str, float],
         n_trials: int,
         schedules: list[str],
+        unit: Unit,
     ) -> None:
         self.path = folder / "results.jsonl"
         self.objectives = objectives
         self.limits = limits
         self.n_trials = n_trials
         self.schedules = schedules
+        self.unit = unit
         self._rows: dict[int, list[Row]] = {}
         self._kept: dict[str, dict[str, Any]] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +138,8 @@ class TuneRecords:
 
     def figures(self) -> Iterator[Figure]:
         """For the report: how the options of each trial changed."""
-        yield from draw_schedules(self.schedules, self._rows, self.records(), self.objectives)
+        records = self.records()
+        yield from draw_schedules(self.schedules, self._rows, records, self.objectives, self.unit)
 
     def remember(self, name: str, value: dict[str, Any]) -> None:
         """Keep something with the sweep."""

@@ -1,4 +1,4 @@
-"""A trial as Ray Tune sees it: one step is one epoch of the process that trains."""
+"""A trial as Ray Tune sees it: one step ends with a report of the process that trains."""
 
 import json
 import os
@@ -35,7 +35,6 @@ class Task:
         base: of every trial, pickled: Hydra's classes in it must be those of the process at hand.
         space: makes a point of Ray Tune's config.
         objective: what is optimised.
-        max_epochs: how long a trial trains.
         folder: of the sweep.
         marker: a file in it, which is seen where the folder is.
         threads: how many a trial may use.
@@ -49,7 +48,6 @@ class Task:
     base: bytes
     space: TuneSpace
     objective: Objective
-    max_epochs: int
     folder: Path
     marker: Path
     threads: int
@@ -115,7 +113,7 @@ class TuneTrial(tune.Trainable):
                 self.slot.kill(self.number, Outcome(State.FAILED, error=error))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Copy what the trial saved after the epoch that it reported last."""
+        """Copy what the trial saved before its last report."""
         target = Path(checkpoint_dir, "checkpoints")
         target.mkdir()
         for name in CHECKPOINTS:
@@ -149,8 +147,6 @@ class TuneTrial(tune.Trainable):
         self.number = int(Path(self.logdir).name)
         self.folder = self.task.folder / trial_folder(self.number)
         self.params = self.task.space.params_of(config)
-        max_epochs = self.params.get("trainer.max_epochs", self.task.max_epochs)
-        self.max_epochs = int(max_epochs)
         self.handed = self.copied = None
         self.epoch, self.value = 0, self._worst()
         self.crashes = 0
@@ -212,7 +208,7 @@ class TuneTrial(tune.Trainable):
         if is_new:
             self.epoch, self.value = event.step, event.value
             self._forget_sources()
-        if is_new and event.step < self.max_epochs:
+        if is_new and not event.is_last:
             return self._told(self.value)
         # Told before; or the last one, which comes with the end.
         self.slot.answer(self.number, Answer.CONTINUE)

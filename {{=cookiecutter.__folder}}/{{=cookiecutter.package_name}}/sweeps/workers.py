@@ -18,6 +18,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from ..errors import UserError
 from ..runs.directory import PROJECT_ROOT
 from .records import Answer, Outcome, State
@@ -27,11 +29,19 @@ context = multiprocessing.get_context("forkserver")
 
 @dataclass(frozen=True)
 class Report:
-    """A trial has come so far, and waits for an answer."""
+    """A trial has come so far, and waits for an answer.
+
+    Attributes:
+        number: of the trial.
+        step: the epochs or validations so far.
+        value: the first objective.
+        is_last: whether the training is complete, so that the trial ends with any answer.
+    """
 
     number: int
     step: int
     value: float
+    is_last: bool
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ class Workers:
         with suppress(EOFError, OSError):
             while running.line.poll():
                 message = running.line.recv()
-                if isinstance(message, tuple) and len(message) == 2:
+                if isinstance(message, tuple) and len(message) == 3:
                     yield Report(running.number, *message)
                 else:
                     running.results += message
@@ -251,6 +261,38 @@ def run_alone(workers: Workers, log_file: Path, function: Callable[..., Any], *a
             if isinstance(event, Ended):
                 return event.result
             workers.answer(event.number, Answer.CONTINUE)
+
+
+def local_workers(
+    trainer: DictConfig,
+    count: int,
+    gpu_count: int,
+    workers: int | None = None,
+    gpus: list[int] | None = None,
+    gpus_per_trial: float | None = None,
+) -> Workers:
+    """As many workers as there is room for on this machine, on the GPUs if the trainer uses them.
+
+    Args:
+        trainer: the config of the trainer.
+        count: how many trainings there are.
+        gpu_count: the GPUs of this machine.
+        workers: how many are wanted at once; None for one per core, or as many as the GPUs hold.
+        gpus: which GPUs; None for all.
+        gpus_per_trial: None for what the trainer asks for.
+
+    Raises:
+        UserError: there is not even room for one.
+    """
+    if gpus is None:
+        uses_gpus = trainer.accelerator in ("auto", "gpu", "cuda")
+        gpus = list(range(gpu_count)) if uses_gpus else []
+    devices = trainer.devices if isinstance(trainer.devices, int) else -1
+    if gpus_per_trial is None:
+        gpus_per_trial = (len(gpus) if devices < 0 else devices) if gpus else 0
+    check_gpus_per_trial(gpus_per_trial, len(gpus))
+    room = max(1, int(len(gpus) / gpus_per_trial + 1e-9)) if gpus_per_trial else usable_cores()
+    return Workers(min(workers or room, count), gpus or None, gpus_per_trial)
 
 
 def usable_cores() -> int:

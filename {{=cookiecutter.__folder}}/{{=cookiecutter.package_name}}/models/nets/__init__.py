@@ -1,6 +1,6 @@
 """Networks by name. To add your own: write it in this folder and give it a line in `NETS`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,20 +13,42 @@ from .resnet import resnet18
 NETS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "cnn": CNN, "resnet18": resnet18}
 
 
-def build_net(spec: dict[str, Any], input_shape: Sequence[int], num_outputs: int) -> nn.Module:
-    """Build the network that `spec` names, fitted to the data.
+# A name and options, a network, or a function that makes one from the shape of the data.
+Net = Mapping[str, Any] | nn.Module | Callable[..., nn.Module]
 
-    Networks go by name and not by import path, because a checkpoint holds the spec: a name can
+
+def ignored_hparams(net: Net) -> list[str]:
+    """The arguments that a checkpoint cannot hold: a network that is not given by its name."""
+    return [] if isinstance(net, Mapping) else ["net"]
+
+
+def build_net(net: Net, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
+    """Build the network that `net` names, fitted to the data.
+
+    Names rather than import paths, because a checkpoint holds the name and options: a name can
     only reach the networks listed here, a path could make a downloaded checkpoint run any code.
+    A config with `_target_` gives a network instead, or, with `_partial_: true`, a function of
+    (input_shape, num_outputs); it is built again from the run's config.
 
     Args:
-        spec: `name`, a key of `NETS`, and the options of that network.
+        net: `name`, a key of `NETS`, and the options of that network; or a network or function.
         input_shape: shape of one sample, (C, H, W) or (num_features,).
         num_outputs: width of the last layer.
 
     Raises:
         UserError: no such network, or an option it does not have.
     """
+    if isinstance(net, nn.Module):
+        return net
+    if not isinstance(net, Mapping):
+        return net(input_shape, num_outputs)
+    return build_by_name(net, input_shape, num_outputs)
+
+
+def build_by_name(
+    spec: Mapping[str, Any], input_shape: Sequence[int], num_outputs: int
+) -> nn.Module:
+    """Build a network of `NETS`; arguments and errors are those of `build_net`."""
     options = dict(spec)
     name = options.pop("name", None)
     if name not in NETS:
@@ -45,4 +67,4 @@ def build_net(spec: dict[str, Any], input_shape: Sequence[int], num_outputs: int
         ) from error
 
 
-__all__ = ["CNN", "MLP", "NETS", "build_net", "resnet18"]
+__all__ = ["CNN", "MLP", "NETS", "Net", "build_net", "ignored_hparams", "resnet18"]

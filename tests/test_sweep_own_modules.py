@@ -1,0 +1,231 @@
+"""A sweep over models and data that know nothing of the project."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Bake, BakedProject
+from .in_process import Project, on_one_thread
+from .sweep_modules import MODULE, PLAIN, add_modules
+from .sweeps import sweep
+
+PACKAGE = "package_of_own_module_tests"
+NAMES = {"project_name": "Own modules", "package_name": PACKAGE}
+SPACE = """\
+# @package hydra.sweeper.search_space
+optimizer.lr: tag(log, interval(1e-4, 1e-1))
+model.net.width: choice(8, 16)
+model.lr: choice(0.01, 0.1)
+"""
+STRANGE = "error (a, b) = 50% <i>"
+
+
+@pytest.fixture(scope="module")
+def baked(bake: Bake) -> BakedProject:
+    project = bake(**NAMES)
+    add_modules(project.root)
+    (project.root / "configs" / "search_space" / "wide.yaml").write_text(SPACE)
+    return project
+
+
+@pytest.fixture(scope="module")
+def project(baked: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    with on_one_thread(baked.root, tmp_path_factory.mktemp("own")) as found:
+        yield found
+
+
+@pytest.fixture
+def plan(project: Project, tmp_path: Path) -> Callable[..., Any]:
+    """Makes the plan of a command, as `train.py -m` does."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    project.module("runs.directory").register_resolvers()
+
+    def make(*options: str) -> Any:
+        given = [*PLAIN, "objective.metric=val_loss", *options, f"hydra.sweep.dir={tmp_path}"]
+        with initialize_config_dir(str(project.root / "configs"), version_base="1.3"):
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            master = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
+            words = [word for word in given if not word.startswith("hydra")]
+            return project.module("sweeps.plan").make_plan(hydra.config_loader, master, words)
+
+    return make
+
+
+@pytest.fixture
+def logged(project: Project, tmp_path: Path) -> Callable[..., Any]:
+    """The names that the check before the first trial finds."""
+
+    def check(*options: str, monitored: tuple[str, ...] = ()) -> Any:
+        cfg = project.configure("train", tmp_path, *PLAIN, "objective.metric=val_loss", *options)
+        return project.module("training").check(cfg, monitored=monitored).metrics
+
+    return check
+
+
+TRAIN, VAL = ["train_loss"], ["val_loss"]
+LOGGED = {
+    "plain": ((), TRAIN + VAL),
+    "no validation": (("data=notvalidated",), TRAIN),
+    "endless epoch": (("data=stream", "trainer.max_epochs=-1", "trainer.max_steps=9"), TRAIN + VAL),
+    "validated by steps": (
+        ("trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=100"),
+        TRAIN + VAL,
+    ),
+    "validated seldom": (("trainer.check_val_every_n_epoch=5",), TRAIN + VAL),
+    "steps and epochs": (
+        ("model=several",),
+        [STRANGE, "rate", "train_loss", "train_loss_epoch", "train_loss_step", "val_loss"],
+    ),
+    "two loaders": (
+        ("model=several", "data=twosplits"),
+        [
+            STRANGE,
+            "rate",
+            "train_loss",
+            "train_loss_epoch",
+            "train_loss_step",
+            "val_loss/dataloader_idx_0",
+            "val_loss/dataloader_idx_1",
+        ],
+    ),
+    # Its warm-up lasts for no step at all where the training has a single one.
+    "schedule": (("model=warm",), TRAIN + VAL),
+    "accumulated": (("trainer.accumulate_grad_batches=4",), TRAIN + VAL),
+    # It may log later.
+    "nothing": (("model=silent",), None),
+}
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_names_are_found_before_the_first_trial(logged: Any, tmp_path: Path, name: str) -> None:
+    """A misspelt objective would otherwise be noticed after the first validation of each trial."""
+    options, names = LOGGED[name]
+    assert logged(*options) == names
+    # A training that is only tried leaves nothing.
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_callbacks_may_log_the_objective(logged: Any) -> None:
+    """What a trial measures is known only with its callbacks."""
+    options = (f"+callbacks.own._target_={MODULE}.Logs",)
+    assert logged(*options, monitored=("from_callback",)) == [
+        "from_callback",
+        "train_loss",
+        "val_loss",
+    ]
+    # A callback that cannot be tried says nothing about the metric.
+    broken = (f"+callbacks.own._target_={MODULE}.Fails",)
+    assert logged(*broken, monitored=("from_callback",)) is None
+
+
+def test_error_in_a_step_is_the_users_own(logged: Any) -> None:
+    """Whoever wrote the step has to see where it fails."""
+    with pytest.raises(ZeroDivisionError, match="mine") as caught:
+        logged("model=broken")
+    assert caught.traceback[-1].name == "validation_step"
+
+
+def test_unknown_metric_is_refused_with_all_names(project: Project) -> None:
+    check = project.module("sweeps.checking")._check_metrics
+    with pytest.raises(project.module("errors").UserError) as caught:
+        check(["val_los"], ["train_loss", "val_loss", "test/loss"])
+    assert str(caught.value) == (
+        "No trial measures 'val_los': there are parameters, seconds, train_loss, val_loss."
+    )
+    check(["val_loss", "parameters"], ["val_loss"])
+
+
+def keys(plan: Any) -> dict[str, tuple[Any, ...]]:
+    """What varies, and when."""
+    return {parameter.key: parameter.when for parameter in plan.space.parameters}
+
+
+def test_entry_of_a_file_that_does_not_exist_is_left_out(
+    plan: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A space is written for some models and chosen by the experiment."""
+    caplog.set_level("INFO")
+    assert keys(plan("search_space=wide")) == {"optimizer.lr": (), "model.lr": ()}
+    assert [r.getMessage() for r in caplog.records if "left out" in r.getMessage()] == [
+        "left out of the search space (the config has no such option): model.net.width"
+    ]
+    assert keys(plan("search_space=wide", "model=several")) == {
+        "optimizer.lr": (),
+        "model.net.width": (),
+        "model.lr": (),
+    }
+
+
+def test_entry_varies_with_the_models_that_have_it(plan: Any) -> None:
+    """Where models vary too, each has its own options."""
+    assert keys(plan("search_space=wide", "model=lit,several,mlp")) == {
+        "model": (),
+        "optimizer.lr": (),
+        "model.net.width": (("model", ("several", "mlp")),),
+        "model.lr": (("model", ("lit", "several")),),
+    }
+
+
+def test_typed_option_that_does_not_exist_is_refused(plan: Any) -> None:
+    """Leaving it out would train something else than was asked for."""
+    from hydra.errors import ConfigCompositionException
+
+    with pytest.raises(ConfigCompositionException, match=r"model\.net\.width"):
+        plan("search_space=none", "model.net.width=8,16")
+
+
+def test_nothing_left_to_vary_says_what_to_write(project: Project, plan: Any) -> None:
+    """The name of an option that the chosen model has."""
+    with pytest.raises(project.module("errors").UserError, match=r"such as model\.lr=<value>,"):
+        plan("search_space=none")
+
+
+@pytest.mark.parametrize("options", [("objective=null",), ("objective.metric=null",)])
+def test_sweep_without_an_objective_is_refused(
+    project: Project, plan: Any, options: tuple[str, ...]
+) -> None:
+    """There would be no best trial and nothing to search for."""
+    with pytest.raises(project.module("errors").UserError, match=r"objective\.metric=<a metric"):
+        plan("model.lr=0.1,0.2", *options)
+
+
+def test_sweep_runs_prunes_resumes_and_reports(
+    baked: BakedProject, project: Project, tmp_path: Path
+) -> None:
+    """All of it at once, since each sweep costs seconds: the promises for code of anybody."""
+    folder = tmp_path / "study"
+    options = (
+        *PLAIN,
+        "model=several",
+        "data=twosplits",
+        "search_space=default",
+        "model.lr=0.1,0.01,1e-4",
+        "objective.metric=val_loss/dataloader_idx_1",
+        "trainer.max_epochs=-1",
+        "trainer.max_steps=20",
+        "trainer.check_val_every_n_epoch=null",
+        "trainer.val_check_interval=5",
+        "hydra/sweeper/pruner=median",
+        "hydra.sweeper.pruner.n_startup_trials=1",
+        "hydra.sweeper.pruner.n_warmup_steps=1",
+        "hydra.sweeper.workers=1",
+    )
+    swept = sweep(baked, folder, *options, small=False)
+    assert "left out of the search space (no effect on this model): optimizer." in swept.printed
+    assert swept.printed.count("no test_step") == 1
+    states = {float(row["model.lr"]): (row["state"], row["validations"]) for row in swept.rows}
+    assert states[0.1] == ("finished", "4")
+    # At its second validation it is worse than the first one was.
+    assert states[1e-4] == ("pruned", "2")
+    assert '"title":{"text":"validation"}' in (folder / "report.html").read_text("utf-8")
+    best = swept.rows[0]
+    again = project.configure("train", tmp_path / "again", f"experiment={folder / 'best.yaml'}")
+    project.module("experiment_files").register_experiments([f"experiment={folder / 'best.yaml'}"])
+    metrics = project.module("training").train(again)
+    assert metrics["val_loss/dataloader_idx_1"] == float(best["val_loss/dataloader_idx_1"])
