@@ -54,11 +54,15 @@ FILLED_IN = {
     "study_name=<name>": "study_name=first",
     "<host>": "host",
     "layer=<name>": "layer=net.features",
+    "<k>": "2",
+    "run.dir=<run>": "run.dir=run",
 }
 # Options that mean something beside another one only.
 BESIDE = {
     "hydra.sweeper.address": "hydra.sweeper.workers=ray",
     "hydra.sweeper.sampler.parameter_constraints": "hydra/sweeper=ax",
+    "data.group": "data=csv",
+    "data.split_column": "data=csv",
 }
 
 

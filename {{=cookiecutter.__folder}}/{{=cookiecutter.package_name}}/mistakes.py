@@ -141,6 +141,11 @@ def _wrong_key(error: ConfigCompositionException) -> str:
         return f"{key} exists already: write {key}=... without the +."
     if value := re.match(r"Could not delete .* is (.*) and not (.*)", message):
         return f"{key} is {value[1]}, not {value[2]}: write ~{key} to remove it."
+    if key in ("data.folds", "data.fold"):
+        return (
+            "The datamodule of this command has no cross-validation: add folds and fold to its "
+            "arguments and its config, and split with fold_splits of data/splits.py."
+        )
     known = _known_keys(key)
     if namesakes := _namesakes(key, known):
         return f"There is no option {key!r}; did you mean {namesakes[0]!r}?"

@@ -184,7 +184,7 @@ class BaseDataModule(LightningDataModule):
             }
         return facts | {"preprocessing": self.preprocessing}
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Training batches in a new order every epoch."""
         batch_size = self.hparams["batch_size"]
         processes = self.trainer.world_size if self.trainer is not None else 1
@@ -194,17 +194,15 @@ class BaseDataModule(LightningDataModule):
         shuffle = not isinstance(self.datasets["train"], IterableDataset)
         return self._loader("train", shuffle, drop_last)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """Validation batches."""
         return self._loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Test batches."""
         return self._loader("test")
 
-    def _loader(
-        self, part: str, shuffle: bool = False, drop_last: bool = False
-    ) -> DataLoader[Batch]:
+    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
         # The batch-size finder changes hparams between two calls.
         batch_size = self.hparams["batch_size"]
         return make_loader(

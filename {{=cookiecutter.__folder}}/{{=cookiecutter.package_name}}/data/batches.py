@@ -73,7 +73,7 @@ def make_loader(
     drop_last: bool = False,
     num_workers: int = 0,
     collate_fn: Callable[[Any], Any] = collate,
-) -> DataLoader[Batch]:
+) -> DataLoader[Any]:
     """A loader over any dataset; one whose `__getitems__` returns whole batches is the fastest.
 
     Args:

@@ -60,8 +60,8 @@ class Samples:
         labels: class numbers (count,). If given, all splits have the same class ratio.
         class_names: names for the messages.
         groups: any values (count,). If given, samples with equal values stay in one split.
-        given: splits that the data already have, such as an official test set, by name. The others
-            are cut from the remaining samples.
+        given: the val or test split, or both, if the data already have them, such as an official
+            test set. All other samples are for training and the splits that are missing.
     """
 
     count: int
@@ -105,17 +105,18 @@ def make_splits(
             log.info("data.folds divides the training and validation samples anew")
         rest = _others(samples.count, given["test"])
         train, val = hold_out(rest, folds, fold, seed, labels, names, groups)
+        train = train[shuffled(len(train), seed)]
         return {"train": train, "val": val, "test": given["test"]}
     if not given:
         count = samples.count
         return split_in_three(count, val_fraction, test_fraction, seed, labels, names, groups)
-    train = _others(samples.count, *(given[part] for part in given if part != "train"))
+    train = _others(samples.count, *given.values())
     available = len(train)
     for part, fraction in (("val", val_fraction), ("test", test_fraction)):
         if part not in given:
             size = round(available * fraction)
             train, given[part] = split_off(part, train, size, seed, labels, names, groups=groups)
-    if len(samples.given.keys() - {"train"}) == 2:
+    if len(samples.given) == 2:
         train = train[shuffled(len(train), seed)]
     return {"train": train, "val": given["val"], "test": given["test"]}
 
@@ -204,7 +205,7 @@ def hold_out(
     class_names: Sequence[str] = (),
     groups: NDArray[Any] | None = None,
 ) -> tuple[Indices, Indices]:
-    """The rest, and the samples of one fold, both in random order.
+    """The rest, in the order of `indices`, and the samples of one fold, in random order.
 
     Args:
         indices: positions to divide into folds.
@@ -240,8 +241,7 @@ def hold_out(
             f"Fold {fold} of {folds} would hold {len(held)} of {len(indices)} samples, because "
             "the groups differ too much in size: use fewer folds."
         )
-    random = np.random.default_rng(seed)
-    return indices[random.permutation(kept)], indices[random.permutation(held)]
+    return indices[kept], indices[held[shuffled(len(held), seed)]]
 
 
 def check_folds(folds: object, fold: object) -> None:

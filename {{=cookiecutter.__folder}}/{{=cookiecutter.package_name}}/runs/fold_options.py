@@ -13,7 +13,7 @@ def folds_to_train(cfg: DictConfig) -> int | None:
     Raises:
         UserError: `data.folds` is not an integer of at least 2.
     """
-    data = cfg.data
+    data = cfg.get("data")
     if not isinstance(data, DictConfig) or "fold" not in data or data.fold is not None:
         return None
     folds = data.get("folds")

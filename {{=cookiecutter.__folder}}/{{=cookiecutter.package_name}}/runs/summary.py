@@ -72,7 +72,7 @@ def print_averages(title: str, means: Metrics, deviations: Metrics) -> None:
     for part, values in means.items():
         for name, value in values.items():
             # The metrics of the last epoch are in run.json.
-            if part != "final" and name not in ("epoch", "step"):
+            if part != "final" and name not in PLACES:
                 label = "best epoch" if part == "best" else part
                 table.add_row(label, name, _number(value), _number(deviations[part][name]))
     CONSOLE.print(table)

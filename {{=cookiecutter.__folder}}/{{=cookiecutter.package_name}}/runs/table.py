@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from .manifest import MANIFEST, read_manifest
+from .summary import PLACES, split_name
 
 Row = dict[str, Any]
 # The folder in a sweep's that holds the runs of its trials.
@@ -121,16 +122,16 @@ def _row_of(manifest: Row, directory: Path, log_dir: Path) -> Row:
         "fit (s)": manifest.get("timings", {}).get("fit"),
         "git": manifest.get("git", {}).get("commit", "")[:7],
     }
-    objective = manifest.get("config", {}).get("objective", {}).get("metric") or ""
+    objective = (manifest.get("config", {}).get("objective") or {}).get("metric") or ""
     for part in ("best", "final", "averaged", "test", "test averaged"):
         for name, value in metrics.get(part, {}).items():
-            stage, _, metric = name.rpartition("/")
-            if stage == ("test" if part.startswith("test") else "val"):
+            stage, metric = split_name(name)
+            if stage in ("", "test" if part.startswith("test") else "val") and name not in PLACES:
                 row[f"{part} {metric}"] = value
                 if name in deviations.get(part, {}):
                     row[f"{part} {metric} std"] = deviations[part][name]
         if part in MAIN_COLUMNS:
-            metric = objective.rpartition("/")[2]
+            metric = split_name(objective)[1]
             row[part] = row.get(f"{part} {metric}")
             if f"{part} {metric} std" in row:
                 row[f"{part} std"] = row[f"{part} {metric} std"]

@@ -190,7 +190,9 @@ def _question(plan: "Plan") -> Iterator[tuple[str, str]]:
     more = {objective.metric: objective.mode for objective in others}
     yield "hydra.sweeper.more_objectives", typed(more or None)
     yield "hydra.sweeper.seeds", str(plan.settings.seeds)
-    yield "data.folds", typed(plan.config.data.get("folds"))
+    # A model may bring its own data.
+    data = plan.config.data or {}
+    yield "data.folds", typed(data.get("folds"))
     for parameter in plan.space.parameters:
         yield parameter.key, parameter.typed
 
