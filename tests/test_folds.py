@@ -270,6 +270,13 @@ class Dictionaries(Pairs):
         return {"image": torch.full((3,), float(index)), "name": f"number {index}"}
 
 
+class Stream(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+    """Samples without a length."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(5))
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_dataset_of_samples_is_collated_as_by_pytorch(package: Part, batch_size: int) -> None:
     """Two samples of two parts each look like a batch of inputs and targets."""
@@ -287,6 +294,27 @@ def test_subset_of_data_in_memory_is_fetched_by_the_batch(package: Part) -> None
     (found_x, found_y), *_ = package("data.batches").make_loader(subset, 2)
     assert torch.equal(found_x, x[[4, 1]])
     assert torch.equal(found_y, y[[4, 1]])
+
+
+def test_own_dataset_needs_no_facts(package: Part) -> None:
+    """Whoever overrides `load` alone has a datamodule for any LightningModule."""
+
+    class Own(package("data.base").BaseDataModule):  # type: ignore[name-defined]
+        def __init__(self, batch_size: int = 2, split_seed: int = 0) -> None:
+            super().__init__()
+            self.save_hyperparameters(logger=False)
+
+        def load(self) -> Any:
+            return {"train": Dictionaries(), "val": Pairs(), "test": Stream()}
+
+    module = Own()
+    module.setup()
+    assert module.describe() == {}
+    assert module.num_samples == {"train": 6, "val": 6}
+    assert module.fingerprints() == {"train": {"samples": 6}, "val": {"samples": 6}, "test": {}}
+    module.datasets["train"] = Stream()
+    assert [batch.tolist() for batch in module.train_dataloader()] == [[0, 1], [2, 3], [4]]
+    assert [batch.tolist() for batch in module.test_dataloader()] == [[0, 1], [2, 3], [4]]
 
 
 def test_split_and_collation_are_changed_by_one_method_each(package: Part) -> None:
@@ -493,6 +521,8 @@ def test_sweep_judges_a_point_by_the_mean_over_its_folds(
         assert "test/r2" in row
     best = yaml.safe_load((swept.folder / "best.yaml").read_text("utf-8"))
     assert best["data"]["folds"] == 3
+    # A hundred trials of five folds would fill the disk.
+    assert [path.name for path in swept.folder.glob("**/*.ckpt")] == ["best.ckpt"] * 6
 
 
 @pytest.mark.slow
