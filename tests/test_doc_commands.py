@@ -55,6 +55,7 @@ FILLED_IN = {
     "<host>": "host",
     "layer=<name>": "layer=net.features",
     "<k>": "2",
+    "run.dir=<run>": "run.dir=run",
 }
 # Options that mean something beside another one only.
 BESIDE = {

@@ -270,6 +270,13 @@ class Dictionaries(Pairs):
         return {"image": torch.full((3,), float(index)), "name": f"number {index}"}
 
 
+class Stream(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+    """Samples without a length."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(5))
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_dataset_of_samples_is_collated_as_by_pytorch(package: Part, batch_size: int) -> None:
     """Two samples of two parts each look like a batch of inputs and targets."""
@@ -287,6 +294,27 @@ def test_subset_of_data_in_memory_is_fetched_by_the_batch(package: Part) -> None
     (found_x, found_y), *_ = package("data.batches").make_loader(subset, 2)
     assert torch.equal(found_x, x[[4, 1]])
     assert torch.equal(found_y, y[[4, 1]])
+
+
+def test_own_dataset_needs_no_facts(package: Part) -> None:
+    """Whoever overrides `load` alone has a datamodule for any LightningModule."""
+
+    class Own(package("data.base").BaseDataModule):  # type: ignore[name-defined]
+        def __init__(self, batch_size: int = 2, split_seed: int = 0) -> None:
+            super().__init__()
+            self.save_hyperparameters(logger=False)
+
+        def load(self) -> Any:
+            return {"train": Dictionaries(), "val": Pairs(), "test": Stream()}
+
+    module = Own()
+    module.setup()
+    assert module.describe() == {}
+    assert module.num_samples == {"train": 6, "val": 6}
+    assert module.fingerprints() == {"train": {"samples": 6}, "val": {"samples": 6}, "test": {}}
+    module.datasets["train"] = Stream()
+    assert [batch.tolist() for batch in module.train_dataloader()] == [[0, 1], [2, 3], [4]]
+    assert [batch.tolist() for batch in module.test_dataloader()] == [[0, 1], [2, 3], [4]]
 
 
 def test_split_and_collation_are_changed_by_one_method_each(package: Part) -> None:
@@ -384,6 +412,7 @@ def test_mean_and_deviation_are_those_of_the_folds(crossed: tuple[Path, str]) ->
         assert f"test/loss {content['metrics']['test']['test/loss']:.4g}" in line
 
 
+@pytest.mark.slow
 def test_every_patient_is_tested_in_one_of_the_runs(
     demo: BakedProject, crossed: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -416,19 +445,24 @@ def test_table_of_runs_has_one_row_for_all_folds(
 
 
 @pytest.mark.slow
-def test_failed_fold_is_reported_and_the_others_finish(demo: BakedProject, tmp_path: Path) -> None:
+def test_failed_fold_leaves_the_others_alone_and_is_completed_later(
+    demo: BakedProject, tmp_path: Path
+) -> None:
     """Four good folds are worth hours."""
     (tmp_path / "fold_fault.py").write_text(FAULT)
-    options = ("experiment=diabetes", "data.folds=3", "trainer.max_epochs=3", "logger=none")
-    done = script(
-        demo,
-        "train.py",
-        f"hydra.run.dir={tmp_path / 'run'}",
+    options = (
+        "experiment=diabetes",
+        "data.folds=3",
+        "trainer.max_epochs=3",
+        "logger=none",
         "+callbacks.fault._target_=fold_fault.Fault",
-        *options,
-        check=False,
-        python_path=str(tmp_path),
     )
+
+    def train(*more: str) -> Any:
+        command = ("train.py", f"hydra.run.dir={tmp_path / 'run'}", *options, *more)
+        return script(demo, *command, check=False, python_path=str(tmp_path))
+
+    done = train()
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "Fold 1 of 3 did not finish" in done.stderr
@@ -440,6 +474,20 @@ def test_failed_fold_is_reported_and_the_others_finish(demo: BakedProject, tmp_p
     assert "test" in whole["folds"][2]["metrics"]
     # A mean of two folds would look like one of three.
     assert "metrics" not in whole
+    before = [manifest_of(tmp_path / "run" / f"fold_{fold}") for fold in (0, 2)]
+
+    assert "had other options" in train("optimizer.lr=0.1").stderr
+    # The bug is fixed.
+    (tmp_path / "fold_fault.py").write_text(FAULT.replace("== 1:\n", "== 9:\n"))
+    assert train().returncode == 0
+    assert [manifest_of(tmp_path / "run" / f"fold_{fold}") for fold in (0, 2)] == before
+    values = [
+        manifest_of(tmp_path / "run" / f"fold_{fold}")["metrics"]["test"]["test/loss"]
+        for fold in range(3)
+    ]
+    found = manifest_of(tmp_path / "run")["metrics"]["test"]["test/loss"]
+    assert found == pytest.approx(statistics.fmean(values))
+    assert "had other options" in train().stderr  # it has finished
 
 
 @pytest.mark.slow
@@ -473,6 +521,8 @@ def test_sweep_judges_a_point_by_the_mean_over_its_folds(
         assert "test/r2" in row
     best = yaml.safe_load((swept.folder / "best.yaml").read_text("utf-8"))
     assert best["data"]["folds"] == 3
+    # A hundred trials of five folds would fill the disk.
+    assert [path.name for path in swept.folder.glob("**/*.ckpt")] == ["best.ckpt"] * 6
 
 
 @pytest.mark.slow

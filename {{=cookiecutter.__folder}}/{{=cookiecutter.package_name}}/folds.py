@@ -5,8 +5,12 @@ would train it. The folds run in the worker processes of sweeps, which share the
 mean and the standard deviation of every metric are printed and written to `<run>/run.json`. The
 standard deviation is that of the folds themselves (divided by their number), as in
 scikit-learn's `scores.std()`.
+
+The same command with `hydra.run.dir=<run>` completes a cross-validation that was interrupted or had
+failed folds: finished folds are kept, others resume from their last checkpoint.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -34,6 +38,7 @@ from .runs.fold_options import folds_to_train
 from .runs.loading import CONFIG, plain
 from .runs.manifest import MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
+from .shell import option
 from .sweeps.loggers import close_runs, mark_runs, packages
 from .sweeps.records import Outcome, State
 from .sweeps.trial import run_job
@@ -93,12 +98,13 @@ def cross_validate(cfg: DictConfig) -> dict[str, float]:
         workers = local_workers(cfg.trainer, count, gpu_count)
         log.info("%d folds, %d at once, in %s", count, workers.count, directory)
         loop = FoldLoop(workers, configs, directory, cfg.objective.metric)
+        loop.results = finished_folds(directory, count)
         with manifest.stage("fit"):
             loop.run()
         results = [loop.results[fold] for fold in sorted(loop.results)]
         manifest.update(folds=[describe(result) for result in results])
         if loop.stopped_by is not None:
-            stop(loop.stopped_by, directory, count, manifest)
+            stop(loop.stopped_by, directory, manifest)
         check_results(results, directory)
         means, deviations = average([result.metrics for result in results])
         manifest.update(metrics=means, deviations=deviations)
@@ -111,7 +117,7 @@ def check_command(cfg: DictConfig, directory: Path) -> None:
     """Refuse what cannot be meant for all folds.
 
     Raises:
-        UserError: there is a checkpoint to resume, several processes, or a run in the folder.
+        UserError: there is a checkpoint to resume, several processes, or another run in the folder.
     """
     if cfg.ckpt_path is not None:
         raise UserError(
@@ -123,12 +129,19 @@ def check_command(cfg: DictConfig, directory: Path) -> None:
             "data.folds starts processes of its own: give this command once, for example with "
             "--ntasks=1, or train one fold with data.fold."
         )
-    is_new = not (directory / MANIFEST).exists()
-    if not is_new and not slurm.is_requeued(read_manifest(directory), cfg):
+    if not (directory / MANIFEST).exists():
+        return
+    earlier = read_manifest(directory)
+    if earlier.get("status") == "finished" or earlier.get("config") != written(cfg):
         raise UserError(
-            f"{directory} already holds a run: choose another hydra.run.dir, or resume one fold "
-            f"with data.fold=0 ckpt_path={fold_folder(directory, 0)}/checkpoints/last.ckpt."
+            f"{directory} already holds a run that this command cannot complete, because it has "
+            "finished or had other options: choose another hydra.run.dir."
         )
+
+
+def written(cfg: DictConfig) -> Any:
+    """The config as it is written to `run.json`."""
+    return json.loads(redact(json.dumps(plain(cfg), default=str)))
 
 
 def fold_folder(directory: Path, fold: int) -> Path:
@@ -146,12 +159,25 @@ def fold_config(cfg: DictConfig, folder: Path, fold: int) -> DictConfig:
         config.hydra.job_logging.root.handlers = ["file"]
         config.hydra.overrides.task = [*HydraConfig.get().overrides.task, f"data.fold={fold}"]
         config.data.fold = fold
-        last = folder / "checkpoints" / "last.ckpt"
-        if last.is_file() and read_manifest(folder).get("status") != "finished":
-            # A SLURM job that was requeued.
-            config.ckpt_path = str(last)
+        if (last := folder / "checkpoints" / "last.ckpt").is_file():
+            config.ckpt_path, config.weights_from = str(last), None
     mark_runs(config, folder.parent.name, None, f"{folder.parent.name}/{folder.name}")
     return config
+
+
+def finished_folds(directory: Path, count: int) -> dict[int, FoldResult]:
+    """The folds that an earlier command finished; what else is in the way of a fold is removed."""
+    found = {}
+    for fold in range(count):
+        folder = fold_folder(directory, fold)
+        manifest = read_manifest(folder)
+        if manifest.get("status") == "finished":
+            seconds = manifest["timings"]["total"]
+            found[fold] = FoldResult(fold, State.FINISHED, manifest["metrics"], "", seconds)
+            log.info("fold %d  finished earlier", fold)
+        elif not (folder / "checkpoints" / "last.ckpt").is_file():
+            (folder / MANIFEST).unlink(missing_ok=True)
+    return found
 
 
 def check_data(config: DictConfig) -> tuple[dict[str, Any], int]:
@@ -240,7 +266,7 @@ class FoldLoop:
 
     def run(self) -> None:
         """Until all folds have ended; an error in one does not end the others."""
-        waiting = list(range(len(self.configs)))
+        waiting = [fold for fold in range(len(self.configs)) if fold not in self.results]
         try:
             with self._interruptible():
                 while self.workers.running or (waiting and self.stopped_by is None):
@@ -318,13 +344,9 @@ def describe(result: FoldResult) -> dict[str, Any]:
     return content | {"seconds": round(result.seconds, 3)}
 
 
-def stop(signum: signal.Signals, directory: Path, folds: int, manifest: Manifest) -> NoReturn:
+def stop(signum: signal.Signals, directory: Path, manifest: Manifest) -> NoReturn:
     """End the command as an interrupted run ends, with the exit code of the signal."""
-    log.info(
-        "resume a fold with data.folds=%d data.fold=0 ckpt_path=%s/checkpoints/last.ckpt",
-        folds,
-        fold_folder(directory, 0),
-    )
+    log.info("complete it with the same options and %s", option("hydra.run.dir", directory))
     ending: Ending = INTERRUPTED if signum is signal.SIGINT else TERMINATED
     manifest.note_ending(ending)
     sys.exit(EXIT_CODES[ending.cause])
@@ -341,8 +363,8 @@ def check_results(results: Sequence[FoldResult], directory: Path) -> None:
     error = first.error.rstrip(".") or "it was stopped"
     raise UserError(
         f"{what} of {len(results)} did not finish, so there is no mean ({error}): the log is "
-        f"{fold_folder(directory, first.fold) / 'run.log'}, and data.fold={first.fold} trains that "
-        "fold alone."
+        f"{fold_folder(directory, first.fold) / 'run.log'}; the same command with "
+        f"{option('hydra.run.dir', directory)} completes it."
     )
 
 

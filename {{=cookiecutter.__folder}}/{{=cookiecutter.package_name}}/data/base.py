@@ -165,24 +165,21 @@ class BaseDataModule(LightningDataModule):
 
     def _fingerprint(self, dataset: Any) -> str:
         fingerprint = str(dataset.fingerprint())
-        if self.task == "regression":
+        if getattr(self, "task", None) == "regression":
             # Standardised targets are the same in any unit.
             text = f"{fingerprint} {self.target_mean!r} {self.target_std!r}"
             fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         return fingerprint
 
     def describe(self) -> dict[str, Any]:
-        """What the model is told about the data, in plain values."""
-        facts: dict[str, Any] = {"task": self.task, "input_shape": list(self.input_shape)}
-        if self.task != "regression":
-            facts |= {"num_classes": self.num_classes, "class_names": list(self.class_names)}
+        """What the model is told about the data, in plain values, as far as `load` has set it."""
+        names = ["task", "input_shape", "preprocessing"]
+        if getattr(self, "task", None) == "regression":
+            names += ["target_name", "target_mean", "target_std"]
         else:
-            facts |= {
-                "target_name": self.target_name,
-                "target_mean": self.target_mean,
-                "target_std": self.target_std,
-            }
-        return facts | {"preprocessing": self.preprocessing}
+            names += ["num_classes", "class_names"]
+        facts = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return {name: list(f) if isinstance(f, tuple) else f for name, f in facts.items()}
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches in a new order every epoch."""

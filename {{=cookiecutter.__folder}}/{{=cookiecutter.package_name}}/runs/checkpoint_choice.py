@@ -75,6 +75,8 @@ def _started(run: Path) -> tuple[str, str]:
 
 def _existing(folder: Path) -> str:
     names = sorted(path.stem for path in (folder / CHECKPOINTS).glob("*.ckpt"))
+    if read_manifest(folder).get("folds"):
+        return f"it is a cross-validation: name a fold, such as {folder.name}/fold_0/best"
     return f"there are: {', '.join(names)}" if names else "it has not written any yet"
 
 

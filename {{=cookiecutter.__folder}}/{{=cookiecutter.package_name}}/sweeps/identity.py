@@ -190,7 +190,7 @@ def _question(plan: "Plan") -> Iterator[tuple[str, str]]:
     more = {objective.metric: objective.mode for objective in others}
     yield "hydra.sweeper.more_objectives", typed(more or None)
     yield "hydra.sweeper.seeds", str(plan.settings.seeds)
-    yield "data.folds", typed(plan.config.data.get("folds"))
+    yield "data.folds", typed(OmegaConf.select(plan.config, "data.folds"))
     for parameter in plan.space.parameters:
         yield parameter.key, parameter.typed
 

@@ -121,9 +121,9 @@ class AskTellSweep(Sweep):
         decision = self.study.tell(event.number, outcome)
         self.note_end(self.study, trial, outcome, decision)
         if decision is Next.NOTHING:
-            # Nothing resumes from it.
-            last = self.plan.folder / trial_folder(trial.number) / "checkpoints" / "last.ckpt"
-            last.unlink(missing_ok=True)
+            # Nothing resumes from them; each seed and fold has its own.
+            for last in (self.plan.folder / trial_folder(trial.number)).glob("**/last.ckpt"):
+                last.unlink()
 
     def kill_late(self, workers: AnyWorkers) -> None:
         """End trials that take longer than they may."""
