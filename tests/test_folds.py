@@ -320,11 +320,7 @@ def test_own_dataset_needs_no_facts(package: Part) -> None:
 def test_split_and_collation_are_changed_by_one_method_each(package: Part) -> None:
     class ByDate(package("data").DiabetesDataModule):  # type: ignore[name-defined]
         def split(self, samples: Any) -> Any:
-            return {
-                "train": np.arange(300),
-                "val": np.arange(300, 400),
-                "test": np.arange(400, 442),
-            }
+            return {"train": np.arange(300), "val": np.arange(300, 442)}
 
     class Named(package("data").DigitsDataModule):  # type: ignore[name-defined]
         @staticmethod
@@ -336,7 +332,8 @@ def test_split_and_collation_are_changed_by_one_method_each(package: Part) -> No
 
     module = ByDate()
     module.setup()
-    assert module.num_samples == {"train": 300, "val": 100, "test": 42}
+    assert module.num_samples == {"train": 300, "val": 142}
+    assert module.test_dataloader() == []
     module = Named(batch_size=4)
     module.setup()
     assert list(module.val_dataloader()) == [[0, 1, 2, 3], [4, 5]]
