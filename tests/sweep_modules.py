@@ -7,6 +7,8 @@ MODULE = "modules_of_sweep_tests"
 MODULES = '''
 """A model and data that know nothing of this project."""
 
+import time
+
 import pytorch_lightning as pl
 import torch
 from torch import nn
@@ -130,6 +132,13 @@ class Fails(pl.Callback):
 
     def on_train_end(self, trainer, pl_module):
         raise RuntimeError(trainer.checkpoint_callback.best_model_path)
+
+
+class Slow(pl.Callback):
+    """A callback that takes its time."""
+
+    def on_validation_end(self, trainer, pl_module):
+        time.sleep(1)
 
 
 class Witness(pl.Callback):

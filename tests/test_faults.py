@@ -233,12 +233,13 @@ def spoilt(good: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     contents: dict[str, Any] = {"a list": [1], "a tensor": torch.zeros(2), "nothing": None}
-    for name in ("state_dict", "hyper_parameters", "loops", "epoch", "model_class"):
+    for name in ("state_dict", "hyper_parameters", "epoch", "model_class"):
         contents[f"no {name}"] = {key: value for key, value in good.items() if key != name}
         contents[f"text as {name}"] = good | {name: "x"}
     contents["numbers as weights"] = good | {"state_dict": dict.fromkeys(good["state_dict"], 1)}
     contents["other options"] = good | {"hyper_parameters": {"net": 3}}
-    contents["no version"] = good | {"pytorch-lightning_version": "new"}
+    contents["text as loops"] = good | {"loops": "x"}
+    contents["no version"] = {k: v for k, v in good.items() if k != "pytorch-lightning_version"}
     return contents
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 from scipy import stats
 from sklearn import metrics as sk
@@ -470,15 +471,36 @@ class OwnNet(nn.Module):
         return outputs
 
 
-@pytest.mark.parametrize("is_partial", [True, False])
-def test_network_can_be_given_instead_of_its_name(package: Part, is_partial: bool) -> None:
+def test_network_can_be_given_instead_of_its_name(package: Part) -> None:
     """A class of one's own needed a line in `NETS`; hyperparameters stay plain values."""
-    net: Any
-    if is_partial:
-        net = lambda shape, outputs: OwnNet(shape, outputs, width=5)  # noqa: E731
-    else:
-        net = OwnNet([3], 4, width=5)
-    model = make(package, "Classifier", net=net, num_classes=4)
+    config = OmegaConf.create(
+        {
+            "_target_": f"{package('models').__name__}.Classifier",
+            "net": {"_target_": f"{__name__}.OwnNet", "width": 5},
+        }
+    )
+    facts = {"input_shape": [3], "num_classes": 4}
+    build = package("building").build_model
+    model = build(config, facts, {"name": "SGD", "lr": 0.1}, {"name": "constant"})
     assert model(torch.zeros(2, 3)).shape == (2, 4)
     assert "net" not in model.hparams
-    assert any(name.startswith("net.layers.0") for name in model.state_dict())
+    assert isinstance(make(package, "Classifier", net=model.net, num_classes=4).net, OwnNet)
+
+
+def test_pretrained_weights_are_not_needed_again(package: Part, tmp_path: Path) -> None:
+    """A checkpoint could only be evaluated where the file lay that its training began with."""
+    resnet = package("models.nets").resnet18
+    torch.manual_seed(0)
+    source = resnet([3, 32, 32], 5)
+    path = tmp_path / "start.pt"
+    torch.save({f"net.{name}": value for name, value in source.state_dict().items()}, path)
+    tuned = resnet([3, 32, 32], 2, weights=str(path))
+    for name, value in source.state_dict().items():
+        # A head for another number of classes stays new.
+        assert name.startswith("fc.") != torch.equal(tuned.state_dict()[name], value)
+    path.unlink()
+    with pytest.raises(package("errors").UserError, match=r"start.pt cannot be read"):
+        resnet([3, 32, 32], 2, weights=str(path))
+    with package("models.nets.pretrained").without_pretrained():
+        again = resnet([3, 32, 32], 2, weights=str(path))
+    again.load_state_dict(tuned.state_dict())

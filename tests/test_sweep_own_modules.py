@@ -1,5 +1,7 @@
 """A sweep over models and data that know nothing of the project."""
 
+import csv
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -213,7 +215,7 @@ def test_sweep_runs_prunes_resumes_and_reports(
         "trainer.val_check_interval=5",
         "hydra/sweeper/pruner=median",
         "hydra.sweeper.pruner.n_startup_trials=1",
-        "hydra.sweeper.pruner.n_warmup_steps=1",
+        "hydra.sweeper.pruner.n_warmup_steps=2",
         "hydra.sweeper.workers=1",
     )
     swept = sweep(baked, folder, *options, small=False)
@@ -221,11 +223,187 @@ def test_sweep_runs_prunes_resumes_and_reports(
     assert swept.printed.count("no test_step") == 1
     states = {float(row["model.lr"]): (row["state"], row["validations"]) for row in swept.rows}
     assert states[0.1] == ("finished", "4")
-    # At its second validation it is worse than the first one was.
+    # Validations before the second are not judged (n_warmup_steps).
     assert states[1e-4] == ("pruned", "2")
     assert '"title":{"text":"validation"}' in (folder / "report.html").read_text("utf-8")
     best = swept.rows[0]
-    again = project.configure("train", tmp_path / "again", f"experiment={folder / 'best.yaml'}")
-    project.module("experiment_files").register_experiments([f"experiment={folder / 'best.yaml'}"])
+    winner = f"experiment={folder / 'best.yaml'}"
+    project.module("experiment_files").register_experiments([winner])
+    again = project.configure("train", tmp_path / "again", winner)
     metrics = project.module("training").train(again)
     assert metrics["val_loss/dataloader_idx_1"] == float(best["val_loss/dataloader_idx_1"])
+
+
+METRICS = [
+    "val/loss",
+    "val_loss",
+    "val_loss/dataloader_idx_1",
+    STRANGE,
+    "beta",
+    "lambda",
+    "1st",
+    "%",
+]
+
+
+def test_ax_takes_metrics_of_any_name(project: Project, tmp_path: Path) -> None:
+    """To Ax a name is part of a formula: beta would be a function, and error (a, b) a product."""
+    pytest.importorskip("ax")
+    client, records = project.module("sweeps.ax_client"), project.module("sweeps.records")
+    names = client.ax_names(METRICS)
+    assert len(set(names.values())) == len(METRICS)
+    assert names["val/loss"] == "val/loss"
+    space = project.module("sweeps.space")
+    lr = space.Space((space.Parameter("model.lr", low=0.1, high=0.2),))
+    goals = [records.Objective(name, "min") for name in METRICS[:2]]
+    limits = dict.fromkeys(METRICS[2:], 1.0)
+    about = (lr, goals, limits, {"name": "ax"}, {"name": "none"})
+    found = client.AxClient(tmp_path / "ax.json", *about, 0)
+    values = dict.fromkeys(METRICS, 0.5)
+    found.catch_up(
+        [
+            records.TrialRecord(
+                0, records.State.FINISHED, {"model.lr": 0.15}, (0.5, 0.5), metrics=values
+            )
+        ]
+    )
+    found.save()
+    data = json.loads((tmp_path / "ax.json").read_text("utf-8"))
+    assert all(name in json.dumps(data) for name in names.values())
+
+
+def test_column_of_a_metric_is_no_other_column(project: Project, tmp_path: Path) -> None:
+    """A metric may be called error, and still it is not the text of the error."""
+    records, results = project.module("sweeps.records"), project.module("sweeps.results")
+    metrics = {"error": 0.25, "lr": 0.5, 'a,"b"': 1.0}
+    trial = records.TrialRecord(0, records.State.FINISHED, {"lr": 0.1}, (0.25,), {1: 0.25}, metrics)
+    goals = [records.Objective("error", "min")]
+    path = tmp_path / "leaderboard.csv"
+    results.write_leaderboard(path, [trial], goals, records.Unit.VALIDATION)
+    with path.open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["metric error"], row["error"]) == ("0.25", "")
+    assert (row["metric lr"], row["lr"]) == ("0.5", "0.1")
+    assert (row['a,"b"'], row["validations"]) == ("1.0", "1")
+
+
+@pytest.mark.parametrize("metric", ["train_loss", "step_error", "stateful", "train/loss"])
+def test_objective_of_any_name_is_in_the_report(
+    project: Project, tmp_path: Path, metric: str
+) -> None:
+    """The table leaves out what makes it wide, and never what the sweep is about."""
+    records, space = project.module("sweeps.records"), project.module("sweeps.space")
+    trial = records.TrialRecord(
+        0, records.State.FINISHED, {"lr": 0.1}, (0.5,), metrics={metric: 0.5, "train/acc": 0.1}
+    )
+    page = tmp_path / "report.html"
+    goals = [records.Objective(metric, "min")]
+    project.module("sweeps.report").write_report(page, "s", [trial], goals, space.Space(()), {})
+    text = page.read_text("utf-8")
+    assert f"<th>{metric}</th>" in text
+    assert "<th>train/acc</th>" not in text
+
+
+ENGINES = {
+    "optuna": (),
+    "ax": ("hydra/sweeper=ax",),
+    "ray": ("hydra/sweeper=ray",),
+    "workers of ray": ("hydra.sweeper.workers=ray:2",),
+    "pbt": (
+        "hydra/sweeper=ray",
+        "hydra/sweeper/pruner=pbt",
+        "hydra.sweeper.pruner.mutate=[model.lr]",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["val_loss/dataloader_idx_1", STRANGE])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_takes_own_modules(
+    baked: BakedProject, tmp_path: Path, engine: str, objective: str
+) -> None:
+    """A training in steps, metrics of any name, two loaders, and no test."""
+    for package in {"ax": ["ax"], "optuna": []}.get(engine, ["ray"]):
+        pytest.importorskip(package)
+    swept = sweep(
+        baked,
+        tmp_path / "study",
+        *PLAIN,
+        *ENGINES[engine],
+        "model=several",
+        "data=twosplits",
+        "model.lr=tag(log,interval(1e-3,0.2))",
+        f"objective.metric='{objective}'",
+        "trainer.max_epochs=-1",
+        "trainer.max_steps=40",
+        "trainer.check_val_every_n_epoch=null",
+        "trainer.val_check_interval=5",
+        "hydra.sweeper.n_trials=6",
+        "hydra.sweeper.workers=2" if engine != "workers of ray" else "name=own",
+        small=False,
+    )
+    assert len(swept.rows) == 6
+    assert {row["state"] for row in swept.rows} <= {"finished", "pruned"}
+    assert swept.rows[0]["validations"] == "8"
+    assert float(swept.rows[0][objective]) < 1
+    assert (swept.folder / "report.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["optuna", "ray"])
+def test_sweep_of_steps_is_continued(baked: BakedProject, tmp_path: Path, engine: str) -> None:
+    """A used-up budget ends trials within an endless epoch, and the next command resumes them."""
+    options = (
+        *PLAIN,
+        *ENGINES[engine],
+        "data=stream",
+        "model.lr=tag(log,interval(1e-3,0.2))",
+        "objective.metric=val_loss",
+        "trainer.max_epochs=-1",
+        "trainer.max_steps=60",
+        "trainer.check_val_every_n_epoch=null",
+        "trainer.val_check_interval=5",
+        f"+callbacks.slow._target_={MODULE}.Slow",
+        "hydra/sweeper/pruner=none",
+        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.workers=2",
+    )
+    folder = tmp_path / "study"
+    first = sweep(baked, folder, *options, "hydra.sweeper.timeout=5", small=False)
+    assert {row["state"] for row in first.rows} == {"stopped"}
+    validations = {row["model.lr"]: int(row["validations"]) for row in first.rows}
+    assert all(0 < count < 12 for count in validations.values())
+    second = sweep(baked, folder, *options, small=False)
+    assert {row["state"] for row in second.rows} == {"finished"}
+    assert {row["validations"] for row in second.rows} == {"12"}
+    assert {row["model.lr"] for row in second.rows} == set(validations)
+    logs = [path.read_text("utf-8") for path in folder.glob("trials/*/run.log")]
+    assert sum("resumed within epoch 1" in log for log in logs) == 2
+
+
+@pytest.mark.slow
+def test_seeds_of_a_training_in_steps_are_averaged(baked: BakedProject, tmp_path: Path) -> None:
+    """Each seed is a training of its own, and the objective is the mean over them."""
+    swept = sweep(
+        baked,
+        tmp_path / "study",
+        *PLAIN,
+        "model.lr=0.1,0.01",
+        "objective.metric=val_loss",
+        "trainer.max_epochs=-1",
+        "trainer.max_steps=20",
+        "trainer.check_val_every_n_epoch=null",
+        "trainer.val_check_interval=5",
+        "hydra.sweeper.seeds=2",
+        small=False,
+    )
+    for row in swept.rows:
+        runs = [
+            json.loads((swept.folder / row["folder"] / f"seed_{seed}" / "run.json").read_text())
+            for seed in (0, 1)
+        ]
+        best = [run["metrics"]["best"]["val_loss"] for run in runs]
+        assert best[0] != best[1]
+        assert float(row["val_loss"]) == pytest.approx(sum(best) / 2)
+        assert row["validations"] == "8"

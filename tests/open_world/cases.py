@@ -35,7 +35,7 @@ class Case:
         swept: an option of the model that decides how fast it learns; "" for none.
         loss: a metric that is large when training diverges.
         facts: what the model takes from the data.
-        has_fixed_tests: whether the test data are the same each time.
+        is_plain: whether Lightning alone can repeat the test.
         is_exact_within: whether the module keeps all its state where a checkpoint finds it.
     """
 
@@ -50,7 +50,7 @@ class Case:
     swept: str = "model.lr"
     loss: str = "val_loss"
     facts: tuple[str, ...] = ()
-    has_fixed_tests: bool = True
+    is_plain: bool = True
     is_exact_within: bool = True
 
     @property
@@ -83,8 +83,8 @@ CASES = {
         logged=("x/dataloader_idx_0", "x/dataloader_idx_1"),
         tested=("y/dataloader_idx_0", "y/dataloader_idx_1"),
         swept="",
-        # They are drawn while they are read.
-        has_fixed_tests=False,
+        # The data are drawn while they are read.
+        is_plain=False,
     ),
     "transformer": Case("transformer", "text", UNTESTED, batches=5, swept=""),
     # 2. and 3. tutorial code
@@ -265,8 +265,9 @@ CASES = {
         ("model.net.width=8", "model.net.depth=1"),
         objective="val/acc",
         mode="max",
-        logged=("train/loss", "train/acc", "val/loss", "val/acc"),
-        tested=("test/loss", "test/acc"),
+        logged=("train/loss", "train/acc", "train/f1", "val/loss", "val/acc", "val/f1"),
+        tested=("test/loss", "test/acc", "test/f1"),
+        is_plain=False,
         swept="optimizer.lr",
         loss="val/loss",
     ),
@@ -284,6 +285,7 @@ CASES = {
             "built_in_configure_model": "blobs",
             "second_order": "blobs",
             "frozen_half": "blobs",
+            "moving_teacher": "blobs",
         }.items()
     },
     "odd_values": Case(

@@ -1,13 +1,19 @@
 """Ordinary Lightning code trains, is measured and comes back from its checkpoints."""
 
+import csv
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from ..training_runs import is_same
 from .cases import CASES
-from .world import ADDED, World, plain_test
+from .world import ADDED, World, plain_predictions, plain_test
 
 TESTED = [name for name, case in CASES.items() if case.tested]
+# Tensors (B,) and (B, K), dictionaries, texts, two loaders, and what is no table.
+PREDICTED = ("tutorial", "hydra_style", "plateau", "dictionaries", "two_loaders", "gan", "lists")
 
 
 def test_nothing_of_the_project_was_replaced(template: Path) -> None:
@@ -35,7 +41,7 @@ def test_trains_and_logs_what_lightning_logs(world: World, name: str) -> None:
         assert run.metrics["best"][case.objective] == choose(values)
 
 
-@pytest.mark.parametrize("name", [name for name in TESTED if CASES[name].has_fixed_tests])
+@pytest.mark.parametrize("name", [name for name in TESTED if CASES[name].is_plain])
 def test_test_metrics_are_those_of_plain_lightning(world: World, name: str) -> None:
     """A trainer without this project measures the same with the best weights."""
     run = world.whole(name)
@@ -51,7 +57,50 @@ def test_evaluate_repeats_the_test(world: World, name: str) -> None:
     assert again == run.metrics["test"]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PREDICTED)
+def test_predictions_are_what_predict_step_returns(world: World, name: str) -> None:
+    """For the datamodule's loader, in its order, whatever the step returns."""
+    import torch
+
+    run = world.whole(name)
+    checkpoint = run.folder / "checkpoints" / "best.ckpt"
+    output = run.folder / "predictions.csv"
+    options = (f"ckpt_path={checkpoint}", f"output={output}", "trainer=cpu")
+    world.module("prediction").predict(world.configure("predict", run.folder, *options))
+    expected = plain_predictions(world, name, checkpoint)
+    if name == "lists":
+        saved = torch.load(output.with_suffix(".pt"), weights_only=True)
+        assert is_same(saved, expected)
+        return
+    loaders = expected if isinstance(expected[0], list) else [expected]
+    rows = [row for batches in loaders for batch in batches for row in rows_of(batch)]
+    with output.open(newline="", encoding="utf-8") as file:
+        header, *table = csv.reader(file)
+    if len(loaders) > 1:
+        numbers = [str(i) for i, batches in enumerate(loaders) for b in batches for _ in b]
+        place = header.index("dataloader_idx")
+        assert [row.pop(place) for row in table] == numbers
+    assert [list(map(number, row)) for row in table] == [list(map(number, row)) for row in rows]
+
+
+def rows_of(batch: Any) -> list[list[Any]]:
+    """One list of values for each sample of what a step returned."""
+    columns = batch.values() if isinstance(batch, dict) else [batch]
+    parts = [
+        c.reshape(len(c), -1).tolist() if hasattr(c, "shape") else [[v] for v in c] for c in columns
+    ]
+    return [sum(values, []) for values in zip(*parts, strict=True)]
+
+
+def number(value: Any) -> Any:
+    """A cell or an entry as float32, or as text."""
+    try:
+        return np.float32(value)
+    except ValueError:
+        return value
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "built_in_setup"])
 def test_run_is_loaded_in_one_call(world: World, name: str) -> None:
     """A notebook gets the model with its weights, and the data."""
     import torch
@@ -63,3 +112,10 @@ def test_run_is_loaded_in_one_call(world: World, name: str) -> None:
     assert loaded.model.state_dict().keys() == weights.keys()
     assert all(torch.equal(weights[key], value) for key, value in loaded.model.state_dict().items())
     assert next(iter(loaded.datamodule.train_dataloader())) is not None
+
+
+def test_layers_that_need_the_trainer_are_named(world: World) -> None:
+    """A notebook has no trainer; what to do instead is part of the sentence."""
+    run = world.whole("built_in_setup")
+    with pytest.raises(world.module("errors").UserError, match=r"scale\.weight.*setup"):
+        world.module("runs.loading").load_run(run.folder)

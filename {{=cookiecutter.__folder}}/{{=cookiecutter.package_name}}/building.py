@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
@@ -34,6 +34,8 @@ FACTS = (
     "vocab_size",
 )
 GROUPS = ("optimizer", "scheduler")
+# What a model tells the network in it.
+SHAPES = ("input_shape", "num_outputs")
 # The kinds of `*args` and `**kwargs`, which name nothing.
 COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -102,6 +104,11 @@ def named_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]
     return named
 
 
+def is_required(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter has no default."""
+    return parameter.default is parameter.empty
+
+
 def facts_of(datamodule: LightningDataModule, config: DictConfig) -> dict[str, Any]:
     """What the data tell a model: attributes of the datamodule, for parameters of the same name.
 
@@ -166,7 +173,7 @@ def build_model(
     if required:
         raise UserError(_missing(config, required))
     # Partial, so that Hydra does not copy the arguments and errors show the model's own lines.
-    make = build(config, _partial_=True)
+    make = build(leave_open(config), _partial_=True)
     model = make(**arguments)
     if not isinstance(model, LightningModule):
         raise UserError(
@@ -174,6 +181,26 @@ def build_model(
             "LightningModule."
         )
     return model
+
+
+def leave_open(config: DictConfig) -> DictConfig:
+    """A model's config whose networks are built by the model, if only it knows their shapes.
+
+    Args:
+        config: the model's. In one of `BaseModule`, a part with `_target_` that requires
+            `input_shape` or `num_outputs` becomes a function of these.
+    """
+    target = find_target(config, "model")
+    if not (inspect.isclass(target) and issubclass(target, BaseModule)):
+        return config
+    config = config.copy()
+    for name, part in config.items():
+        if isinstance(part, DictConfig) and "_target_" in part and "_partial_" not in part:
+            missing = missing_parameters(part)
+            if any(shape in missing and is_required(missing[shape]) for shape in SHAPES):
+                with open_dict(config):
+                    config[name]["_partial_"] = True
+    return config
 
 
 def _missing(config: DictConfig, names: list[str]) -> str:

@@ -22,7 +22,7 @@ from .runs.loading import CONFIG, check_data, config_of_checkpoint
 from .runs.logs import capture_everything
 from .runs.rebuilding import Rebuilt, rebuild
 from .runs.summary import print_metrics, print_places
-from .training import build_datamodule, evaluation_callbacks
+from .training import build_data_for, evaluation_callbacks
 
 log = logging.getLogger(__name__)
 
@@ -173,8 +173,9 @@ def find_data(cfg: DictConfig, rebuilt: Rebuilt) -> LightningDataModule:
         )
     if not cfg.get("data") and not cfg.trust_config:
         check_data(run, f"the {CONFIG} of {cfg.ckpt_path}")
-    data = cfg.data if cfg.get("data") else run.data
-    datamodule = build_datamodule(OmegaConf.create({"data": data, "seed": seed_of(cfg, run)}))
+    data = cfg.data if cfg.get("data") else run.get("data")
+    config = OmegaConf.create({"data": data, "seed": seed_of(cfg, run)})
+    datamodule = build_data_for(rebuilt.model, config)
     different = different_facts(datamodule, rebuilt.facts)
     if different:
         raise UserError(

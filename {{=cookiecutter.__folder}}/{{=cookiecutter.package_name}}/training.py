@@ -393,13 +393,25 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> LightningMo
     check_task(cfg, datamodule)
     facts = building.facts_of(datamodule, cfg.model)
     model = building.build_model(cfg.model, facts, plain(cfg.optimizer), plain(cfg.scheduler))
-    if isinstance(datamodule, ModelData):
-        datamodule.take_from(model)
-        share_evaluation(datamodule)
+    use_own_loaders(model, datamodule)
     check_trainable(model, datamodule)
     if cfg.compile:
         building.compile_model(model)
     return model
+
+
+def use_own_loaders(model: LightningModule, datamodule: LightningDataModule) -> None:
+    """Let a run with `data=null` use the loaders that the model defines."""
+    if isinstance(datamodule, ModelData):
+        datamodule.take_from(model)
+        share_evaluation(datamodule)
+
+
+def build_data_for(model: LightningModule, cfg: DictConfig) -> LightningDataModule:
+    """Build the data of a run for a model that was loaded."""
+    datamodule = build_datamodule(cfg)
+    use_own_loaders(model, datamodule)
+    return datamodule
 
 
 def check_trainable(model: LightningModule, datamodule: LightningDataModule) -> None:

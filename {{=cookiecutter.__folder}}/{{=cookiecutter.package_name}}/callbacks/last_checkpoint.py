@@ -1,6 +1,7 @@
 """The checkpoint to resume from."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from .after_module import after_module
 from .steady_key import SteadyKey
 
 
@@ -43,7 +45,7 @@ class LastCheckpoint(SteadyKey, ModelCheckpoint):
         if trainer.is_last_batch or not (is_end or self._is_time(trainer)):
             return
         if not is_validation_due(trainer):
-            self.save(trainer)
+            after_module(pl_module, "on_train_batch_end", partial(self.save, trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after a validation within an epoch; the end of the epoch has its own."""

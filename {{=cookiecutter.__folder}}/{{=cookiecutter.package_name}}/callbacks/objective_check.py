@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pytorch_lightning import LightningModule, Trainer
 
-from ..errors import UserError, nearest
+from ..errors import UserError
 from .epoch_end import EpochEndCallback
 
 
@@ -63,9 +63,8 @@ class ObjectiveCheck(EpochEndCallback):
                 f"{owner} is {metric!r}, but {name} logs no metric: log one with self.log, or "
                 "train without an objective by objective=null."
             )
-        raise UserError(
-            f"{owner} is {metric!r}, which {name} does not log; {nearest(metric, self._logged)}"
-        )
+        logged = ", ".join(sorted(self._logged))
+        raise UserError(f"{owner} is {metric!r}, which {name} does not log; it logs {logged}.")
 
 
 def is_alike(metric: str, other: str) -> bool:

@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.connectors.signal_connector import _HandlersCompose
 
 from ..runs.ending import INTERRUPTED, TERMINATED, Ending, EndsTraining
+from .after_module import after_module
 from .last_checkpoint import LastCheckpoint, is_validation_due, is_within_epoch
 
 log = logging.getLogger(__name__)
@@ -55,23 +56,20 @@ class Stopping(EndsTraining, Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Leave after a validation within the epoch, which was saved at its end."""
+        """Leave; the batch or the validation before was saved at its end."""
         if self._is_agreed:
             self._leave()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and leave, where no validation and no end of the epoch comes next."""
+        """Save, where no validation and no end of the epoch comes next."""
         if self._is_requeued_later:
-            self._save_and_requeue(trainer)
+            save = partial(self._save_and_requeue, trainer)
+            after_module(pl_module, "on_train_batch_end", save)
         self._agree(trainer)
-        if not self._is_agreed or trainer.is_last_batch or is_validation_due(trainer):
-            return
-        for callback in trainer.callbacks:
-            if isinstance(callback, LastCheckpoint):
-                callback.save(trainer)
-        self._leave()
+        if self._is_agreed and not (trainer.is_last_batch or is_validation_due(trainer)):
+            after_module(pl_module, "on_train_batch_end", partial(_save, trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notice what was asked for during the validation."""
@@ -135,6 +133,12 @@ class Stopping(EndsTraining, Callback):
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
             self._handler = None
+
+
+def _save(trainer: Trainer) -> None:
+    for callback in trainer.callbacks:
+        if isinstance(callback, LastCheckpoint):
+            callback.save(trainer)
 
 
 class _NoEpochEnd(Callback):

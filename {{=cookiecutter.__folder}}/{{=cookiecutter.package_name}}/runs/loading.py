@@ -63,7 +63,7 @@ def load_run(
     Raises:
         UserError: there is no run, it has no such checkpoint, or its config cannot be trusted.
     """
-    from ..training import build_datamodule
+    from ..training import build_data_for
     from .checkpoints import load_model
 
     directory = Path(directory)
@@ -79,7 +79,7 @@ def load_run(
         config=config,
         metrics=read_manifest(directory).get("metrics", {}),
         model=model,
-        datamodule=build_datamodule(config),
+        datamodule=build_data_for(model, config),
     )
 
 

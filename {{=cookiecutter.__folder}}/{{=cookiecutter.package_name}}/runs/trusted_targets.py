@@ -25,13 +25,15 @@ from ..errors import UserError, first_line
 from .directory import PROJECT_ROOT
 
 PACKAGE = __name__.partition(".")[0]
+# The other name of pytorch_lightning, which `lightning_names.py` makes known.
+LIGHTNING = "lightning"
 # Modules of the package that build, load or start whatever their arguments name: as a `_target_`,
 # they would be a way around the check.
 BUILDERS = frozenset(
     """
     building callbacks cli comparison config_headers evaluation experiment_files exporting extras
-    finders forward_export loader_predictions loggers mistakes prediction profilers runs serving
-    shell sweeps training
+    finders folds forward_export lightning_names loader_predictions loggers mistakes prediction
+    profilers runs serving shell sweeps training
     """.split()
 )
 # The names of attributes such as __globals__ lead from any class to everything.
@@ -102,7 +104,7 @@ def is_importable(target: str) -> bool:
     # Nothing in the standard library is part of a run, and importing some of it has effects.
     if top in sys.stdlib_module_names:
         return False
-    if top == PACKAGE or getattr(sys.modules.get(top), "__file__", None):
+    if top in (PACKAGE, LIGHTNING) or getattr(sys.modules.get(top), "__file__", None):
         return True
     spec = importlib.util.find_spec(top)
     if spec is None:

@@ -151,7 +151,13 @@ class AxClient:
         for card in cards:
             for leaf in card.flatten():
                 if isinstance(leaf, PlotlyAnalysisCard):
-                    yield leaf.title, leaf.subtitle, leaf.get_figure()
+                    yield self._readable(leaf.title), leaf.subtitle, leaf.get_figure()
+
+    def _readable(self, title: str) -> str:
+        """A title of Ax with the metric's own name."""
+        for metric, name in self._names.items():
+            title = title.replace(name, metric)
+        return title
 
     def _knows(self, record: TrialRecord) -> bool:
         """Whether the client has this trial, which it is told where its point is settled."""

@@ -143,6 +143,7 @@ def judged(outcome: Outcome, objectives: Iterable[Objective]) -> Outcome:
     """The outcome, failed if an objective never was a number."""
     for objective in objectives if outcome.state == State.FINISHED else []:
         if not math.isfinite(outcome.metrics.get(objective.metric, math.nan)):
-            error = f"{objective.metric} was never a number"
+            what = "a number" if objective.metric in outcome.metrics else "measured"
+            error = f"{objective.metric} was never {what}"
             return Outcome(State.FAILED, outcome.metrics, error)
     return outcome

@@ -73,7 +73,7 @@ class TuneRecords:
         limits: Mapping[str, float],
         n_trials: int,
         schedules: list[str],
-        unit: Unit,
+        unit: Unit = Unit.EPOCH,
     ) -> None:
         self.path = folder / "results.jsonl"
         self.objectives = objectives

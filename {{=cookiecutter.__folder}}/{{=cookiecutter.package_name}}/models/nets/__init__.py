@@ -1,5 +1,6 @@
 """Networks by name. To add your own: write it in this folder and give it a line in `NETS`."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from .resnet import resnet18
 NETS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "cnn": CNN, "resnet18": resnet18}
 
 
-# A name and options, a network, or a function that makes one from the shape of the data.
+# A name and options, a network, or a function of `input_shape` and `num_outputs` that makes one.
 Net = Mapping[str, Any] | nn.Module | Callable[..., nn.Module]
 
 
@@ -27,8 +28,8 @@ def build_net(net: Net, input_shape: Sequence[int], num_outputs: int) -> nn.Modu
 
     Names rather than import paths, because a checkpoint holds the name and options: a name can
     only reach the networks listed here, a path could make a downloaded checkpoint run any code.
-    A config with `_target_` gives a network instead, or, with `_partial_: true`, a function of
-    (input_shape, num_outputs); it is built again from the run's config.
+    A config with `_target_` gives a network instead, or, if its class requires them, a function of
+    `input_shape` and `num_outputs`; it is built again from the run's config.
 
     Args:
         net: `name`, a key of `NETS`, and the options of that network; or a network or function.
@@ -41,7 +42,9 @@ def build_net(net: Net, input_shape: Sequence[int], num_outputs: int) -> nn.Modu
     if isinstance(net, nn.Module):
         return net
     if not isinstance(net, Mapping):
-        return net(input_shape, num_outputs)
+        shapes = {"input_shape": input_shape, "num_outputs": num_outputs}
+        asked_for = inspect.signature(net).parameters
+        return net(**{name: value for name, value in shapes.items() if name in asked_for})
     return build_by_name(net, input_shape, num_outputs)
 
 

@@ -1,5 +1,6 @@
 """Overridden hooks and unusual returns of the training step."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -66,3 +67,24 @@ class ManualAccumulation(LitClassifier):
             optimizer.zero_grad()
         self.log("train_loss", loss, on_epoch=True)
         return loss
+
+
+class MovingTeacher(LitClassifier):
+    """Self-distillation: a teacher that follows the student in `on_train_batch_end`."""
+
+    def __init__(self, lr: float = 0.02, momentum: float = 0.5) -> None:
+        super().__init__(lr=lr)
+        self.teacher = copy.deepcopy(self.head).requires_grad_(False)
+        self.momentum = momentum
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        features = self.layers(x)
+        loss = F.cross_entropy(self.head(features), y)
+        loss = loss + F.mse_loss(self.head(features), self.teacher(features))
+        self.log("train_loss", loss)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        for old, new in zip(self.teacher.parameters(), self.head.parameters(), strict=True):
+            old.data.lerp_(new.data, 1 - self.momentum)
