@@ -9,6 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from ..runs.summary import without_forks
 from .epoch_end import EpochEndCallback
 from .last_checkpoint import is_within_epoch
 from .timing import EpochTimer
@@ -57,4 +58,5 @@ def _epoch(trainer: Trainer) -> str:
 
 
 def _text(metrics: Mapping[str, Tensor]) -> str:
-    return "  ".join(f"{name} {float(value):.4g}" for name, value in sorted(metrics.items()))
+    names = without_forks(sorted(metrics))
+    return "  ".join(f"{name} {float(metrics[name]):.4g}" for name in names)

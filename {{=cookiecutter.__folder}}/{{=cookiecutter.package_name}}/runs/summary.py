@@ -1,6 +1,7 @@
 """The short tables at the end of a run."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def _print(name: str, metrics: dict[str, dict[str, float]]) -> None:
     ]
     if not columns:
         return  # the model logs nothing, or the run was ended before anything was measured
-    rows = sorted({metric for values in found.values() for _, metric in values})
+    rows = without_forks(sorted({metric for values in found.values() for _, metric in values}))
     headers = [part if stage in (part, "") else f"{part} {stage}" for part, stage in columns]
     table = Table("metric", *headers, title=name, title_justify="left")
     for row in rows:
@@ -76,6 +77,16 @@ def print_averages(title: str, means: Metrics, deviations: Metrics) -> None:
                 label = "best epoch" if part == "best" else part
                 table.add_row(label, name, _number(value), _number(deviations[part][name]))
     CONSOLE.print(table)
+
+
+def without_forks(names: Sequence[str]) -> list[str]:
+    """Names without those that Lightning adds for `on_step=True, on_epoch=True`.
+
+    `loss_step` and `loss_epoch` stand beside `loss`, which is the mean over the epoch.
+    """
+    ends = ("_step", "_epoch")
+    forks = {name + end for name in names for end in ends}
+    return [name for name in names if name not in forks]
 
 
 def split_name(name: str) -> tuple[str, str]:
