@@ -48,7 +48,7 @@ def check_direction(metric: str | None, mode: str, given: Sequence[str]) -> None
 
 
 def direction_of(metric: str) -> str | None:
-    """Whether a small or a large value is good, by the words in a metric's name; None if unclear."""
+    """The mode that suits the words in the name of a metric; None if they say nothing."""
     words = set(re.split(r"[/_\W]+", metric.lower()))
     is_small, is_large = bool(words & SMALL_IS_GOOD), bool(words & LARGE_IS_GOOD)
     if is_small == is_large:
