@@ -10,12 +10,11 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 
-from .analysis import Analysis, Outcome, analyses_of
+from .analysis import Analysis, Outcome, analyses_of, judges_samples
 from .analysis.collect import collect, collect_features, find_layer, first_loader
 from .building import has_loader, has_step
 from .comparison import measured
 from .errors import UserError, nearest
-from .models.supervised import SupervisedModule
 from .runs.checkpoint_file import as_plain
 from .runs.config_checks import check_complete
 from .runs.loading import CONFIG, check_data, config_of_checkpoint
@@ -72,7 +71,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         trainer.validate if cfg.split == "val" else trainer.test, model, datamodule, verbose=False
     )
     outcome = None
-    if analyses and not isinstance(model, SupervisedModule):
+    if analyses and not judges_samples(model):
         outcome = collect_features(run, trainer, model, cfg.layer)
     else:
         run()
@@ -83,8 +82,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     (directory / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     print_metrics(cfg.name, report["metrics"])
     if analyses:
-        if isinstance(model, SupervisedModule):
-            loaders = trainer.val_dataloaders if cfg.split == "val" else trainer.test_dataloaders
+        loaders = trainer.val_dataloaders if cfg.split == "val" else trainer.test_dataloaders
+        if isinstance(loaders, list | tuple | dict) and len(loaders) > 1:
+            log.info("analyses of the first of %d loaders", len(loaders))
+        if judges_samples(model):
             outcome = collect(trainer, model, first_loader(loaders), cfg.layer)
         assert outcome is not None
         analyse(outcome, analyses, directory)

@@ -59,10 +59,8 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
             something else than parts of a run, or weights that do not fit.
     """
     checkpoint = read_checkpoint(path)
-    if not trust_config:
-        check_targets(checkpoint.get("hyper_parameters", {}), path)
     config = config_of_checkpoint(Path(path))
-    model = _from_checkpoint(path, checkpoint, has_config=config is not None)
+    model = _from_checkpoint(path, checkpoint, config is not None, trust_config)
     if model is None:
         if config is None:
             raise UserError(
@@ -118,12 +116,13 @@ def _config_path(path: str | Path) -> Path:
 
 
 def _from_checkpoint(
-    path: str | Path, checkpoint: dict[str, Any], has_config: bool
+    path: str | Path, checkpoint: dict[str, Any], has_config: bool, trust_config: bool
 ) -> LightningModule | None:
     """The model of a checkpoint that says everything itself, with new weights; else None.
 
     Raises:
-        UserError: the class takes other arguments now.
+        UserError: the class takes other arguments now, or an argument names something else than
+            parts of a run.
     """
     found = _class_of_package(str(checkpoint["model_class"]))
     if found is None:
@@ -142,6 +141,9 @@ def _from_checkpoint(
         return None
     if absent:
         log.warning("not in %s, so the defaults are used: %s", path, ", ".join(absent))
+    if not trust_config:
+        # The model may build what they name.
+        check_targets(saved, path)
     try:
         return found(**saved)
     except (TypeError, RuntimeError, KeyError, ValueError) as error:
