@@ -76,10 +76,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     else:
         run()
     metrics = measured(trainer)
-    report: dict[str, Any] = {"name": cfg.name, "ckpt_path": str(cfg.ckpt_path)}
-    report |= {"split": cfg.split, "metrics": {cfg.split: metrics}}
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    report = write_report(cfg, metrics)
     print_metrics(cfg.name, report["metrics"])
     if analyses:
         loaders = trainer.val_dataloaders if cfg.split == "val" else trainer.test_dataloaders
@@ -91,6 +88,16 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         analyse(outcome, analyses, directory)
     print_places(directory, report)
     return metrics
+
+
+def write_report(cfg: DictConfig, metrics: dict[str, float]) -> dict[str, Any]:
+    """Write `metrics.json` and return its content."""
+    report: dict[str, Any] = {"name": cfg.name, "ckpt_path": str(cfg.ckpt_path)}
+    report |= {"split": cfg.split, "metrics": {cfg.split: metrics}}
+    directory = Path(cfg.paths.output_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    return report
 
 
 def check_step(model: LightningModule, split: str) -> None:

@@ -68,12 +68,7 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
                 f"{checkpoint['model_class'].rpartition(':')[2]} is built from, and it does not "
                 f"lie in a run's folder: move it back beside the {CONFIG} of its run."
             )
-        source = _config_path(path)
-        if not trust_config:
-            check_targets({name: config.get(name) for name in ("model", *GROUPS)}, source)
-        groups = (plain(config[name]) if name in config else {} for name in GROUPS)
-        facts = _facts(checkpoint, config, source, trust_config)
-        model = build_model(config.model, facts, *groups)
+        model = _from_config(path, checkpoint, config, trust_config)
     if is_overridden("configure_model", model):
         model.configure_model()
     checkpoint["state_dict"] = rename_compiled(checkpoint["state_dict"], model)
@@ -82,6 +77,22 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
     load_weights(model, checkpoint["state_dict"], path, is_partial)
     restore = RestoreWeights(checkpoint["state_dict"], path) if is_partial else None
     return Rebuilt(model.eval(), checkpoint.get("data_facts", {}), restore)
+
+
+def _from_config(
+    path: str | Path, checkpoint: dict[str, Any], config: DictConfig, trust_config: bool
+) -> LightningModule:
+    """The model that a run's config names, with new weights.
+
+    Raises:
+        UserError: the config names something else than parts of a run.
+    """
+    source = _config_path(path)
+    if not trust_config:
+        check_targets({name: config.get(name) for name in ("model", *GROUPS)}, source)
+    groups = (plain(config[name]) if name in config else {} for name in GROUPS)
+    facts = _facts(checkpoint, config, source, trust_config)
+    return build_model(config.model, facts, *groups)
 
 
 def _facts(
