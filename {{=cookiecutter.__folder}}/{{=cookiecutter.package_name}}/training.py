@@ -64,6 +64,7 @@ from .runs.config_checks import (
     check_objective,
     monitored_metrics,
 )
+from .runs.direction import check_direction
 from .runs.directory import PROJECT_ROOT, claim_directory
 from .runs.ending import EXIT_CODES, Ending, ending_of
 from .runs.environment import describe_environment
@@ -489,6 +490,7 @@ def build_callbacks(cfg: DictConfig, model: LightningModule) -> list[Callback]:
             if not (isinstance(callback, EarlyStopping | BestCheckpoint) and not callback.monitor)
         ]
     monitored = monitored_metrics(cfg, callbacks)
+    check_direction(cfg.objective.metric, cfg.objective.mode, given_options())
     if isinstance(model, BaseModule) and cfg.scheduler.get("monitor") is not None:
         monitored["scheduler.monitor"] = cfg.scheduler.monitor
     names = declared_metrics(model)
@@ -543,10 +545,15 @@ def check_options_read(
 
     with without_lightnings_lines():
         unread = find_unread(cfg, model, build, partial(build_quiet_trainer, cfg), datamodule)
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    given = given_options()
     found = [finder.option for finder in build_all(cfg.finders)]
     check_given(cfg, unread, given, found, model)
     return unread
+
+
+def given_options() -> list[str]:
+    """The options of the command, such as `optimizer.lr=0.1`."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:
