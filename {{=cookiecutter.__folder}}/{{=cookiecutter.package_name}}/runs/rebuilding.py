@@ -4,6 +4,7 @@ import importlib
 import inspect
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..building import GROUPS, build_model, facts_of, missing_parameters
 from ..errors import UserError, first_line
+from ..models.nets.pretrained import without_pretrained, without_reading, without_weights
 from .checkpoints import COMPILED, PACKAGE, is_built_later, read_checkpoint
 from .loading import CONFIG, check_data, config_of_checkpoint, plain
 from .trusted_targets import check_targets
@@ -60,15 +62,16 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
     """
     checkpoint = read_checkpoint(path)
     config = config_of_checkpoint(Path(path))
-    model = _from_checkpoint(path, checkpoint, config is not None, trust_config)
-    if model is None:
-        if config is None:
-            raise UserError(
-                f"{path} does not hold everything that its model "
-                f"{checkpoint['model_class'].rpartition(':')[2]} is built from, and it does not "
-                f"lie in a run's folder: move it back beside the {CONFIG} of its run."
-            )
-        model = _from_config(path, checkpoint, config, trust_config)
+    with without_pretrained():
+        model = _from_checkpoint(path, checkpoint, config is not None, trust_config)
+        if model is None:
+            if config is None:
+                raise UserError(
+                    f"{path} does not hold everything that its model "
+                    f"{checkpoint['model_class'].rpartition(':')[2]} is built from, and it does "
+                    f"not lie in a run's folder: move it back beside the {CONFIG} of its run."
+                )
+            model = _from_config(path, checkpoint, config, trust_config)
     if is_overridden("configure_model", model):
         model.configure_model()
     checkpoint["state_dict"] = rename_compiled(checkpoint["state_dict"], model)
@@ -90,9 +93,17 @@ def _from_config(
     source = _config_path(path)
     if not trust_config:
         check_targets({name: config.get(name) for name in ("model", *GROUPS)}, source)
-    groups = (plain(config[name]) if name in config else {} for name in GROUPS)
+    groups = [plain(config[name]) if name in config else {} for name in GROUPS]
     facts = _facts(checkpoint, config, source, trust_config)
-    return build_model(config.model, facts, *groups)
+    try:
+        return build_model(config.model, facts, *groups)
+    except OSError:
+        # A constructor loads weights from a file or the internet; the checkpoint has them too.
+        with suppress(Exception):
+            return build_model(without_weights(config.model), facts, *groups)
+        with suppress(Exception), without_reading():
+            return build_model(config.model, facts, *groups)
+        raise
 
 
 def _facts(
