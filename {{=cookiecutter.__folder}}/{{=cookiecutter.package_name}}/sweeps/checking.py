@@ -116,15 +116,20 @@ def _effective(plan: Plan, useless: Set[str]) -> Space:
     groups = [p for p in plan.space.parameters if p.key in CHOOSE_MODELS and p.is_group]
     exists: dict[str, set[Place]] = {key: set() for key in optional}
     for place, chosen in places(groups).items():
-        found = _useless_with(plan, place, chosen) if place else useless
+        found = _useless_with(plan, "=".join(place), chosen) if place else useless
         for key in optional:
             if not _is_among(key, found):
                 exists[key].add(place)
     return leave_out(plan.space, groups, exists, "no effect on this model")
 
 
-def _useless_with(plan: Plan, place: Place, chosen: Mapping[str, Value]) -> Set[str]:
+def _useless_with(plan: Plan, choice: str, chosen: Mapping[str, Value]) -> Set[str]:
     """The options that have no effect with other choices than the first ones.
+
+    Args:
+        plan: of the sweep.
+        choice: the one that is not the first, for example "model=cnn".
+        chosen: all of them.
 
     Raises:
         UserError: the command varies one of them.
@@ -134,10 +139,9 @@ def _useless_with(plan: Plan, place: Place, chosen: Mapping[str, Value]) -> Set[
         task = (trials.find_useless, plan.base, params, Path(name), _optional(plan.space))
         result = run_alone(Workers(1), Path(name, "run.log"), *task)
     if isinstance(result, str):
-        group, choice = place
         raise UserError(
-            f"With {group}={choice}: {result.rstrip('.')}; or vary it with the other choices "
-            f"only, by `when: {group}=...` in a search space."
+            f"With {choice}: {result.rstrip('.')}; or vary it with the other choices only, by "
+            f"`when: {choice.partition('=')[0]}=...` in a search space."
         )
     return set() if isinstance(result, Outcome) else result
 
