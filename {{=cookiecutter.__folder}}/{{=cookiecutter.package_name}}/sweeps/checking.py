@@ -58,12 +58,16 @@ def check_point(plan: Plan) -> Checked:
     folder = Path(tempfile.mkdtemp(prefix="check-"))
     task = (trials.check_trial, plan.base, params, folder, _optional(plan.space), monitored)
     result = run_alone(Workers(1), folder / "run.log", *task)
-    is_crash = isinstance(result, Outcome) and result.retry
-    if not is_crash:
-        shutil.rmtree(folder)
+    if isinstance(result, Outcome) and result.retry:
+        # Whose code it is shows in the traceback alone.
+        text = (folder / "run.log").read_text("utf-8")
+        _, is_traced, traceback = text.rpartition(f"{trials.BROKE_OFF}\n")
+        if is_traced:
+            log.error("%s", traceback.rstrip())
+        raise UserError(f"{result.error} (see {folder / 'run.log'})")
+    shutil.rmtree(folder)
     if isinstance(result, Outcome):
-        hint = f" (see {folder / 'run.log'})" if is_crash else ""
-        raise UserError(f"{result.error}{hint}")
+        raise UserError(result.error)
     checked, gpus = result
     if checked.metrics is not None:
         _check_metrics(metrics, checked.metrics)
