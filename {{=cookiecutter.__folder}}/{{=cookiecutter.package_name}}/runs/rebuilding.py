@@ -184,7 +184,7 @@ def _arguments(
     saved: dict[str, Any] = dict(checkpoint.get("hyper_parameters", {}))
     # `save_hyperparameters(hparams)` spreads a single dictionary or namespace.
     whole = checkpoint.get("hparams_name")
-    if whole in parameters:
+    if isinstance(whole, str) and whole in parameters:
         saved = {whole: AttributeDict(saved)}
     return {name: value for name, value in saved.items() if name in parameters}
 
