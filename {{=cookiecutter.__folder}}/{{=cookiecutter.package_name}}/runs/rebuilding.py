@@ -67,9 +67,9 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
         if model is None:
             if config is None:
                 raise UserError(
-                    f"{path} does not hold everything that its model "
-                    f"{checkpoint['model_class'].rpartition(':')[2]} is built from, and it does "
-                    f"not lie in a run's folder: move it back beside the {CONFIG} of its run."
+                    f"{path} does not hold everything that its model {checkpoint['model_class']!r} "
+                    "is built from, and it does not lie in a run's folder: move it back beside the "
+                    f"{CONFIG} of its run."
                 )
             model = _from_config(path, checkpoint, config, trust_config)
     if is_overridden("configure_model", model):
@@ -195,7 +195,7 @@ def _arguments(
     saved: dict[str, Any] = dict(checkpoint.get("hyper_parameters", {}))
     # `save_hyperparameters(hparams)` spreads a single dictionary or namespace.
     whole = checkpoint.get("hparams_name")
-    if whole in parameters:
+    if isinstance(whole, str) and whole in parameters:
         saved = {whole: AttributeDict(saved)}
     return {name: value for name, value in saved.items() if name in parameters}
 
