@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = next(path.parent.name for path in ROOT.glob("*/training.py"))
 
+# Its assertions explain themselves like those of a test.
+pytest.register_assert_rewrite("model_checks")
 sys.path.insert(0, str(ROOT))
 importlib.import_module(f"{PACKAGE}.runs.directory").register_resolvers()
 

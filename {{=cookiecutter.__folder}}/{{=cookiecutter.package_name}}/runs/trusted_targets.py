@@ -31,8 +31,8 @@ LIGHTNING = "lightning"
 # they would be a way around the check.
 BUILDERS = frozenset(
     """
-    building callbacks cli comparison config_headers evaluation experiment_files exporting extras
-    finders folds forward_export lightning_names loader_predictions loggers mistakes prediction
+    assembly building callbacks cli comparison config_headers evaluation experiment_files exporting
+    extras finders folds forward_export lightning_names loader_predictions loggers mistakes prediction
     profilers runs serving shell sweeps training
     """.split()
 )
