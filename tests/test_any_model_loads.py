@@ -422,3 +422,37 @@ def test_config_of_a_run_that_names_a_command_is_refused(
         with pytest.raises(Exception, match=r"LightningDataModule|NoneType"):
             evaluate(project, tmp_path, "trust_config=true")
         assert mark.exists(), "the trap does not work"
+
+
+# export.py and serve.py
+
+
+def test_forward_of_any_model_is_exported(project: Project, run: Make, tmp_path: Path) -> None:
+    """If it takes one tensor, with batches of any size."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder, output = run("Tutorial"), tmp_path / "model.onnx"
+    words = (f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}", f"output={output}")
+    project.module("exporting").export(project.configure("export", tmp_path, *words))
+    model = project.module("runs.checkpoints").load_model(folder / "checkpoints" / "last.ckpt")
+    session = runtime.InferenceSession(output)
+    for size in (1, 5):
+        x = torch.randn(size, 2)
+        (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        np.testing.assert_allclose(found, model(x).detach().numpy(), atol=1e-6)
+
+
+def test_what_cannot_be_exported_or_served_is_told(
+    project: Project, run: Make, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript")
+    user_error = project.module("errors").UserError
+    folder = run("Tutorial", data__form="dict")
+    words = (f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}",)
+    export = project.module("exporting").export
+    with pytest.raises(user_error, match="does not begin with a tensor"):
+        export(project.configure("export", tmp_path, *words, f"output={tmp_path / 'x.onnx'}"))
+    assert list(tmp_path.iterdir()) == []
+    pytest.importorskip("fastapi")
+    with pytest.raises(user_error, match="Tutorial that does not know how a file becomes its"):
+        project.module("serving").serve(project.configure("serve", tmp_path, *words))

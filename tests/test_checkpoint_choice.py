@@ -48,6 +48,22 @@ def test_newest_run_is_the_one_that_started_last(package: Part, logs: Path) -> N
     assert find("last", logs, own=own) == str(newest / "checkpoints" / "last.ckpt")
 
 
+def test_folds_are_not_the_newest_run(package: Part, logs: Path) -> None:
+    """None of them stands for the cross-validation, whose folder has no checkpoint itself."""
+    choice = package("runs.checkpoint_choice")
+    folder = logs / "train" / "runs" / "e_folds_5"
+    write_run(folder, "2026-03-01T10:00:00")
+    (folder / "run.json").write_text('{"started": "2026-03-01T10:00:00", "folds": ["fold_0"]}')
+    write_run(folder / "fold_0", "2026-03-01T10:00:01", "best")
+    with pytest.raises(package("errors").UserError, match=r"name a fold, such as e_folds_5/fold_0"):
+        choice.find_checkpoint("best", logs)
+    found = choice.find_checkpoint("e_folds_5/fold_0/best", logs)
+    assert Path(found) == folder / "fold_0" / "checkpoints" / "best.ckpt"
+    # Folds that start from an earlier run do not mean the cross-validation that they are of.
+    newest = choice.newest_run(logs, own=folder / "fold_0")
+    assert newest == logs / "train" / "runs" / "a_digits_2"
+
+
 @pytest.mark.parametrize(
     "name",
     [

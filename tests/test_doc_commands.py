@@ -163,8 +163,10 @@ def make_reader(bake: Bake, name: str, start: str = "digits") -> Reader:
         file.write_text(re.sub(r"max_epochs: \d+", "max_epochs: 2", text), "utf-8")
     write_fruit(project.root / "pictures", per_class=12)
     write_flats(project.root / "table.csv", rows=100)
-    table = (project.root / "table.csv").read_text("utf-8")
-    (project.root / "table.csv").write_text(table.replace("dear", "species", 1), "utf-8")
+    header, *rows = (project.root / "table.csv").read_text("utf-8").splitlines()
+    more = [f"{row},{30 * i},{i % 2},{'yes' if i % 3 else 'no'}" for i, row in enumerate(rows)]
+    table = "\n".join([f"{header.replace('dear', 'species')},rent,sunny,quiet", *more])
+    (project.root / "table.csv").write_text(table, "utf-8")
     patients = load_diabetes(scaled=False)
     with (project.root / "patients.csv").open("w", newline="", encoding="utf-8") as new:
         csv.writer(new).writerows([patients.feature_names, *patients.data[:9]])

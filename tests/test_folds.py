@@ -1,7 +1,11 @@
 """Cross-validation: what a table of results would get wrong if folds overlapped or were unequal."""
 
 import json
+import os
+import signal
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from pytorch_lightning import LightningDataModule
 from sklearn.metrics import r2_score
 from sklearn.model_selection import (
     GroupKFold,
@@ -19,11 +24,11 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 
-from .conftest import BakedProject
+from .conftest import OUTER, SLOW, BakedProject
 from .pictures import write_mnist
-from .sweeps import sweep
+from .sweeps import sweep, wait_until
 from .template_package import Part, template_package
-from .training_runs import predict, script
+from .training_runs import ON_CPU, predict, script
 
 PARTS = ("train", "val", "test")
 FOLDS = 5
@@ -320,11 +325,7 @@ def test_own_dataset_needs_no_facts(package: Part) -> None:
 def test_split_and_collation_are_changed_by_one_method_each(package: Part) -> None:
     class ByDate(package("data").DiabetesDataModule):  # type: ignore[name-defined]
         def split(self, samples: Any) -> Any:
-            return {
-                "train": np.arange(300),
-                "val": np.arange(300, 400),
-                "test": np.arange(400, 442),
-            }
+            return {"train": np.arange(300), "val": np.arange(300, 442)}
 
     class Named(package("data").DigitsDataModule):  # type: ignore[name-defined]
         @staticmethod
@@ -336,10 +337,31 @@ def test_split_and_collation_are_changed_by_one_method_each(package: Part) -> No
 
     module = ByDate()
     module.setup()
-    assert module.num_samples == {"train": 300, "val": 100, "test": 42}
+    assert module.num_samples == {"train": 300, "val": 142}
+    assert module.test_dataloader() == []
     module = Named(batch_size=4)
     module.setup()
     assert list(module.val_dataloader()) == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_example_for_other_datamodules_works(package: Part) -> None:
+    """It is copied from the head of the module."""
+    splits = package("data.splits")
+    lines = [line[4:] for line in splits.__doc__.splitlines() if line.startswith("    ")]
+    code = "class Own(LightningDataModule):\n" + "\n".join(f"    {line}" for line in lines)
+    names = vars(splits) | {
+        "LightningDataModule": LightningDataModule,
+        "Subset": torch.utils.data.Subset,
+        "numbers": torch.utils.data.TensorDataset(torch.arange(30)),
+    }
+    exec(code.replace("dataset = ...", "dataset = numbers"), names)
+    tested = []
+    for fold in range(3):
+        module = names["Own"](folds=3, fold=fold)
+        module.setup()
+        tested += [int(number) for (number,) in module.test]
+        assert (len(module.train), len(module.val)) == (18, 2)
+    assert sorted(tested) == list(range(30))
 
 
 def test_mistakes_are_told_in_one_sentence(package: Part, table: Path, tmp_path: Path) -> None:
@@ -488,6 +510,38 @@ def test_failed_fold_leaves_the_others_alone_and_is_completed_later(
     found = manifest_of(tmp_path / "run")["metrics"]["test"]["test/loss"]
     assert found == pytest.approx(statistics.fmean(values))
     assert "had other options" in train().stderr  # it has finished
+
+
+@pytest.mark.slow
+def test_interrupted_folds_are_completed_to_the_same_result(
+    demo: BakedProject, tmp_path: Path
+) -> None:
+    """Ctrl-C before lunch must cost neither the folds so far nor the comparison with others."""
+
+    def command(folder: Path) -> tuple[str, ...]:
+        options = ("experiment=diabetes", "data.folds=3", "trainer.max_epochs=40", "logger=none")
+        return ("train.py", f"hydra.run.dir={folder}", "callbacks.early_stopping=null", *options)
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    script(demo, *command(whole))
+    process = subprocess.Popen(
+        [sys.executable, *command(cut)],
+        cwd=demo.root,
+        env={key: value for key, value in os.environ.items() if key not in OUTER + SLOW} | ON_CPU,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    wait_until(lambda: list(cut.glob("fold_*/checkpoints/last.ckpt")) or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 130, printed
+    assert "Traceback" not in printed
+    assert manifest_of(cut)["status"] == "interrupted"
+    script(demo, *command(cut))
+    for key in ("metrics", "deviations"):
+        assert manifest_of(cut)[key] == manifest_of(whole)[key]
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ DANGEROUS = [
     # The package's own name does not make a builder of anything harmless.
     f"{NAME}.cli.os.system",
     f"{NAME}.runs.trusted_targets.importlib.import_module",
-    f"{NAME}.training.instantiate",
+    f"{NAME}.assembly.instantiate",
     f"{NAME}.training.build_all",
     f"{NAME}.building.build",
     f"{NAME}.runs.loading.load_config",

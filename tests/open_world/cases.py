@@ -32,7 +32,7 @@ class Case:
         batches: batches of an epoch.
         logged: names of the metrics after an epoch, as Lightning itself has them.
         tested: names of the metrics of the test; none where nothing is tested.
-        swept: an option of the model that decides how fast it learns; "" for none.
+        swept: an option of the model that decides how fast it learns.
         loss: a metric that is large when training diverges.
         facts: what the model takes from the data.
         is_plain: whether Lightning alone can repeat the test.
@@ -66,14 +66,13 @@ UNTESTED = ("test=false",)
 
 CASES = {
     # 1. Lightning's demos
-    "boring": Case("boring", "boring", ("trainer.limit_train_batches=8",), swept=""),
-    "boring_manual": Case("boring_manual", "boring", ("trainer.limit_train_batches=8",), swept=""),
-    "demo": Case("demo", "boring", ("trainer.limit_train_batches=8", *UNTESTED), swept=""),
+    "boring": Case("boring", "boring", ("trainer.limit_train_batches=8",)),
+    "boring_manual": Case("boring_manual", "boring", ("trainer.limit_train_batches=8",)),
+    "demo": Case("demo", "boring", ("trainer.limit_train_batches=8", *UNTESTED)),
     "no_len": Case(
         "boring",
         "boring_no_len",
         ("trainer.limit_train_batches=8", "trainer.limit_val_batches=2"),
-        swept="",
     ),
     "iterable": Case(
         "boring_pair",
@@ -82,11 +81,10 @@ CASES = {
         batches=16,
         logged=("x/dataloader_idx_0", "x/dataloader_idx_1"),
         tested=("y/dataloader_idx_0", "y/dataloader_idx_1"),
-        swept="",
         # The data are drawn while they are read.
         is_plain=False,
     ),
-    "transformer": Case("transformer", "text", UNTESTED, batches=5, swept=""),
+    "transformer": Case("transformer", "text", UNTESTED, batches=5),
     # 2. and 3. tutorial code
     "tutorial": Case(
         "tutorial",

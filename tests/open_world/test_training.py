@@ -89,7 +89,7 @@ def rows_of(batch: Any) -> list[list[Any]]:
     parts = [
         c.reshape(len(c), -1).tolist() if hasattr(c, "shape") else [[v] for v in c] for c in columns
     ]
-    return [sum(values, []) for values in zip(*parts, strict=True)]
+    return [[v for part in values for v in part] for values in zip(*parts, strict=True)]
 
 
 def number(value: Any) -> Any:

@@ -140,29 +140,6 @@ def test_an_epoch_holds_every_training_sample_once_in_a_new_order(modules: list[
             assert torch.equal(epoch.flatten(1).sum(1).sort()[0], x.flatten(1).sum(1).sort()[0])
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_seeded_epoch_is_the_same_in_a_resumed_run(
-    data: ModuleType, pictures: Path, num_workers: int
-) -> None:
-    def loader() -> Any:
-        module = data.ImageFolderDataModule(
-            pictures, height=4, width=4, shift=0, batch_size=4, num_workers=num_workers
-        )
-        module.setup()
-        return module.train_dataloader()
-
-    def epoch(batches: Any, seed: int) -> list[int]:
-        torch.manual_seed(seed)
-        drawn = [number for x, _ in batches for number in x.flatten().tolist()]
-        return [*drawn, torch.rand(()).item()]  # dropout goes on from the same place, too
-
-    uninterrupted = loader()
-    epoch(uninterrupted, seed=1)
-    # Lightning makes the iterator of the first epoch before the epoch is seeded.
-    early = iter(loader())
-    assert epoch(uninterrupted, seed=2) == epoch(early, seed=2)
-
-
 def test_a_last_batch_of_one_is_left_out(data: ModuleType) -> None:
     # Batch normalisation fails on it, in the last step of the first epoch.
     module = data.DigitsDataModule(batch_size=1167)

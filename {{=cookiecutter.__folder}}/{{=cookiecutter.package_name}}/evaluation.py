@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer, see
 
 from .analysis import Analysis, Outcome, analyses_of
 from .analysis.collect import collect, collect_features, find_layer, first_loader
+from .assembly import build_data_for, evaluation_callbacks
 from .building import has_loader, has_step
 from .comparison import measured
 from .errors import UserError, nearest
@@ -22,7 +23,6 @@ from .runs.loading import CONFIG, check_data, config_of_checkpoint
 from .runs.logs import capture_everything
 from .runs.rebuilding import Rebuilt, rebuild
 from .runs.summary import print_metrics, print_places
-from .training import build_data_for, evaluation_callbacks
 
 log = logging.getLogger(__name__)
 

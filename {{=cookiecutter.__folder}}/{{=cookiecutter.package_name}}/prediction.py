@@ -106,14 +106,12 @@ def load_predictor(
         UserError: no readable checkpoint, or one of a model that cannot read files.
     """
     model = load_model(path, trust_config)
-    is_supervised = isinstance(model, SupervisedModule)
-    if not (is_supervised and model.hparams.get("preprocessing")):
-        what = "data" if is_supervised else "model"
+    # A datamodule of the user's own need not say how a file becomes an input.
+    if not (isinstance(model, SupervisedModule) and model.hparams.get("preprocessing")):
         raise UserError(
-            f"{path} holds a {type(model).__name__} whose {what} do not say how a file becomes an "
+            f"{path} holds a {type(model).__name__} that does not know how a file becomes its "
             f"input: {INSTEAD[command]}."
         )
-    assert isinstance(model, SupervisedModule)
     return model
 
 

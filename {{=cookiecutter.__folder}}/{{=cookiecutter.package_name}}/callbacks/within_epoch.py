@@ -72,7 +72,7 @@ class WithinEpoch(FreshMetrics):
         checkpoint[STATE] = {
             "batches": trainer.num_training_batches,
             "processes": _gathered(trainer, _state_of_process(trainer, pl_module)),
-            "summed": _metric_states(pl_module),
+            "summed": _metric_states(trainer, pl_module),
             "measured": {
                 name: value.detach().cpu().clone()
                 for name, value in self.measured_in_epoch(trainer).items()
@@ -223,15 +223,18 @@ def _restore_random(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def _metric_states(pl_module: LightningModule) -> dict[str, Any]:
+def _metric_states(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
     """What the torchmetrics of a model have summed, of all processes together."""
+    # Lightning resets those of a validation only after the callbacks have saved its checkpoint.
+    results = trainer.fit_loop.epoch_loop.val_loop._results.values()
+    validated = {id(m) for each in results if not each.is_tensor for m in each.value.modules()}
     for module in pl_module.modules():
         if isinstance(module, MetricCollection):
             # Metrics of a group share their states; asking for the values gives each its own.
             list(module.values())
     states = {}
     for name, metric in pl_module.named_modules():
-        if isinstance(metric, Metric) and metric.update_called:
+        if isinstance(metric, Metric) and metric.update_called and id(metric) not in validated:
             with metric.sync_context():
                 values = {key: _copied(value) for key, value in metric.metric_state.items()}
             states[name] = {"values": values, "updates": metric.update_count}

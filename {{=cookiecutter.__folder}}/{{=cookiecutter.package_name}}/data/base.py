@@ -65,7 +65,8 @@ class BaseDataModule(LightningDataModule):
     def split(self, samples: Samples) -> dict[str, Indices]:
         """Positions of the train, val and test samples.
 
-        Override it to split by indices of your own, for example by date or from a file.
+        Override it to split by indices of your own, for example by date or from a file. The val and
+        test splits may be missing.
         """
         options = self.hparams
         return make_splits(
@@ -189,17 +190,22 @@ class BaseDataModule(LightningDataModule):
         # Batch normalisation cannot train on a batch of one.
         drop_last = share > batch_size and share % batch_size == 1
         shuffle = not isinstance(self.datasets["train"], IterableDataset)
-        return self._loader("train", shuffle, drop_last)
+        loader: DataLoader[Any] = self._loader("train", shuffle, drop_last)
+        return loader
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Validation batches."""
-        return self._loader("val")
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Validation batches; none without a validation split."""
+        loader: DataLoader[Any] | list[Any] = self._loader("val")
+        return loader
 
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Test batches."""
-        return self._loader("test")
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Test batches; none without a test split."""
+        loader: DataLoader[Any] | list[Any] = self._loader("test")
+        return loader
 
-    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Any]:
+    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> Any:
+        if part not in self.datasets:
+            return []  # Lightning then skips it
         # The batch-size finder changes hparams between two calls.
         batch_size = self.hparams["batch_size"]
         return make_loader(

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import UserError
-from .losses import build_loss, class_weights
+from .losses import ClassLoss, Loss, build_loss
 from .metrics import Spec, classification_metrics
-from .nets import Net, build_net, ignored_hparams
+from .nets import Net, build_net, parts_of
 from .supervised import SupervisedModule
 
 
@@ -23,7 +23,7 @@ class Classifier(SupervisedModule):
         net: `name` and options of the network, or the network.
         optimizer: `name` and options of the optimizer.
         scheduler: `name` and options of the learning-rate schedule.
-        loss: `name` and options of the loss, see `losses.py`; None for the default.
+        loss: `name` and options of the loss, see `losses.py`, or the loss; None for the default.
         metrics: names, or dictionaries of `name` and options, see `metrics.py`; None for accuracy
             and F1.
         input_shape: shape of one sample, (C, H, W) or (num_features,).
@@ -41,7 +41,7 @@ class Classifier(SupervisedModule):
         scheduler: dict[str, Any],
         input_shape: Sequence[int],
         num_classes: int,
-        loss: dict[str, Any] | None = None,
+        loss: Loss | None = None,
         metrics: Sequence[Spec] | None = None,
         class_names: Sequence[str] | None = None,
         class_counts: Sequence[Any] | None = None,
@@ -54,13 +54,12 @@ class Classifier(SupervisedModule):
                 f"The data are a {task} task and {type(self).__name__} does classification: choose "
                 "another model group, for example model=mlp_regressor."
             )
-        self.save_hyperparameters(ignore=ignored_hparams(net), logger=False)
+        self.save_hyperparameters(ignore=parts_of(net=net, loss=loss), logger=False)
         self.task = task
         self.output_names = self.class_names
         self.target_names = self.class_names if task == "multilabel" else []
         self.net = build_net(net, input_shape, num_classes)
-        weights = class_weights((loss or {}).get("class_weight"), class_counts, num_classes)
-        self.loss_function = build_loss((loss or {}) | {"class_weight": weights}, task)
+        self.loss_function = build_loss(loss, task, num_classes, class_counts)
         self.add_metrics(classification_metrics(metrics, task, self.class_names))
 
     @property
@@ -75,7 +74,8 @@ class Classifier(SupervisedModule):
 
     def batch_weight(self, y: Tensor) -> float | Tensor:
         """The number of samples, or with class weights the sum of theirs."""
-        return self.loss_function.batch_weight(y)
+        loss = self.loss_function
+        return loss.batch_weight(y) if isinstance(loss, ClassLoss) else len(y)
 
     def predict(self, outputs: Tensor) -> Tensor:
         """Probabilities of the classes or of each label, (B, C)."""

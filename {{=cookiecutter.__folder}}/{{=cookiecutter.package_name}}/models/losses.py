@@ -1,10 +1,13 @@
-"""Losses by name. To add your own: write it here and give it a line in `LOSSES`.
+"""Losses by name.
+
+To add your own, write it here and give it a line in `LOSSES`, or name its class with `_target_` in
+the config.
 
 A loss is a module of (outputs, y), a scalar mean over the batch. Its targets are class numbers
-(B,), labels (B, L) of 0 and 1, or standardised values (B,) or (B, T).
+(B,), labels (B, L) of 0 and 1, or standardised values (B,) or (B, T) with outputs of that shape.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -16,6 +19,7 @@ from ..errors import UserError, first_line, named, nearest
 from .precision import only_move
 
 BALANCED = "balanced"
+Loss = Mapping[str, Any] | nn.Module
 
 
 class ClassLoss(nn.Module):
@@ -73,7 +77,7 @@ class SquaredError(nn.Module):
 
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of a batch."""
-        return F.mse_loss(outputs.reshape(y.shape), y)
+        return F.mse_loss(outputs, y)
 
 
 class AbsoluteError(nn.Module):
@@ -81,7 +85,7 @@ class AbsoluteError(nn.Module):
 
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of a batch."""
-        return F.l1_loss(outputs.reshape(y.shape), y)
+        return F.l1_loss(outputs, y)
 
 
 class Huber(nn.Module):
@@ -95,7 +99,7 @@ class Huber(nn.Module):
 
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of a batch."""
-        return F.huber_loss(outputs.reshape(y.shape), y, delta=self.delta)
+        return F.huber_loss(outputs, y, delta=self.delta)
 
 
 class QuantileLoss(nn.Module):
@@ -140,18 +144,27 @@ LOSSES: dict[str, dict[str, Callable[..., nn.Module]]] = {
 }
 
 
-def build_loss(spec: dict[str, Any] | None, task: str) -> nn.Module:
+def build_loss(
+    spec: Loss | None, task: str, num_classes: int = 0, class_counts: Sequence[Any] | None = None
+) -> nn.Module:
     """Build the loss that `spec` names.
 
     Args:
         spec: `name` ("auto" for the default of the task) and the options of that loss, of which
-            those that are None count as not given.
+            those that are None count as not given; or a loss, which is returned as it is.
         task: "classification", "multilabel" or "regression".
+        num_classes: number of classes or labels.
+        class_counts: training samples of each class, or [without, with] of each label.
 
     Raises:
         UserError: the task has no such loss, or the loss no such option.
     """
+    if isinstance(spec, nn.Module):
+        return spec
     options = {key: value for key, value in (spec or {}).items() if value is not None}
+    if "class_weight" in options:
+        weights = class_weights(options["class_weight"], class_counts, num_classes)
+        options["class_weight"] = weights
     known = LOSSES[task]
     name = str(options.pop("name", "auto"))
     name = next(iter(known)) if name == "auto" else name
@@ -166,20 +179,18 @@ def build_loss(spec: dict[str, Any] | None, task: str) -> nn.Module:
 
 
 def class_weights(
-    weights: str | Sequence[float] | None, counts: Sequence[Any] | None, num_classes: int
-) -> list[float] | None:
+    weights: str | Sequence[float], counts: Sequence[Any] | None, num_classes: int
+) -> list[float]:
     """The weights of the classes, as numbers.
 
     Args:
-        weights: one for each class, "balanced", or None.
+        weights: one for each class, or "balanced".
         counts: training samples of each class, or [without, with] of each label.
         num_classes: number of classes or labels.
 
     Raises:
         UserError: not one positive number for each class, or "balanced" without counts.
     """
-    if weights is None:
-        return None
     if isinstance(weights, str):
         if weights != BALANCED:
             raise UserError(

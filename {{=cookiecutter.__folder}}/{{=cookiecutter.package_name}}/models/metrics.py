@@ -78,7 +78,7 @@ def classification_metrics(
 
     Args:
         specs: names, or dictionaries of `name`, the metric's options and `as`, the name to log it
-            under; None for the default of the task.
+            under; or of `name` and `metric`, a metric; None for the default of the task.
         task: "classification" or "multilabel".
         class_names: names of the classes or labels.
 
@@ -147,7 +147,10 @@ def build_all(
         options = {"name": spec} if isinstance(spec, str) else dict(spec)
         name = str(options.pop("name", None))
         logged = str(options.pop("as", name))
-        built = build(logged, name, dict(WITH_OPTIONS.get(name, ("", {}))[1]) | options)
+        if isinstance(options.get("metric"), Metric):
+            built = {logged: options["metric"]}
+        else:
+            built = build(logged, name, dict(WITH_OPTIONS.get(name, ("", {}))[1]) | options)
         if twice := sorted(metrics.keys() & built.keys() | {"loss"} & built.keys()):
             raise UserError(
                 f"model.metrics has two metrics {twice[0]!r}: log one under another name, as in "

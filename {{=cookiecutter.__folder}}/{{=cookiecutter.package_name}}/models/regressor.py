@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import UserError
-from .losses import QuantileLoss, build_loss
+from .losses import Loss, QuantileLoss, build_loss
 from .metrics import Spec, regression_metrics
-from .nets import Net, build_net, ignored_hparams
+from .nets import Net, build_net, parts_of
 from .regression_metrics import R2
 from .supervised import SupervisedModule
 
@@ -31,7 +31,8 @@ class Regressor(SupervisedModule):
         net: `name` and options of the network, or the network.
         optimizer: `name` and options of the optimizer.
         scheduler: `name` and options of the learning-rate schedule.
-        loss: `name` and options of the loss, see `losses.py`; None for the squared error.
+        loss: `name` and options of the loss, see `losses.py`, or the loss; None for the squared
+            error.
         metrics: names, or dictionaries of `name` and options, see `metrics.py`; None for the mean
             absolute error and R2.
         input_shape: shape of one sample, (num_features,) or (C, H, W).
@@ -50,7 +51,7 @@ class Regressor(SupervisedModule):
         optimizer: dict[str, Any],
         scheduler: dict[str, Any],
         input_shape: Sequence[int],
-        loss: dict[str, Any] | None = None,
+        loss: Loss | None = None,
         metrics: Sequence[Spec] | None = None,
         target_name: str | Sequence[str] = "target",
         target_mean: float | Sequence[float] = 0.0,
@@ -64,7 +65,7 @@ class Regressor(SupervisedModule):
                 f"The data are a {task} task and {type(self).__name__} does regression: choose "
                 "another model group, for example model=mlp."
             )
-        self.save_hyperparameters(ignore=ignored_hparams(net), logger=False)
+        self.save_hyperparameters(ignore=parts_of(net=net, loss=loss), logger=False)
         self.loss_function = build_loss(loss, self.task)
         self.target_names = [str(name) for name in _listed(target_name)]
         self.output_names = [
@@ -85,6 +86,8 @@ class Regressor(SupervisedModule):
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean loss in standard deviations; outputs (B, outputs), y (B,) or (B, T)."""
+        # (B, 1) beside (B,) would broadcast to (B, B).
+        outputs = outputs.reshape(y.shape) if outputs.numel() == y.numel() else outputs
         loss: Tensor = self.loss_function(outputs, y)
         return loss
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from .base import BaseModule
-from .nets import Net, build_net, ignored_hparams
+from .nets import Net, build_net, parts_of
 from .precision import EpochMean, at_least_float32
 from .probe import LinearProbe
 from .views import RandomView
@@ -54,7 +54,7 @@ class SimCLR(BaseModule):
         num_classes: int,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=ignored_hparams(net), logger=False)
+        self.save_hyperparameters(ignore=parts_of(net=net), logger=False)
         if len(input_shape) != 3:
             raise UserError("SimCLR compares views of pictures, and these data are a table.")
         self.net = build_net(net, input_shape, features)

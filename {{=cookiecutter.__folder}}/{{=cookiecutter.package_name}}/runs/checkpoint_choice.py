@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
 from .difference import find_run
-from .manifest import MANIFEST, read_manifest
-from .table import TRIALS
+from .manifest import read_manifest
+from .table import collect_rows, without_trials
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +63,15 @@ def find_checkpoint(value: str, log_dir: Path, own: Path | None = None) -> str:
 
 
 def newest_run(log_dir: Path, own: Path | None = None) -> Path | None:
-    """The run that started last, other than the trials of sweeps; None if there is none."""
-    runs = [path.parent for path in log_dir.glob(f"**/{MANIFEST}")]
-    runs = [run for run in runs if TRIALS not in run.relative_to(log_dir).parts[1:]]
-    return max((run for run in runs if run != own), key=_started, default=None)
+    """The run that started last; None if there is none.
 
-
-def _started(run: Path) -> tuple[str, str]:
-    return str(read_manifest(run).get("started", "")), run.name
+    Trials of sweeps and folds of cross-validations do not count, nor does the run that is starting
+    and the cross-validation it belongs to.
+    """
+    rows = without_trials(collect_rows(log_dir)) if log_dir.is_dir() else []
+    runs = [log_dir / row["run"] for row in rows if row["started"]]
+    others = [run for run in runs if own is None or not own.is_relative_to(run)]
+    return others[-1] if others else None
 
 
 def _existing(folder: Path) -> str:

@@ -104,8 +104,8 @@ def _facts(
     }
     if required <= {*facts, *GROUPS}:
         return facts
-    # Imported here: training.py loads checkpoints.
-    from ..training import build_datamodule
+    # Imported here: it imports this package.
+    from ..assembly import build_datamodule
 
     if not trust_config:
         check_data(config, source)

@@ -18,9 +18,9 @@ NETS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "cnn": CNN, "resnet18":
 Net = Mapping[str, Any] | nn.Module | Callable[..., nn.Module]
 
 
-def ignored_hparams(net: Net) -> list[str]:
-    """The arguments that a checkpoint cannot hold: a network that is not given by its name."""
-    return [] if isinstance(net, Mapping) else ["net"]
+def parts_of(**arguments: Any) -> list[str]:
+    """The arguments that no checkpoint can hold: networks and losses that are not given by name."""
+    return [name for name, value in arguments.items() if callable(value)]
 
 
 def build_net(net: Net, input_shape: Sequence[int], num_outputs: int) -> nn.Module:
@@ -70,4 +70,4 @@ def build_by_name(
         ) from error
 
 
-__all__ = ["CNN", "MLP", "NETS", "Net", "build_net", "ignored_hparams", "resnet18"]
+__all__ = ["CNN", "MLP", "NETS", "Net", "build_net", "parts_of", "resnet18"]
