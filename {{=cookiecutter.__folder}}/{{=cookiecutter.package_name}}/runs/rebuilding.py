@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.parsing import AttributeDict
 from torch import Tensor
 
-from ..building import GROUPS, build_model, facts_of, missing_parameters
+from ..building import GROUPS, build_model, facts_of, missing_parameters, named_parameters
 from ..errors import UserError, first_line
 from ..models.nets.pretrained import without_pretrained, without_reading, without_weights
 from .checkpoints import COMPILED, PACKAGE, is_built_later, read_checkpoint
@@ -149,11 +149,7 @@ def _from_checkpoint(
     found = _class_of_package(str(checkpoint["model_class"]))
     if found is None:
         return None
-    parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(found).parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    parameters = named_parameters(found)
     saved = _arguments(checkpoint, parameters)
     absent = [name for name in parameters if name not in saved]
     # The run may have set it to something that a checkpoint cannot hold, such as a network.
