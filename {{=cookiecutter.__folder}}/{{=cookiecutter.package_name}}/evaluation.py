@@ -173,15 +173,16 @@ def find_data(cfg: DictConfig, rebuilt: Rebuilt) -> LightningDataModule:
         UserError: neither is there, the run's config names something else than a datamodule, or the
             model was trained on other data.
     """
-    run = config_of_checkpoint(Path(cfg.ckpt_path))
-    if not cfg.get("data") and run is None:
+    run, data = config_of_checkpoint(Path(cfg.ckpt_path)), cfg.get("data")
+    if not data and run is None:
         raise UserError(
             f"{cfg.ckpt_path} does not lie in a run's folder, so its data are not known: "
             "add data=<group> to the command."
         )
-    if not cfg.get("data") and not cfg.trust_config:
-        check_data(run, f"the {CONFIG} of {cfg.ckpt_path}")
-    data = cfg.data if cfg.get("data") else run.get("data")
+    if not data and run is not None:
+        if not cfg.trust_config:
+            check_data(run, f"the {CONFIG} of {cfg.ckpt_path}")
+        data = run.get("data")
     config = OmegaConf.create({"data": data, "seed": seed_of(cfg, run)})
     datamodule = build_data_for(rebuilt.model, config)
     different = different_facts(datamodule, rebuilt.facts)

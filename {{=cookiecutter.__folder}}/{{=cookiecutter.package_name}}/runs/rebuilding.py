@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.parsing import AttributeDict
 from torch import Tensor
 
-from ..building import GROUPS, build_model, facts_of, missing_parameters
+from ..building import GROUPS, build_model, facts_of, missing_parameters, named_parameters
 from ..errors import UserError, first_line
 from ..models.nets.pretrained import without_pretrained, without_reading, without_weights
 from .checkpoints import COMPILED, PACKAGE, is_built_later, read_checkpoint
@@ -67,9 +67,9 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
         if model is None:
             if config is None:
                 raise UserError(
-                    f"{path} does not hold everything that its model "
-                    f"{checkpoint['model_class'].rpartition(':')[2]} is built from, and it does "
-                    f"not lie in a run's folder: move it back beside the {CONFIG} of its run."
+                    f"{path} does not hold everything that its model {checkpoint['model_class']!r} "
+                    "is built from, and it does not lie in a run's folder: move it back beside the "
+                    f"{CONFIG} of its run."
                 )
             model = _from_config(path, checkpoint, config, trust_config)
     if is_overridden("configure_model", model):
@@ -149,11 +149,7 @@ def _from_checkpoint(
     found = _class_of_package(str(checkpoint["model_class"]))
     if found is None:
         return None
-    parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(found).parameters.items()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    parameters = named_parameters(found)
     saved = _arguments(checkpoint, parameters)
     absent = [name for name in parameters if name not in saved]
     # The run may have set it to something that a checkpoint cannot hold, such as a network.
@@ -195,7 +191,7 @@ def _arguments(
     saved: dict[str, Any] = dict(checkpoint.get("hyper_parameters", {}))
     # `save_hyperparameters(hparams)` spreads a single dictionary or namespace.
     whole = checkpoint.get("hparams_name")
-    if whole in parameters:
+    if isinstance(whole, str) and whole in parameters:
         saved = {whole: AttributeDict(saved)}
     return {name: value for name, value in saved.items() if name in parameters}
 
