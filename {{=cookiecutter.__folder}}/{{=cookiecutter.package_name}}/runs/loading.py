@@ -63,7 +63,7 @@ def load_run(
     Raises:
         UserError: there is no run, it has no such checkpoint, or its config cannot be trusted.
     """
-    from ..training import build_data_for
+    from ..assembly import build_data_for
     from .checkpoints import load_model
 
     directory = Path(directory)

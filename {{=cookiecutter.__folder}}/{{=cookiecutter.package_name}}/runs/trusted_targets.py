@@ -31,9 +31,9 @@ LIGHTNING = "lightning"
 # they would be a way around the check.
 BUILDERS = frozenset(
     """
-    building callbacks cli comparison config_headers evaluation experiment_files exporting extras
-    finders folds forward_export lightning_names loader_predictions loggers mistakes prediction
-    profilers runs serving shell sweeps training
+    assembly building callbacks cli comparison config_headers evaluation experiment_files exporting
+    extras finders folds forward_export lightning_names loader_predictions loggers mistakes
+    prediction profilers runs serving shell sweeps training
     """.split()
 )
 # The names of attributes such as __globals__ lead from any class to everything.
