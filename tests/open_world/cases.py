@@ -56,7 +56,7 @@ class Case:
     @property
     def command(self) -> tuple[str, ...]:
         """The options that choose model, data and objective."""
-        objective = ("objective=null",)
+        objective: tuple[str, ...] = ("objective=null",)
         if self.objective:
             objective = (f"objective.metric={self.objective}", f"objective.mode={self.mode}")
         return (f"model={self.model}", f"data={self.data}", *objective, *self.options)

@@ -93,8 +93,10 @@ def test_debug_presets_take_any_model(world: World, name: str, preset: str) -> N
     """They are what an owner tries first."""
     case = CASES[name]
     training = next(metric for metric in case.logged if "loss" in metric or "train" in metric)
-    options = (f"debug={preset}", "trainer.max_epochs=2")
+    # Quoted, since Hydra reads nan as a number.
+    options = (f"debug='{preset}'", "trainer.max_epochs=2")
+    objective: tuple[str, ...] = ()
     if preset == "overfit":
-        options = (*options, f"objective.metric={training}", "objective.mode=min")
-    run = world.train(*case.command, *options)
+        objective = (f"objective.metric={training}", "objective.mode=min")
+    run = world.train(*case.command, *options, *objective)
     assert run.manifest["status"] == "finished"
