@@ -1,8 +1,9 @@
 """A model and data that know nothing of the project, for sweeps over their own options."""
 
-from pathlib import Path
+from .conftest import Bake, BakedProject
 
 MODULE = "modules_of_sweep_tests"
+PACKAGE = "package_of_own_module_tests"
 # 160 samples in batches of 20: an epoch has 8 batches.
 MODULES = '''
 """A model and data that know nothing of this project."""
@@ -169,8 +170,10 @@ PLAIN = (
 )
 
 
-def add_modules(root: Path) -> None:
-    """Add them to a project, with one config file each."""
+def bake_with_modules(bake: Bake) -> BakedProject:
+    """A project with these modules, and one config file for each."""
+    project = bake(project_name="Own modules", package_name=PACKAGE)
+    root = project.root
     (root / f"{MODULE}.py").write_text(MODULES)
     (root / "configs" / "experiment" / "plain.yaml").write_text("# @package _global_\n")
     for name, options in MODELS.items():
@@ -179,3 +182,4 @@ def add_modules(root: Path) -> None:
     for name in ("Data", "NotValidated", "Stream", "TwoSplits"):
         path = root / "configs" / "data" / f"{name.lower()}.yaml"
         path.write_text(f"_target_: {MODULE}.{name}\n")
+    return project

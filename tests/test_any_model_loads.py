@@ -26,6 +26,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from loading.models import Classifier
+
 
 class Points(Dataset):
     """40 points in the plane, of three classes."""
@@ -71,6 +73,16 @@ class WithPredictLoader(PointData):
 
     def predict_dataloader(self):
         return DataLoader(Points(9, self.form), batch_size=16)
+
+
+class Vocabulary:
+    """No checkpoint can hold it."""
+
+    size = 3
+
+
+class WithVocabulary(PointData):
+    input_shape, num_classes, vocabulary = (2,), 3, Vocabulary()
 
 
 class TrainOnly(LightningDataModule):
@@ -159,6 +171,21 @@ class Given(Steps):
 
     def configure_optimizers(self):
         return self.hparams.optimizer(params=self.parameters())
+
+
+class Told(Steps):
+    """Asks the data for an object."""
+
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.layer = nn.Linear(2, vocabulary.size)
+
+
+class Named(Classifier):
+    """The project's own model with predictions of another form."""
+
+    def predict_step(self, batch, batch_idx):
+        return {"best": self(batch[0]).argmax(1).tolist()}
 
 
 class Late(Steps):
@@ -307,6 +334,17 @@ def test_what_cannot_be_measured_is_told_before_anything_runs(project: Project, 
         evaluate(project, run("Tutorial", "TrainOnly"))
 
 
+def test_model_with_predictions_of_its_own_is_evaluated(project: Project, run: Make) -> None:
+    """Analyses that expect probabilities are left out, and the others are made."""
+    net = {"name": "mlp", "width": 4, "depth": 1}
+    folder = run("Named", "WithVocabulary", model__net=net)
+    metrics, out = evaluate(project, folder)
+    assert metrics == pytest.approx(metrics_of(folder))
+    assert {path.stem for path in out.glob("*/*")} == {"pca"}
+    rows = read_csv(predict(project, folder) / "table.csv")
+    assert list(rows[0]) == ["best"]
+
+
 # predict.py
 
 
@@ -368,6 +406,19 @@ def test_run_of_any_model_loads_in_a_notebook(project: Project, run: Make) -> No
     assert all(torch.equal(loaded.model.state_dict()[k], v) for k, v in saved["state_dict"].items())
     assert not loaded.model.training
     assert len(loaded.datamodule.val_dataloader().dataset) == 40
+
+
+def test_facts_that_no_checkpoint_holds_come_from_the_data(project: Project, run: Make) -> None:
+    """Such as a tokenizer."""
+    folder = run("Told", "WithVocabulary")
+    assert evaluate(project, folder)[0] == metrics_of(folder)
+
+
+def test_layers_that_need_a_trainer_are_told(project: Project, run: Make) -> None:
+    """Without them a notebook would go on with random weights."""
+    folder = run("Late", objective__metric="val-loss")
+    with pytest.raises(project.module("errors").UserError, match=r"layer\.weight.*setup"):
+        project.module("runs").load_run(folder)
 
 
 def test_weights_of_a_compiled_network_load(project: Project, run: Make, tmp_path: Path) -> None:

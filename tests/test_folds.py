@@ -67,7 +67,10 @@ def folds_of(package: Part, count: int = COUNT, **options: Any) -> list[dict[str
 def test_every_sample_is_tested_once_and_never_trained_on_in_that_fold(
     package: Part, labels: np.ndarray, groups: np.ndarray, with_labels: bool, with_groups: bool
 ) -> None:
-    options = {"labels": labels if with_labels else None, "groups": groups if with_groups else None}
+    options: dict[str, Any] = {
+        "labels": labels if with_labels else None,
+        "groups": groups if with_groups else None,
+    }
     found = folds_of(package, **options)
     assert sorted(np.concatenate([parts["test"] for parts in found])) == list(range(COUNT))
     for parts in found:
@@ -85,12 +88,13 @@ def test_folds_are_those_of_scikit_learn(
     package: Part, labels: np.ndarray, groups: np.ndarray
 ) -> None:
     """Results can be compared with those of a paper that used them."""
-    for splitter, options in (
+    cases: list[tuple[Any, dict[str, Any]]] = [
         (KFold, {}),
         (StratifiedKFold, {"labels": labels}),
         (GroupKFold, {"groups": groups}),
         (StratifiedGroupKFold, {"labels": labels, "groups": groups}),
-    ):
+    ]
+    for splitter, options in cases:
         expected = splitter(FOLDS, shuffle=True, random_state=7).split(
             np.zeros(COUNT), options.get("labels"), options.get("groups")
         )
@@ -304,7 +308,7 @@ def test_subset_of_data_in_memory_is_fetched_by_the_batch(package: Part) -> None
 def test_own_dataset_needs_no_facts(package: Part) -> None:
     """Whoever overrides `load` alone has a datamodule for any LightningModule."""
 
-    class Own(package("data.base").BaseDataModule):  # type: ignore[name-defined]
+    class Own(package("data.base").BaseDataModule):  # type: ignore[misc]
         def __init__(self, batch_size: int = 2, split_seed: int = 0) -> None:
             super().__init__()
             self.save_hyperparameters(logger=False)
@@ -323,11 +327,11 @@ def test_own_dataset_needs_no_facts(package: Part) -> None:
 
 
 def test_split_and_collation_are_changed_by_one_method_each(package: Part) -> None:
-    class ByDate(package("data").DiabetesDataModule):  # type: ignore[name-defined]
+    class ByDate(package("data").DiabetesDataModule):  # type: ignore[misc]
         def split(self, samples: Any) -> Any:
             return {"train": np.arange(300), "val": np.arange(300, 442)}
 
-    class Named(package("data").DigitsDataModule):  # type: ignore[name-defined]
+    class Named(package("data").DigitsDataModule):  # type: ignore[misc]
         @staticmethod
         def collate_fn(samples: list[Any]) -> Any:
             return [name for _, name in samples]
@@ -347,7 +351,7 @@ def test_split_and_collation_are_changed_by_one_method_each(package: Part) -> No
 def test_example_for_other_datamodules_works(package: Part) -> None:
     """It is copied from the head of the module."""
     splits = package("data.splits")
-    lines = [line[4:] for line in splits.__doc__.splitlines() if line.startswith("    ")]
+    lines = [line[4:] for line in str(splits.__doc__).splitlines() if line.startswith("    ")]
     code = "class Own(LightningDataModule):\n" + "\n".join(f"    {line}" for line in lines)
     names = vars(splits) | {
         "LightningDataModule": LightningDataModule,

@@ -126,7 +126,6 @@ AT_ONCE: dict[str, tuple[Command, list[str]]] = {
     "sweep of predict": (lambda p: ("predict.py", "-m", "input=a,b", "ckpt_path=x"), ["leave -m"]),
     # Left out
     "no checkpoint": (lambda p: ("evaluate.py",), ["ckpt_path=..."]),
-    "no input": (lambda p: ("predict.py", "ckpt_path=x"), ["input=..."]),
     "no table": (lambda p: ("train.py", "experiment=csv"), ["data.path"]),
     # Of the wrong kind
     "batch size": (lambda p: ("train.py", "data.batch_size=0"), ["data.batch_size", "at least 1"]),

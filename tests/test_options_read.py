@@ -234,6 +234,21 @@ def test_sweep_is_refused_before_its_first_trial(project: Project, bake: Any) ->
     assert not swept.folder.exists()
 
 
+@pytest.mark.slow
+def test_entry_of_a_file_varies_with_the_models_that_read_it(project: Project, bake: Any) -> None:
+    """The default space is for the built-in models, and no reason to refuse another one."""
+    baked = bake(project_name="Options", package_name="package_of_option_tests")
+    options = ("model=mlp,nothing", *SHORT, "hydra.sweeper.n_trials=8", "test=false")
+    space = ("search_space=default", "hydra.sweeper.sampler=random")
+    swept = sweep(baked, project.folder / "both", *options, *space)
+    line = "optimizer.lr varies with model=mlp alone (no effect on this model)"
+    assert swept.printed.count(line) == 1
+    assert {(row["model"], bool(row["optimizer.lr"])) for row in swept.rows} == {
+        ("mlp", True),
+        ("nothing", False),
+    }
+
+
 def test_finder_and_sweep_of_one_option_are_refused(project: Project) -> None:
     """The finder would replace each value of the sweep by its own."""
     errors = project.module("errors")

@@ -132,6 +132,7 @@ QUESTIONS = {
         "objective.metric=val/loss instead of val/acc, objective.mode=min instead of max",
     ),
     "seeds": ((LR,), (LR, "hydra.sweeper.seeds=2"), "hydra.sweeper.seeds=2 instead of 1"),
+    "folds": ((LR,), (LR, "data.folds=3"), "data.folds=3 instead of null"),
 }
 KEPT = (
     "hydra.sweeper.n_trials=99",

@@ -11,11 +11,9 @@ import pytest
 
 from .conftest import Bake, BakedProject
 from .in_process import Project, on_one_thread
-from .sweep_modules import MODULE, PLAIN, add_modules
+from .sweep_modules import MODULE, PLAIN, bake_with_modules
 from .sweeps import Swept, start_sweep, sweep, wait_until
 
-PACKAGE = "package_of_own_module_tests"
-NAMES = {"project_name": "Own modules", "package_name": PACKAGE}
 SPACE = """\
 # @package hydra.sweeper.search_space
 optimizer.lr: tag(log, interval(1e-4, 1e-1))
@@ -27,8 +25,7 @@ STRANGE = "error (a, b) = 50% <i>"
 
 @pytest.fixture(scope="module")
 def baked(bake: Bake) -> BakedProject:
-    project = bake(**NAMES)
-    add_modules(project.root)
+    project = bake_with_modules(bake)
     (project.root / "configs" / "search_space" / "wide.yaml").write_text(SPACE)
     return project
 
@@ -388,6 +385,18 @@ def test_sweep_of_steps_is_continued(baked: BakedProject, tmp_path: Path, engine
     assert {row["model.lr"] for row in second.rows} == {row["model.lr"] for row in first}
     logs = [path.read_text("utf-8") for path in folder.glob("trials/*/run.log")]
     assert sum("resumed within epoch 1" in log for log in logs) == 2
+
+
+@pytest.mark.slow
+def test_error_in_a_step_ends_the_sweep_before_its_first_trial(
+    baked: BakedProject, tmp_path: Path
+) -> None:
+    """The console shows the line of the step, and nothing is left behind."""
+    options = (*PLAIN, "model=broken", "model.lr=0.1,0.2", "objective.metric=val_loss")
+    swept = sweep(baked, tmp_path / "study", *options, small=False, check=False)
+    assert 'raise ZeroDivisionError("mine")' in swept.printed
+    assert "error: ZeroDivisionError: mine (see " in swept.printed.splitlines()[-1]
+    assert not swept.folder.exists()
 
 
 @pytest.mark.slow

@@ -13,9 +13,8 @@ import pytest
 
 from .conftest import Bake
 from .in_process import Project, Run, on_one_thread
-from .sweep_modules import MODULE, PLAIN, add_modules
+from .sweep_modules import MODULE, PACKAGE, PLAIN, bake_with_modules
 
-PACKAGE = "package_of_report_tests"
 # More answers than any of these trials waits for.
 ENOUGH = 50
 OWN = (
@@ -31,8 +30,7 @@ EPOCHS = ("trainer.max_epochs=2",)
 
 @pytest.fixture(scope="module")
 def project(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    root = bake(project_name="Reports", package_name=PACKAGE).root
-    add_modules(root)
+    root = bake_with_modules(bake).root
     with on_one_thread(root, tmp_path_factory.mktemp("reports")) as found:
         yield found
 
@@ -163,8 +161,15 @@ def test_complete_trial_cannot_be_pruned(trial: Any) -> None:
     assert done.run.manifest["ended_because"] == "max_steps"
 
 
-@pytest.mark.parametrize("stopped_at", [1, 2, 3])
-@pytest.mark.parametrize("data", ["data", "stream"])
+@pytest.mark.parametrize(
+    ("data", "stopped_at"),
+    [
+        ("data", 2),
+        ("stream", 2),
+        *(pytest.param("data", number, marks=pytest.mark.slow) for number in (1, 3)),
+        *(pytest.param("stream", number, marks=pytest.mark.slow) for number in (1, 3)),
+    ],
+)
 def test_resumed_trial_ends_as_if_it_had_not_been_stopped(
     trial: Any, data: str, stopped_at: int
 ) -> None:

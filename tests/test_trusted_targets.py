@@ -1,6 +1,7 @@
 """A run's config.yaml is passed on with its checkpoint: rebuilding from it must run nothing."""
 
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -151,6 +152,28 @@ def test_class_that_is_gone_is_told(package: Part, check: Any) -> None:
     for target in (f"{NAME}.models.Gone", f"{NAME}.models.gone.Net", "not_installed_here.Net"):
         with pytest.raises(package("errors").UserError, match="cannot be imported"):
             check({"_target_": target})
+
+
+def test_arguments_in_a_checkpoint_name_only_parts_of_a_run(package: Part, tmp_path: Path) -> None:
+    """A model of the owner's own may build what its arguments describe."""
+    import torch
+
+    model_class = package("models").Classifier
+    arguments = dict.fromkeys(inspect.signature(model_class).parameters)
+    for net in ({"_target_": "os.system", "command": "true"}, {"name": "${oc.env:HOME}"}):
+        torch.save(
+            {
+                "model_class": "models.classifier:Classifier",
+                "hyper_parameters": arguments | {"net": net},
+                "state_dict": {},
+                "epoch": 0,
+                "global_step": 0,
+                "pytorch-lightning_version": "2.6.0",
+            },
+            tmp_path / "sent.ckpt",
+        )
+        with pytest.raises(package("errors").UserError, match="trust_config=true"):
+            package("runs.checkpoints").load_model(tmp_path / "sent.ckpt")
 
 
 MODEL = """

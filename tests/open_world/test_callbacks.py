@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .cases import CASES
-from .world import SMALL, World, assert_same
+from .world import SMALL, World, assert_same, some_fast
 
 OBSERVED = ("callbacks=[default,activations,histograms,swa]", "logger=tensorboard")
 AVERAGED = ("callbacks=[default,activations,ema]",)
@@ -66,19 +66,9 @@ def test_lightnings_names_are_none_without_an_objective(world: World) -> None:
     assert {row["patience"] for row in seen["train"]} == {None}
 
 
-@pytest.mark.parametrize("name", ["tutorial", "gan", "dictionaries", "dataclasses", "iterable"])
+@pytest.mark.parametrize("name", some_fast(CASES, ["gan", "dictionaries", "dataclasses"]))
 def test_all_observers_take_any_model(world: World, name: str) -> None:
     """Activations of padded transformers are nested tensors, batches may be dictionaries."""
-    observe(world, name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_all_observers_take_every_model(world: World, name: str) -> None:
-    observe(world, name)
-
-
-def observe(world: World, name: str) -> None:
     run = world.train(*CASES[name].command, *OBSERVED)
     assert run.manifest["status"] == "finished"
     assert set(run.metrics["final"]) - {"epoch", "step"} == set(CASES[name].logged)
@@ -86,7 +76,9 @@ def observe(world: World, name: str) -> None:
         assert run.weights("swa").keys() == run.weights("last").keys()
 
 
-@pytest.mark.parametrize("name", ["gan", "skips_batches", "manual_accumulation"])
+@pytest.mark.parametrize(
+    "name", some_fast(["gan", "skips_batches", "manual_accumulation"], ["gan"])
+)
 def test_averaged_weights_resume_exactly(world: World, name: str) -> None:
     """Steps by hand and skipped batches count once, before and after."""
     options = (*CASES[name].command, *AVERAGED)

@@ -3,7 +3,7 @@
 import pytest
 
 from .cases import CASES
-from .world import World, assert_same
+from .world import World, assert_same, some_fast
 
 LOADERS = {
     kind: (f"data.kind={kind}",)
@@ -32,7 +32,20 @@ COMMON = (
 )
 
 
-@pytest.mark.parametrize("name", CASES)
+# Own optimizer and schedule, objects, structures, no length, steps by hand, own hooks, two loaders.
+FAST_CASES = (
+    "plateau",
+    "hydra_style",
+    "dictionaries",
+    "stream",
+    "gan",
+    "moving_teacher",
+    "combined",
+)
+FAST_LOADERS = ("shuffled", "generator", "batch_sampler", "shuffled, 2 workers")
+
+
+@pytest.mark.parametrize("name", some_fast(CASES, FAST_CASES))
 def test_resumed_run_is_the_uninterrupted_one(world: World, name: str) -> None:
     """Cut after an epoch and within one."""
     case = CASES[name]
@@ -40,20 +53,12 @@ def test_resumed_run_is_the_uninterrupted_one(world: World, name: str) -> None:
     assert_same(run, world.whole(name))
 
 
-@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("loader", some_fast(LOADERS | WORKERS | PERSISTENT, FAST_LOADERS))
 def test_plain_loader_continues_where_it_was(world: World, loader: str) -> None:
-    """A lost or doubled sample shows in no log; the data draw from torch, NumPy and Python."""
-    check(world, *LOADERS[loader])
+    """A lost or doubled sample shows in no log; the data draw from torch, NumPy and Python.
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("loader", [*WORKERS, *PERSISTENT])
-def test_plain_loader_with_workers_continues_where_it_was(world: World, loader: str) -> None:
-    """Workers have random numbers of their own, and fetch ahead."""
-    check(world, *(WORKERS | PERSISTENT)[loader])
-
-
-def check(world: World, *options: str) -> None:
-    whole = world.train(*COMMON, *options)
+    Workers have random numbers of their own, and fetch ahead.
+    """
+    options = (*COMMON, *(LOADERS | WORKERS | PERSISTENT)[loader])
     batches = 7 if "data.kind=dropping" in options else 8
-    assert_same(world.in_pieces(batches, *COMMON, *options), whole)
+    assert_same(world.in_pieces(batches, *options), world.train(*options))

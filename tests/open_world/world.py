@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ SMALL = (
 )
 # What a checkpoint holds of a training, without times and paths.
 PARTS = ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers")
+
+
+def some_fast(names: Iterable[str], fast: Collection[str]) -> list[Any]:
+    """All names; those that are not among the fast ones are slow."""
+    return [n if n in fast else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 def add_code(project: BakedProject) -> None:

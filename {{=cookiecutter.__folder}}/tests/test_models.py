@@ -11,7 +11,13 @@ from model_checks import ModelChecks
 Package = Callable[[str], Any]
 DATA = {
     "classification": {"num_classes": 3, "class_names": ["a", "b", "c"]},
+    "multilabel": {"num_classes": 3, "class_names": ["a", "b", "c"], "task": "multilabel"},
     "regression": {"target_name": "y", "target_mean": 0.0, "target_std": 1.0},
+}
+TARGETS = {
+    "classification": torch.tensor([0, 1, 2, 1]),
+    "multilabel": torch.tensor([[0.0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]]),
+    "regression": torch.tensor([0.3, -1.2, 0.8, 2.0]),
 }
 
 
@@ -43,7 +49,7 @@ class TestSimCLR(ModelChecks):
 def build(package: Package, task: str, net: str, shape: list[int]) -> Any:
     """A model of a task with default options."""
     models = package("models")
-    model_class = models.Classifier if task == "classification" else models.Regressor
+    model_class = models.Regressor if task == "regression" else models.Classifier
     return model_class(
         net={"name": net},
         optimizer={"name": "AdamW", "lr": 1e-3},
@@ -63,7 +69,7 @@ def test_loss_falls_on_one_batch(package: Package, task: str, net: str, shape: l
     torch.manual_seed(0)
     model = build(package, task, net, shape)
     x = torch.randn(4, *shape)
-    y = torch.tensor([0, 1, 2, 1]) if task == "classification" else torch.randn(4)
+    y = TARGETS[task]
     optimizer = torch.optim.Adam(model.net.parameters(), lr=1e-2)
     losses = []
     for _ in range(15):
@@ -78,13 +84,15 @@ def test_loss_falls_on_one_batch(package: Package, task: str, net: str, shape: l
 
 @pytest.mark.parametrize("task", DATA)
 def test_predictions_have_the_promised_form(package: Package, task: str) -> None:
-    """predict.py writes probabilities that add up to one, or one value per row."""
+    """predict.py writes probabilities of classes or labels, or one value per row."""
     predictions = build(package, task, "mlp", [7])(torch.randn(5, 7))
-    if task == "classification":
-        assert predictions.shape == (5, 3)
-        assert torch.allclose(predictions.sum(dim=1), torch.ones(5))
-    else:
+    if task == "regression":
         assert predictions.shape == (5,)
+        return
+    assert predictions.shape == (5, 3)
+    assert ((predictions > 0) & (predictions < 1)).all()
+    if task == "classification":
+        assert torch.allclose(predictions.sum(dim=1), torch.ones(5))
 
 
 def test_unknown_net_is_refused(package: Package) -> None:

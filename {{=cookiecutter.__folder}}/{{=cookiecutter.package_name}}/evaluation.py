@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 
-from .analysis import Analysis, Outcome, analyses_of
+from .analysis import Analysis, Outcome, analyses_of, judges_samples
 from .analysis.collect import collect, collect_features, find_layer, first_loader
 from .assembly import build_data_for, evaluation_callbacks
 from .building import has_loader, has_step
 from .comparison import measured
 from .errors import UserError, nearest
-from .models.supervised import SupervisedModule
 from .runs.checkpoint_file import as_plain
 from .runs.config_checks import check_complete
 from .runs.loading import CONFIG, check_data, config_of_checkpoint
@@ -72,24 +71,33 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         trainer.validate if cfg.split == "val" else trainer.test, model, datamodule, verbose=False
     )
     outcome = None
-    if analyses and not isinstance(model, SupervisedModule):
+    if analyses and not judges_samples(model):
         outcome = collect_features(run, trainer, model, cfg.layer)
     else:
         run()
     metrics = measured(trainer)
-    report: dict[str, Any] = {"name": cfg.name, "ckpt_path": str(cfg.ckpt_path)}
-    report |= {"split": cfg.split, "metrics": {cfg.split: metrics}}
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    report = write_report(cfg, metrics)
     print_metrics(cfg.name, report["metrics"])
     if analyses:
-        if isinstance(model, SupervisedModule):
-            loaders = trainer.val_dataloaders if cfg.split == "val" else trainer.test_dataloaders
+        loaders = trainer.val_dataloaders if cfg.split == "val" else trainer.test_dataloaders
+        if isinstance(loaders, list | tuple | dict) and len(loaders) > 1:
+            log.info("analyses of the first of %d loaders", len(loaders))
+        if judges_samples(model):
             outcome = collect(trainer, model, first_loader(loaders), cfg.layer)
         assert outcome is not None
         analyse(outcome, analyses, directory)
     print_places(directory, report)
     return metrics
+
+
+def write_report(cfg: DictConfig, metrics: dict[str, float]) -> dict[str, Any]:
+    """Write `metrics.json` and return its content."""
+    report: dict[str, Any] = {"name": cfg.name, "ckpt_path": str(cfg.ckpt_path)}
+    report |= {"split": cfg.split, "metrics": {cfg.split: metrics}}
+    directory = Path(cfg.paths.output_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    return report
 
 
 def check_step(model: LightningModule, split: str) -> None:
@@ -165,15 +173,16 @@ def find_data(cfg: DictConfig, rebuilt: Rebuilt) -> LightningDataModule:
         UserError: neither is there, the run's config names something else than a datamodule, or the
             model was trained on other data.
     """
-    run = config_of_checkpoint(Path(cfg.ckpt_path))
-    if not cfg.get("data") and run is None:
+    run, data = config_of_checkpoint(Path(cfg.ckpt_path)), cfg.get("data")
+    if not data and run is None:
         raise UserError(
             f"{cfg.ckpt_path} does not lie in a run's folder, so its data are not known: "
             "add data=<group> to the command."
         )
-    if not cfg.get("data") and not cfg.trust_config:
-        check_data(run, f"the {CONFIG} of {cfg.ckpt_path}")
-    data = cfg.data if cfg.get("data") else run.get("data")
+    if not data and run is not None:
+        if not cfg.trust_config:
+            check_data(run, f"the {CONFIG} of {cfg.ckpt_path}")
+        data = run.get("data")
     config = OmegaConf.create({"data": data, "seed": seed_of(cfg, run)})
     datamodule = build_data_for(rebuilt.model, config)
     different = different_facts(datamodule, rebuilt.facts)

@@ -102,7 +102,7 @@ def choose_loader(datamodule: LightningDataModule) -> None:
         )
     log.info("%s has no predict_dataloader: predicting on the test split", name)
     datamodule.setup("test")
-    datamodule.predict_dataloader = datamodule.test_dataloader  # type: ignore[method-assign]
+    datamodule.predict_dataloader = datamodule.test_dataloader
 
 
 class Outputs(Callback):

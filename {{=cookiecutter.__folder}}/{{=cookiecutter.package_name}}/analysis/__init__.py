@@ -5,6 +5,7 @@ there is nothing to show. To add your own: write it in this folder and add a lin
 """
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 from matplotlib.figure import Figure
 from pytorch_lightning import LightningModule
@@ -48,7 +49,23 @@ FEATURE_ANALYSES: dict[str, Analysis] = {"pca": draw_pca}
 
 def analyses_of(model: LightningModule) -> dict[str, Analysis]:
     """The analyses that mean something for a model, by name."""
-    return ANALYSES[model.task] if isinstance(model, SupervisedModule) else FEATURE_ANALYSES
+    return ANALYSES[model.task] if judges_samples(model) else FEATURE_ANALYSES
 
 
-__all__ = ["ANALYSES", "FEATURE_ANALYSES", "Analysis", "Outcome", "Table", "analyses_of"]
+def judges_samples(model: LightningModule) -> TypeGuard[SupervisedModule]:
+    """Whether a model predicts the target of each sample of (x, y) batches."""
+    steps = ("shared_step", "predict_step")
+    return isinstance(model, SupervisedModule) and all(
+        getattr(type(model), step) is getattr(SupervisedModule, step) for step in steps
+    )
+
+
+__all__ = [
+    "ANALYSES",
+    "FEATURE_ANALYSES",
+    "Analysis",
+    "Outcome",
+    "Table",
+    "analyses_of",
+    "judges_samples",
+]

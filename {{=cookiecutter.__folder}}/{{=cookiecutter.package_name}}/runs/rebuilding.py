@@ -4,6 +4,7 @@ import importlib
 import inspect
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..building import GROUPS, build_model, facts_of, missing_parameters, named_parameters
 from ..errors import UserError, first_line
+from ..models.nets.pretrained import without_pretrained, without_reading, without_weights
 from .checkpoints import COMPILED, PACKAGE, is_built_later, read_checkpoint
 from .loading import CONFIG, check_data, config_of_checkpoint, plain
 from .trusted_targets import check_targets
@@ -59,23 +61,17 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
             something else than parts of a run, or weights that do not fit.
     """
     checkpoint = read_checkpoint(path)
-    if not trust_config:
-        check_targets(checkpoint.get("hyper_parameters", {}), path)
     config = config_of_checkpoint(Path(path))
-    model = _from_checkpoint(path, checkpoint, has_config=config is not None)
-    if model is None:
-        if config is None:
-            raise UserError(
-                f"{path} does not hold everything that its model "
-                f"{checkpoint['model_class'].rpartition(':')[2]} is built from, and it does not "
-                f"lie in a run's folder: move it back beside the {CONFIG} of its run."
-            )
-        source = _config_path(path)
-        if not trust_config:
-            check_targets({name: config.get(name) for name in ("model", *GROUPS)}, source)
-        groups = (plain(config[name]) if name in config else {} for name in GROUPS)
-        facts = _facts(checkpoint, config, source, trust_config)
-        model = build_model(config.model, facts, *groups)
+    with without_pretrained():
+        model = _from_checkpoint(path, checkpoint, config is not None, trust_config)
+        if model is None:
+            if config is None:
+                raise UserError(
+                    f"{path} does not hold everything that its model {checkpoint['model_class']!r} "
+                    "is built from, and it does not lie in a run's folder: move it back beside the "
+                    f"{CONFIG} of its run."
+                )
+            model = _from_config(path, checkpoint, config, trust_config)
     if is_overridden("configure_model", model):
         model.configure_model()
     checkpoint["state_dict"] = rename_compiled(checkpoint["state_dict"], model)
@@ -84,6 +80,30 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
     load_weights(model, checkpoint["state_dict"], path, is_partial)
     restore = RestoreWeights(checkpoint["state_dict"], path) if is_partial else None
     return Rebuilt(model.eval(), checkpoint.get("data_facts", {}), restore)
+
+
+def _from_config(
+    path: str | Path, checkpoint: dict[str, Any], config: DictConfig, trust_config: bool
+) -> LightningModule:
+    """The model that a run's config names, with new weights.
+
+    Raises:
+        UserError: the config names something else than parts of a run.
+    """
+    source = _config_path(path)
+    if not trust_config:
+        check_targets({name: config.get(name) for name in ("model", *GROUPS)}, source)
+    groups = [plain(config[name]) if name in config else {} for name in GROUPS]
+    facts = _facts(checkpoint, config, source, trust_config)
+    try:
+        return build_model(config.model, facts, *groups)
+    except OSError:
+        # A constructor loads weights from a file or the internet; the checkpoint has them too.
+        with suppress(Exception):
+            return build_model(without_weights(config.model), facts, *groups)
+        with suppress(Exception), without_reading():
+            return build_model(config.model, facts, *groups)
+        raise
 
 
 def _facts(
@@ -118,12 +138,13 @@ def _config_path(path: str | Path) -> Path:
 
 
 def _from_checkpoint(
-    path: str | Path, checkpoint: dict[str, Any], has_config: bool
+    path: str | Path, checkpoint: dict[str, Any], has_config: bool, trust_config: bool
 ) -> LightningModule | None:
     """The model of a checkpoint that says everything itself, with new weights; else None.
 
     Raises:
-        UserError: the class takes other arguments now.
+        UserError: the class takes other arguments now, or an argument names something else than
+            parts of a run.
     """
     found = _class_of_package(str(checkpoint["model_class"]))
     if found is None:
@@ -138,6 +159,9 @@ def _from_checkpoint(
         return None
     if absent:
         log.warning("not in %s, so the defaults are used: %s", path, ", ".join(absent))
+    if not trust_config:
+        # The model may build what they name.
+        check_targets(saved, path)
     try:
         return found(**saved)
     except (TypeError, RuntimeError, KeyError, ValueError) as error:
@@ -167,7 +191,7 @@ def _arguments(
     saved: dict[str, Any] = dict(checkpoint.get("hyper_parameters", {}))
     # `save_hyperparameters(hparams)` spreads a single dictionary or namespace.
     whole = checkpoint.get("hparams_name")
-    if whole in parameters:
+    if isinstance(whole, str) and whole in parameters:
         saved = {whole: AttributeDict(saved)}
     return {name: value for name, value in saved.items() if name in parameters}
 

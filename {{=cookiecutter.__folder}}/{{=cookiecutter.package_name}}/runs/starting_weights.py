@@ -1,18 +1,25 @@
 """A new training that starts from the weights of a checkpoint."""
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
+
+from pytorch_lightning import LightningModule
+from torch import Tensor
 
 from ..errors import UserError
 from .checkpoints import read_checkpoint
-
-if TYPE_CHECKING:
-    from pytorch_lightning import LightningModule
+from .rebuilding import rename_compiled
 
 log = logging.getLogger(__name__)
 
 
-def start_from(path: str, model: "LightningModule") -> dict[str, list[str]]:
+def tensors_of(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights without what modules save beside tensors."""
+    return {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+
+
+def start_from(path: str, model: LightningModule) -> dict[str, list[str]]:
     """Load the weights of a checkpoint that fit, and log those that do not.
 
     The checkpoint may be of another model class: what counts are names and shapes. So a network
@@ -25,7 +32,8 @@ def start_from(path: str, model: "LightningModule") -> dict[str, list[str]]:
     Raises:
         UserError: not a checkpoint of this project, or not one of its weights fits.
     """
-    saved, own = read_checkpoint(path)["state_dict"], model.state_dict()
+    weights = rename_compiled(read_checkpoint(path)["state_dict"], model)
+    saved, own = tensors_of(weights), tensors_of(model.state_dict())
     shared = [name for name in own if name in saved]
     names = {
         "loaded": [name for name in shared if saved[name].shape == own[name].shape],

@@ -58,12 +58,16 @@ def check_point(plan: Plan) -> Checked:
     folder = Path(tempfile.mkdtemp(prefix="check-"))
     task = (trials.check_trial, plan.base, params, folder, _optional(plan.space), monitored)
     result = run_alone(Workers(1), folder / "run.log", *task)
-    is_crash = isinstance(result, Outcome) and result.retry
-    if not is_crash:
-        shutil.rmtree(folder)
+    if isinstance(result, Outcome) and result.retry:
+        # Whose code it is shows in the traceback alone.
+        text = (folder / "run.log").read_text("utf-8")
+        _, is_traced, traceback = text.rpartition(f"{trials.BROKE_OFF}\n")
+        if is_traced:
+            log.error("%s", traceback.rstrip())
+        raise UserError(f"{result.error} (see {folder / 'run.log'})")
+    shutil.rmtree(folder)
     if isinstance(result, Outcome):
-        hint = f" (see {folder / 'run.log'})" if is_crash else ""
-        raise UserError(f"{result.error}{hint}")
+        raise UserError(result.error)
     checked, gpus = result
     if checked.metrics is not None:
         _check_metrics(metrics, checked.metrics)
@@ -116,15 +120,20 @@ def _effective(plan: Plan, useless: Set[str]) -> Space:
     groups = [p for p in plan.space.parameters if p.key in CHOOSE_MODELS and p.is_group]
     exists: dict[str, set[Place]] = {key: set() for key in optional}
     for place, chosen in places(groups).items():
-        found = _useless_with(plan, place, chosen) if place else useless
+        found = _useless_with(plan, "=".join(place), chosen) if place else useless
         for key in optional:
             if not _is_among(key, found):
                 exists[key].add(place)
     return leave_out(plan.space, groups, exists, "no effect on this model")
 
 
-def _useless_with(plan: Plan, place: Place, chosen: Mapping[str, Value]) -> Set[str]:
+def _useless_with(plan: Plan, choice: str, chosen: Mapping[str, Value]) -> Set[str]:
     """The options that have no effect with other choices than the first ones.
+
+    Args:
+        plan: of the sweep.
+        choice: the one that is not the first, for example "model=cnn".
+        chosen: all of them.
 
     Raises:
         UserError: the command varies one of them.
@@ -134,10 +143,9 @@ def _useless_with(plan: Plan, place: Place, chosen: Mapping[str, Value]) -> Set[
         task = (trials.find_useless, plan.base, params, Path(name), _optional(plan.space))
         result = run_alone(Workers(1), Path(name, "run.log"), *task)
     if isinstance(result, str):
-        group, choice = place
         raise UserError(
-            f"With {group}={choice}: {result.rstrip('.')}; or vary it with the other choices "
-            f"only, by `when: {group}=...` in a search space."
+            f"With {choice}: {result.rstrip('.')}; or vary it with the other choices only, by "
+            f"`when: {choice.partition('=')[0]}=...` in a search space."
         )
     return set() if isinstance(result, Outcome) else result
 

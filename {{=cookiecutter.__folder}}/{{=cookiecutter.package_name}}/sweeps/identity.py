@@ -165,8 +165,7 @@ def _flat(node: Any, key: str) -> Iterator[tuple[str, str]]:
 
 def _options_by_choice(plan: "Plan") -> Iterator[tuple[str, str | None]]:
     """All options; where config groups vary, those of the first choices, then the differences."""
-    # The number of folds is part of the question.
-    varied = {"data.folds", *(parameter.key.lstrip("+") for parameter in plan.space.parameters)}
+    varied = {parameter.key.lstrip("+") for parameter in plan.space.parameters}
     groups = [parameter for parameter in plan.space.parameters if parameter.is_group]
     first = [f"{group.key}={group.first()}" for group in groups]
     texts = option_texts(plan.compose(first) if first else plan.config)
@@ -262,7 +261,8 @@ def _check_differences(before: Identity, now: Identity, plan: "Plan") -> None:
         *_changed_code(before.code, now.code),
         *_changed_data(before.data, now.data),
     ]
-    found = [*questions, *others]
+    # The number of folds is an option too.
+    found = list(dict.fromkeys([*questions, *others]))
     listed = ", ".join(found[:MOST_DIFFERENCES])
     if len(found) > MOST_DIFFERENCES:
         listed += f" and {len(found) - MOST_DIFFERENCES} more"

@@ -28,6 +28,8 @@ from .space import options_of
 
 log = logging.getLogger(__name__)
 
+# In its log, before the traceback.
+BROKE_OFF = "the trial broke off"
 # What a trial is that ended after the last answer.
 STATES = {
     Answer.CONTINUE: State.FINISHED,
@@ -280,7 +282,7 @@ def failed(error: Exception) -> Outcome:
     if sentence is not None:
         log.error("%s", sentence)
         return Outcome(State.FAILED, error=redact(sentence))
-    log.exception("the trial broke off", exc_info=error)
+    log.exception(BROKE_OFF, exc_info=error)
     first = (str(error).strip().splitlines() or [""])[0]
     return Outcome(State.FAILED, error=redact(f"{type(error).__name__}: {first}"), retry=True)
 

@@ -161,8 +161,9 @@ def build_scheduler(settings: Settings, space: TuneSpace, max_epochs: int | None
         settings: the options of the sweep.
         space: what varies.
         max_epochs: how long a trial may train; None where that is not known in epochs, which
-            `check_length` refuses for some schedulers.
+            `check_length` refuses for those that divide it.
     """
+    length = max_epochs or ENDLESS
     from ray.tune import schedulers
 
     options = {key: value for key, value in settings.pruner.items() if key != "name"}
@@ -170,16 +171,16 @@ def build_scheduler(settings: Settings, space: TuneSpace, max_epochs: int | None
         case "asha":
             return schedulers.ASHAScheduler(
                 time_attr=EPOCH,
-                max_t=max_epochs or ENDLESS,
+                max_t=length,
                 grace_period=options["min_resource"],
                 reduction_factor=options["reduction_factor"],
             )
         case "hyperband":
             return schedulers.HyperBandScheduler(
-                time_attr=EPOCH, max_t=max_epochs, reduction_factor=options["reduction_factor"]
+                time_attr=EPOCH, max_t=length, reduction_factor=options["reduction_factor"]
             )
         case "bohb":
-            return schedulers.HyperBandForBOHB(time_attr=EPOCH, max_t=max_epochs, **options)
+            return schedulers.HyperBandForBOHB(time_attr=EPOCH, max_t=length, **options)
         case "median":
             return schedulers.MedianStoppingRule(
                 time_attr=EPOCH,

@@ -12,11 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.nn.modules.module import _IncompatibleKeys
 
 from ...errors import UserError, first_line
 
 log = logging.getLogger(__name__)
+
+# What constructors call the option, in torchvision and in timm.
+OPTIONS = {"weights", "pretrained"}
+NOTHING_MISSING = _IncompatibleKeys([], [])
 
 _IS_NEEDED: ContextVar[bool] = ContextVar("pretrained weights are needed", default=True)
 
@@ -34,6 +40,34 @@ def without_pretrained() -> Iterator[None]:
 def is_needed() -> bool:
     """Whether a network should load the weights that it starts from."""
     return _IS_NEEDED.get()
+
+
+def without_weights(config: DictConfig) -> DictConfig:
+    """A model's config that starts untrained, by the options that torchvision and timm have."""
+    config = config.copy()
+    for part in [config, *(value for value in config.values() if isinstance(value, DictConfig))]:
+        for name in OPTIONS & part.keys():
+            part[name] = False if isinstance(part[name], bool) else None
+    return config
+
+
+class Absent(dict[str, Any]):
+    """The content of a file that is not read."""
+
+    def __missing__(self, key: str) -> "Absent":
+        return self
+
+
+@contextmanager
+def without_reading() -> Iterator[None]:
+    """Constructors that load weights with torch leave theirs as they are in this context."""
+    read, load = torch.load, nn.Module.load_state_dict
+    torch.load = lambda *_, **__: Absent()
+    nn.Module.load_state_dict = lambda *_, **__: NOTHING_MISSING  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.load, nn.Module.load_state_dict = read, load  # type: ignore[method-assign]
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
