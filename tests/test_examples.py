@@ -117,7 +117,7 @@ def test_commands_of_the_page_train(examples: Examples) -> None:
         assert examples.answers[name] == "", name
         assert json.loads((examples.folder / name / "run.json").read_text())["status"] == "finished"
     # In their order: the autoencoder with an objective and without, then other data.
-    assert examples.metrics("page 0")["best"].keys() == {"train_loss", "val_loss"}
+    assert {"train_loss", "val_loss"} <= examples.metrics("page 0")["best"].keys()
     assert {path.name for path in (examples.folder / "page 1" / "checkpoints").iterdir()} == {
         "last.ckpt"
     }
