@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from omegaconf import Container, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from torch import Tensor
 
 from ..errors import UserError
@@ -113,6 +113,8 @@ class CheckpointFile(TorchCheckpointIO):
 
 def plain_hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """The hyperparameters that are plain as a whole; the others are built again from the config."""
+    if isinstance(values, DictConfig):
+        values = OmegaConf.to_container(values, resolve=False)
     plain = {}
     for name, value in values.items():
         left_out: list[str] = []
