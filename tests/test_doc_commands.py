@@ -66,6 +66,7 @@ BESIDE = {
     "hydra.sweeper.sampler.parameter_constraints": "hydra/sweeper=ax",
     "data.group": "data=csv",
     "data.split_column": "data=csv",
+    "data.target": "data=csv",
 }
 
 
