@@ -62,6 +62,8 @@ FILLED_IN = {
 }
 # Options that mean something beside another one only.
 BESIDE = {
+    "data.target": "data=csv",
+    "model.net.weights": "model=resnet18",
     "hydra.sweeper.address": "hydra.sweeper.workers=ray",
     "hydra.sweeper.sampler.parameter_constraints": "hydra/sweeper=ax",
     "data.group": "data=csv",
