@@ -95,8 +95,8 @@ def project(bake: Bake) -> BakedProject:
             text = re.sub(long, short, text)
         config.write_text(text, "utf-8")
     write_fruit(baked.root / "pictures", per_class=12)
-    with (baked.root / "table.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
+    with (baked.root / "table.csv").open("w", newline="", encoding="utf-8") as new:
+        table = csv.writer(new)
         table.writerow(["patient", "length", "species"])
         table.writerows([f"p{i % 20}", i / 7, "cat" if i % 3 else "dog"] for i in range(120))
     return baked
