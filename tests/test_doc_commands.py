@@ -25,8 +25,11 @@ from .own_data import write_flats, write_fruit
 from .training_runs import script
 
 # Their blocks tell one story each; the tests of these files play them.
+RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 STORIES = {"updating.md": "test_doc_update.py", "your-own-model.md": "test_examples.py"}
+STORIES |= {page.name: "test_recipes.py" for page in RECIPES if page.name != "README.md"}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += RECIPES
 LANGUAGES = {"bash", "console", "diff", "python", "text", "toml", "yaml"}
 # Of the scripts; one of them has to take an option.
 CONFIGS = ("train", "evaluate", "predict", "export", "serve")

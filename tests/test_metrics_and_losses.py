@@ -173,6 +173,20 @@ def test_metrics_of_several_targets_are_in_the_unit_of_each(package: Part) -> No
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_any_name_of_a_target_or_class_can_end_that_of_a_metric(package: Part) -> None:
+    """A point ended in a KeyError of torch, and two classes of one name had one value."""
+    two = {"target_mean": [0.0, 0.0], "target_std": [1.0, 1.0]}
+    model = make(package, "Regressor", target_name=["price (EUR)", "v1.5 km/h"], **two)
+    named = {name for name in model.metric_names if name.startswith("val/mae")}
+    assert named == {"val/mae_price _EUR_", "val/mae_v1_5 km_h"}
+    names = ["a.b", "a b", "a:b"]
+    metrics = [{"name": "recall", "average": "none"}]
+    model = make(package, "Classifier", num_classes=3, class_names=names, metrics=metrics)
+    p, y = made_up_classes()
+    chosen = torch.tensor(p[y < 3, :3]), torch.tensor(y[y < 3])
+    assert set(computed(model, *chosen)) == {"recall_a_b_0", "recall_a b", "recall_a_b_2"}
+
+
 def test_default_metrics_keep_their_names(package: Part) -> None:
     """Sweeps and tables of earlier runs go by them."""
     classifier, regressor = make(package, "Classifier", num_classes=3), make(package, "Regressor")

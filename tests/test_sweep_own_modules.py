@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -300,6 +301,19 @@ def test_objective_of_any_name_is_in_the_report(
     text = page.read_text("utf-8")
     assert f"<th>{metric}</th>" in text
     assert "<th>train/acc</th>" not in text
+
+
+def test_length_of_trials_suits_ray_tune(project: Project) -> None:
+    """Hyperband would give each trial a share of epochs that nobody counts."""
+    check = project.module("sweeps.tune_algorithms").check_length
+    error = project.module("errors").UserError
+    asha, hyperband = (SimpleNamespace(pruner={"name": name}) for name in ("asha", "hyperband"))
+    check(asha, max_epochs=None, is_endless=False)
+    check(hyperband, max_epochs=9, is_endless=False)
+    with pytest.raises(error, match=r"divides trainer\.max_epochs"):
+        check(hyperband, max_epochs=None, is_endless=False)
+    with pytest.raises(error, match=r"give trainer\.max_epochs or trainer\.max_steps"):
+        check(asha, max_epochs=None, is_endless=True)
 
 
 ENGINES = {

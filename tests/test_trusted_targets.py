@@ -55,7 +55,7 @@ DANGEROUS = [
     f"{NAME}.cli.os.system",
     f"{NAME}.runs.trusted_targets.importlib.import_module",
     f"{NAME}.assembly.instantiate",
-    f"{NAME}.training.build_all",
+    f"{NAME}.assembly.build_all",
     f"{NAME}.building.build",
     f"{NAME}.runs.loading.load_config",
     f"{NAME}.runs.checkpoints.load_model",

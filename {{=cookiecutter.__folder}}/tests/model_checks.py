@@ -72,11 +72,11 @@ class ModelChecks:
 
     def build(self) -> tuple[LightningModule, LightningDataModule | None]:
         """A new model and its data; None if the model has its own loaders."""
-        training = self.package("training")
+        assembly = self.package("assembly")
         cfg = self.configure("train", *self.config, "compile=false")
         self.package("runs.config_checks").check_complete(cfg)
-        datamodule = training.build_datamodule(cfg)
-        return training.build_model(cfg, datamodule), datamodule
+        datamodule = assembly.build_datamodule(cfg)
+        return assembly.build_model(cfg, datamodule), datamodule
 
     def trainer(self, **options: Any) -> Trainer:
         """A trainer that is fast on any machine."""

@@ -399,7 +399,8 @@ def test(
     datamodule: LightningDataModule,
     checkpoints: dict[str, str],
 ) -> Metrics:
-    """Test the best checkpoint, or the present weights where there is none."""
+    """Test the best checkpoint, without an objective the last, and else the present weights."""
     # By name: without one Lightning tests what a requeued cluster job went on from, if it did.
-    trainer.test(model, datamodule, ckpt_path=checkpoints.get("best"), verbose=False)
+    path = checkpoints.get("best") or checkpoints.get("last")
+    trainer.test(model, datamodule, ckpt_path=path, verbose=False)
     return measured(trainer)

@@ -1,5 +1,6 @@
 """Metrics by name: any class of torchmetrics that fits the task, under a short or its own name."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -95,7 +96,7 @@ def classification_metrics(
         # Checking the labels at every step would wait for the GPU at every step.
         metric.validate_args = False
         if options.get("average", "micro") in (None, "none"):
-            metric = ClasswiseWrapper(metric, list(class_names), prefix=f"{logged}_")
+            metric = ClasswiseWrapper(metric, endings(class_names), prefix=f"{logged}_")
         return {logged: metric}
 
     return build_all(specs, task, build)
@@ -127,13 +128,25 @@ def regression_metrics(
         if found is R2Score:
             return {logged: build_metric(name, R2, options | {"num_targets": len(targets)})}
         columns = [None] if len(targets) == 1 else range(len(targets))
-        names = [logged] if len(targets) == 1 else [f"{logged}_{target}" for target in targets]
+        names = [logged] if len(targets) == 1 else [f"{logged}_{end}" for end in endings(targets)]
         return {
             one: OfTarget(build_metric(name, found, options), column, **unit(found, options, *m))
             for one, column, *m in zip(names, columns, means, stds, strict=True)
         }
 
     return build_all(specs, "regression", build)
+
+
+def endings(names: Sequence[str]) -> list[str]:
+    """Names of classes or targets, each different and fit to end the name of a metric.
+
+    PyTorch takes no points in the names of modules, MLflow only a few characters in those of
+    metrics.
+    """
+    plain = [re.sub(r"[^\w -]", "_", name) for name in names]
+    return [
+        f"{name}_{place}" if plain.count(name) > 1 else name for place, name in enumerate(plain)
+    ]
 
 
 def build_all(
@@ -147,6 +160,10 @@ def build_all(
         options = {"name": spec} if isinstance(spec, str) else dict(spec)
         name = str(options.pop("name", None))
         logged = str(options.pop("as", name))
+        if "." in logged:
+            raise UserError(
+                f"model.metrics: {logged!r} has a point, which no metric's name can have."
+            )
         if isinstance(options.get("metric"), Metric):
             built = {logged: options["metric"]}
         else:

@@ -2,13 +2,14 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from omegaconf import Container, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from torch import Tensor
 
 from ..errors import UserError
@@ -93,13 +94,13 @@ class CheckpointFile(TorchCheckpointIO):
         left_out: list[str] = []
         for key in HYPERPARAMETER_TYPES:
             checkpoint.pop(key, None)
-        content = {key: as_plain(value, key, left_out) for key, value in checkpoint.items()}
-        # A hyperparameter that is missing is built again from the config.
-        lost = [
-            name
-            for name in left_out
-            if not name.startswith(HYPERPARAMETERS) and name not in self._reported
-        ]
+        content = {
+            key: plain_hyperparameters(value)
+            if key in HYPERPARAMETERS
+            else as_plain(value, key, left_out)
+            for key, value in checkpoint.items()
+        }
+        lost = [name for name in left_out if name not in self._reported]
         self._reported.update(lost)
         if lost:
             log.warning(
@@ -108,6 +109,19 @@ class CheckpointFile(TorchCheckpointIO):
                 ", ".join(lost),
             )
         return {key: value for key, value in content.items() if value is not LEFT_OUT}
+
+
+def plain_hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters that are plain as a whole; the others are built again from the config."""
+    if isinstance(values, DictConfig):
+        values = OmegaConf.to_container(values, resolve=False)
+    plain = {}
+    for name, value in values.items():
+        left_out: list[str] = []
+        plain_value = as_plain(value, name, left_out)
+        if not left_out:
+            plain[name] = plain_value
+    return plain
 
 
 def as_plain(value: Any, name: str, left_out: list[str]) -> Any:
@@ -131,7 +145,8 @@ def as_plain(value: Any, name: str, left_out: list[str]) -> Any:
     if type(value) in (list, tuple, set, torch.Size):
         parts = [as_plain(part, f"{name}[{i}]", left_out) for i, part in enumerate(value)]
         # Without one of its parts a sequence would mean something else.
-        return LEFT_OUT if LEFT_OUT in parts else type(value)(parts)
+        is_whole = all(part is not LEFT_OUT for part in parts)
+        return type(value)(parts) if is_whole else LEFT_OUT
     # Not their subclasses, such as enums.
     if type(value) in PLAIN_TYPES or _is_readable(value):
         return value

@@ -69,8 +69,8 @@ class Sweep(ABC):
         checked = check_point(self.plan)
         if checked.space != self.plan.space:
             self.plan = narrowed(self.plan, checked.space)
-        self.plan = replace(self.plan, identity=identify(self.plan, checked.data))
         self.prepare(checked.gpu_count)
+        self.plan = replace(self.plan, identity=identify(self.plan, checked.data))
         self.write_log()
         warn_of_separate_runs(self.plan)
         record = self.open()
