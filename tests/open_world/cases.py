@@ -25,7 +25,7 @@ class Case:
 
     Attributes:
         model: a file of `configs/model/`.
-        data: a file of `configs/data/`.
+        data: a file of `configs/data/`; "" where the model has its own loaders.
         options: further options of the command.
         objective: the metric that chooses the best epoch; "" for none.
         mode: whether the objective is minimised or maximised.
@@ -59,7 +59,9 @@ class Case:
         objective: tuple[str, ...] = ("objective=null",)
         if self.objective:
             objective = (f"objective.metric={self.objective}", f"objective.mode={self.mode}")
-        return (f"model={self.model}", f"data={self.data}", *objective, *self.options)
+        # As the command line reads data=null.
+        data = f"data={self.data}" if self.data else "~data"
+        return (f"model={self.model}", data, *objective, *self.options)
 
 
 UNTESTED = ("test=false",)
@@ -83,6 +85,16 @@ CASES = {
         tested=("y/dataloader_idx_0", "y/dataloader_idx_1"),
         # The data are drawn while they are read.
         is_plain=False,
+    ),
+    "lstm": Case(
+        "lstm",
+        "text",
+        UNTESTED,
+        objective="train_loss",
+        batches=5,
+        logged=("train_loss",),
+        # It carries the hidden state from batch to batch, outside of its checkpoint.
+        is_exact_within=False,
     ),
     "transformer": Case("transformer", "text", UNTESTED, batches=5),
     # 2. and 3. tutorial code
@@ -292,5 +304,13 @@ CASES = {
         objective="val_loss",
         logged=(*TUTORIAL, "seen"),
         tested=("test_loss", "test_acc"),
+    ),
+    "own_loaders": Case(
+        "own_loaders",
+        "",
+        objective="val_loss",
+        logged=TUTORIAL,
+        tested=("test_loss", "test_acc"),
+        is_plain=False,
     ),
 }
