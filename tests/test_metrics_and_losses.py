@@ -149,6 +149,11 @@ def test_metrics_of_labels_are_those_of_scikit_learn(package: Part) -> None:
     )
 
 
+def ranks(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The rank of each value, from 0."""
+    return values.argsort().argsort()
+
+
 def test_metrics_of_several_targets_are_in_the_unit_of_each(package: Part) -> None:
     """A mean over euros and years means nothing; R2 has no unit and is averaged."""
     metrics = ["mae", "mse", "rmse", "mape", "spearman", "explained_variance", "r2"]
@@ -166,7 +171,7 @@ def test_metrics_of_several_targets_are_in_the_unit_of_each(package: Part) -> No
             f"rmse_{name}": sk.root_mean_squared_error(true, told),
             f"mape_{name}": sk.mean_absolute_percentage_error(true, told),
             # The correlation of the ranks.
-            f"spearman_{name}": np.corrcoef(*(v.argsort().argsort() for v in (true, told)))[0, 1],
+            f"spearman_{name}": np.corrcoef(ranks(true), ranks(told))[0, 1],
             f"explained_variance_{name}": sk.explained_variance_score(true, told),
         }
     found = computed(model, *(torch.tensor(v, dtype=torch.float32) for v in (p, y)))

@@ -151,7 +151,7 @@ def _given_seed(owner: Any) -> int | None:
 def _give_stream(loader: DataLoader[Any], seed: int) -> None:
     """Let a loader draw from random numbers of its own."""
     _streams[loader] = RandomStream(seed)
-    loader._get_iterator = partial(_IteratorOfStream, loader)  # type: ignore[method-assign]
+    loader._get_iterator = partial(_IteratorOfStream, loader)  # type: ignore[assignment,method-assign]
 
 
 class _IteratorOfStream(Iterator[Any]):

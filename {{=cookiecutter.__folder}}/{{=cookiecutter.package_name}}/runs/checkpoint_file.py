@@ -4,7 +4,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -114,7 +114,7 @@ class CheckpointFile(TorchCheckpointIO):
 def plain_hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
     """The hyperparameters that are plain as a whole; the others are built again from the config."""
     if isinstance(values, DictConfig):
-        values = OmegaConf.to_container(values, resolve=False)
+        values = cast(dict[str, Any], OmegaConf.to_container(values, resolve=False))
     plain = {}
     for name, value in values.items():
         left_out: list[str] = []
