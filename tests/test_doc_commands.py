@@ -70,7 +70,6 @@ BESIDE = {
     "hydra.sweeper.sampler.parameter_constraints": "hydra/sweeper=ax",
     "data.group": "data=csv",
     "data.split_column": "data=csv",
-    "data.target": "data=csv",
 }
 
 

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 
 from ..errors import UserError
@@ -78,6 +78,14 @@ class BatchSizeFinder(Finder):
         set_batch_size(datamodule, value)
 
 
+class WithoutSchedules(Callback):
+    """Leaves out the learning-rate schedules, one of which may wait for a validation metric."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget them."""
+        trainer.strategy.lr_scheduler_configs = []
+
+
 def batch_size_of(datamodule: LightningDataModule) -> int:
     """The batch size among a datamodule's hyperparameters, or its attribute of that name.
 
@@ -106,7 +114,8 @@ def _fits(size: int, model: LightningModule, datamodule: LightningDataModule, tr
     try:
         # Compiled code would be made anew for every size, and torch gives up after a few.
         with torch.compiler.set_stance("force_eager"):
-            trial(max_epochs=-1, max_steps=STEPS, limit_val_batches=0).fit(model, datamodule)
+            options: dict[str, Any] = {"max_epochs": -1, "max_steps": STEPS, "limit_val_batches": 0}
+            trial(callbacks=[WithoutSchedules()], **options).fit(model, datamodule)
     except RuntimeError as error:
         if not is_oom_error(error):
             raise
