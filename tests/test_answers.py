@@ -168,7 +168,7 @@ def test_classes_of_any_name_have_columns_of_their_own(package: Part, tmp_path: 
     """Classes called like a column, or like each other, must not overwrite anything."""
     path = write(tmp_path / "t.csv", ["a", "error"], [[i, "ab"[i % 2]] for i in range(40)])
     model = model_of(package, path, "error")
-    model.hparams["class_names"] = ["error", "error"]
+    model.output_names = ["error", "error"]
     status, (answer,) = ask(package, model, [{"a": 3}])
     assert (status, list(answer)) == (
         200,

@@ -322,14 +322,14 @@ def clock(package: Package, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     time = SimpleNamespace(perf_counter=lambda: now.seconds, monotonic=lambda: now.seconds)
     monkeypatch.setattr(package("callbacks.timing"), "time", time)
     monkeypatch.setattr("pytorch_lightning.callbacks.timer.time", time)
-    training = package("training")
-    build_all = training.build_all
+    assembly = package("assembly")
+    build_all = assembly.build_all
 
     def with_time(group: Any) -> list[Any]:
         built: list[Any] = build_all(group)
         return [Passing(), *built] if group and "epoch_log" in group else built
 
-    monkeypatch.setattr(training, "build_all", with_time)
+    monkeypatch.setattr(assembly, "build_all", with_time)
     return now
 
 

@@ -104,10 +104,10 @@ def check_trainable(model: LightningModule, datamodule: LightningDataModule) -> 
 def check_task(cfg: DictConfig, datamodule: LightningDataModule) -> None:
     """Refuse a classifier for numbers or a regressor for classes, where both name their task."""
     target = building.find_target(cfg.model, "model")
-    wanted, given = getattr(target, "task", None), getattr(datamodule, "task", None)
-    if wanted and given and wanted != given:
+    tasks, given = getattr(target, "tasks", None), getattr(datamodule, "task", None)
+    if tasks and given and given not in tasks:
         raise UserError(
-            f"The data are a {given} task and {target.__name__} does {wanted}: choose another "
+            f"The data are a {given} task and {target.__name__} does {tasks[0]}: choose another "
             f"model group, for example model="
             f"{'mlp_regressor' if given == 'regression' else 'mlp'}."
         )

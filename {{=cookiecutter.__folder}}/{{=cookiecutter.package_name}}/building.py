@@ -16,6 +16,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from .errors import UserError
+from .mistakes import explain
 from .models.base import BaseModule
 
 # What data usually tell a model. A parameter with one of these names gets the fact even if it has a
@@ -63,7 +64,9 @@ def raise_cause(error: InstantiationException) -> NoReturn:
     cause: BaseException = error
     while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
         cause = cause.__cause__
-    if cause is error:
+    # What explain() understands is a mistake in the config, and the error says in which part.
+    is_mistake = explain(error) is not None and not isinstance(cause, UserError)
+    if cause is error or is_mistake:
         raise error
     raise cause.with_traceback(cause.__traceback__) from cause.__cause__
 

@@ -34,6 +34,8 @@ class Classifier(SupervisedModule):
         preprocessing: how a raw image or table row becomes an input.
     """
 
+    tasks = ("classification", "multilabel")
+
     def __init__(
         self,
         net: Net,
@@ -49,7 +51,7 @@ class Classifier(SupervisedModule):
         preprocessing: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if task not in ("classification", "multilabel"):
+        if task not in self.tasks:
             raise UserError(
                 f"The data are a {task} task and {type(self).__name__} does classification: choose "
                 "another model group, for example model=mlp_regressor."

@@ -44,6 +44,7 @@ class Regressor(SupervisedModule):
     """
 
     task = "regression"
+    tasks = ("regression",)
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Regressor(SupervisedModule):
         preprocessing: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if task != "regression":
+        if task not in self.tasks:
             raise UserError(
                 f"The data are a {task} task and {type(self).__name__} does regression: choose "
                 "another model group, for example model=mlp."

@@ -1,5 +1,7 @@
 """Models that learn from inputs with a known answer: (x, y) batches."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
@@ -25,12 +27,14 @@ class SupervisedModule(BaseModule):
 
     Attributes:
         net: the network.
-        task: "classification", "multilabel" or "regression".
+        tasks: what the class can do: "classification", "multilabel", "regression".
+        task: the one of them that the data ask for.
         output_names: one for each column of a prediction.
         target_names: one for each column of the targets; none for a classification.
     """
 
     net: nn.Module
+    tasks: ClassVar[tuple[str, ...]]
     task: str
     output_names: list[str]
     target_names: list[str]
