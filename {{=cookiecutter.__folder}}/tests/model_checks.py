@@ -153,7 +153,8 @@ class ModelChecks:
             model, datamodule = self._start()
             trainer = self._fit(model, datamodule, batches=3)
             results.append({**model.state_dict(), **trainer.callback_metrics})
-        assert_equal(*results, "a second training with the same seed differs")
+        first, second = results
+        assert_equal(second, first, "a second training with the same seed differs")
 
     def test_accepts_a_batch_of_one(self) -> None:
         """The last batch of an epoch may hold one sample."""
