@@ -154,7 +154,7 @@ class ModelChecks:
             trainer = self._fit(model, datamodule, batches=3)
             results.append({**model.state_dict(), **trainer.callback_metrics})
         first, second = results
-        assert_equal(first, second, "a second training with the same seed differs")
+        assert_equal(second, first, "a second training with the same seed differs")
 
     def test_accepts_a_batch_of_one(self) -> None:
         """The last batch of an epoch may hold one sample."""
