@@ -10,6 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from ..pictures import save_picture
+from ..runs.summary import without_forks
 from ..user_text import plot_labels
 from .metric_history import MetricHistory
 
@@ -18,15 +19,11 @@ MOST_CURVES = 8
 
 
 def loss_names(rows: list[dict[str, float]]) -> list[str]:
-    """The metrics that are losses, by their names: `train/loss`, `val_loss`, `loss_critic`.
-
-    Losses of single steps are left out if the mean over the epoch is there too.
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    """The metrics that are losses, by their names: `train/loss`, `val_loss`, `loss_critic`."""
+    names = without_forks(list(dict.fromkeys(name for row in rows for name in row)))
     losses = [name for name in names if "loss" in re.split(r"[/_\W]+", name.lower())]
-    return [name for name in losses if name.removesuffix("_step") + "_epoch" not in names][
-        :MOST_CURVES
-    ]
+    # Training first, in the colour that it has in every plot.
+    return sorted(losses, key=lambda name: not name.lower().startswith("train"))[:MOST_CURVES]
 
 
 def draw_loss_curves(rows: list[dict[str, float]], in_steps: bool = False) -> Figure:
