@@ -112,10 +112,14 @@ class Project:
 def on_one_thread(root: Path, folder: Path) -> Iterator[Project]:
     """A baked project whose runs write to `folder`; more threads make small networks slower."""
     import torch
+    from hydra.core.hydra_config import HydraConfig
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     sys.path.insert(0, str(root))
+    # The command of another test.
+    HydraConfig.instance().cfg = None
     yield Project(root, folder)
+    HydraConfig.instance().cfg = None
     sys.path.remove(str(root))
     torch.set_num_threads(threads)

@@ -267,7 +267,7 @@ def imported(root: Path) -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(str(node.module).partition(".")[0])
-    own = {path.stem for path in root.iterdir()}
+    own = {path.stem for folder in (root, root / "tests") for path in folder.iterdir()}
     return found - own - set(sys.stdlib_module_names)
 
 

@@ -111,7 +111,7 @@ def test_trial_says_that_the_sweep_ended_it(
 ) -> None:
     """A pruned trial looks like one that was trained to its end, with fewer epochs."""
     run, reports = train_as_trial(project, monkeypatch, ["CONTINUE", answer])
-    assert [epochs for epochs, _ in reports] == [1, 2]
+    assert [epochs for epochs, _, _ in reports] == [1, 2]
     assert run.manifest["ended_because"] == cause
     assert "after epoch 2" in run.manifest["ended_text"]
 
@@ -132,7 +132,7 @@ def test_trial_reports_only_what_was_measured(
 
 def train_as_trial(
     project: Project, monkeypatch: pytest.MonkeyPatch, answers: list[str], *options: str
-) -> tuple[Run, list[tuple[int, float]]]:
+) -> tuple[Run, list[tuple[int, float, bool]]]:
     """Train with a sweep at the other end of the line that gives these answers."""
     link, records = project.module("sweeps.link"), project.module("sweeps.records")
     sweep, trial = Pipe()
