@@ -153,7 +153,9 @@ def kill_and_continue(
         known = count(folder / "trials")
         wait_until(partial(has_grown, folder / "trials", known, process))
         time.sleep(moments.uniform(0, 2))
-        os.kill(process.pid, signal.SIGKILL)
+        # On a fast machine it may have ended.
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         wait_until(lambda: not processes_of(folder), 10)
         after = finished(swept)
