@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from .models.schedulers import check_horizon
 from .models.unread_options import without, without_effect
 from .redact import redact
 from .runs.changed_options import check_options, options_of_training
+from .runs.checked_run import CheckedRun
 from .runs.checkpoints import check_resumable, find_resumed, read_checkpoint
 from .runs.config_checks import check_arguments, check_complete
 from .runs.directory import PROJECT_ROOT, claim_directory
@@ -60,23 +60,6 @@ from .runs.summary import print_metrics, print_places
 log = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
-# Size and fingerprint of each split.
-Fingerprints = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class CheckedRun:
-    """What is known of a run before it is trained.
-
-    Attributes:
-        metrics: the names of the metrics that it logs; None if they are not known.
-        data: size and fingerprint of each split.
-        useless: options that have no effect, such as `optimizer.lr`.
-    """
-
-    metrics: list[str] | None
-    data: Fingerprints
-    useless: set[str]
 
 
 def train(cfg: DictConfig) -> Metrics:
