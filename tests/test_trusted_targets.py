@@ -60,7 +60,7 @@ DANGEROUS = [
     f"{NAME}.runs.loading.load_config",
     f"{NAME}.runs.checkpoints.load_model",
     f"{NAME}.sweeps.workers.subprocess.Popen",
-    # What is no name.
+    # Not names.
     "",
     "os",
     ".os.system",

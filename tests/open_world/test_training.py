@@ -12,7 +12,7 @@ from .cases import CASES
 from .world import ADDED, World, plain_predictions, plain_test
 
 TESTED = [name for name, case in CASES.items() if case.tested]
-# Tensors (B,) and (B, K), dictionaries, texts, two loaders, and what is no table.
+# Tensors (B,) and (B, K), dictionaries, strings, two loaders, and outputs that are not rows.
 PREDICTED = ("tutorial", "hydra_style", "plateau", "dictionaries", "two_loaders", "gan", "lists")
 
 

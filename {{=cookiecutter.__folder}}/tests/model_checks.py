@@ -50,7 +50,7 @@ class ModelChecks:
 
     Attributes:
         config: options of `train.py` that choose model and data.
-        batches: after so many, every trainable weight has to have changed. A warm-up that starts
+        batches: the number after which every trainable weight has to have changed. A warm-up that starts
             with a learning rate of zero, or a layer that starts with zeros, needs 2.
         overfit_to: the fraction of its first value to which the loss of one batch has to fall.
         overfit_steps: how many steps it has for that.

@@ -41,7 +41,7 @@ def inputs_of(model: LightningModule, batches: Iterable[Any]) -> Iterator[Tensor
     """What `forward` takes of each batch: the batch, or the first part of (x, ...).
 
     Raises:
-        UserError: that is no tensor.
+        UserError: that is not a tensor.
     """
     for batch in batches:
         x = batch[0] if isinstance(batch, list | tuple) and batch else batch
@@ -109,7 +109,7 @@ def _is_tensor(value: object) -> bool:
 def distance(found: Any, expected: Any) -> float:
     """The largest difference of two arrays, relative to values above one.
 
-    Infinite for another shape, or for what is no number.
+    Infinite for another shape, or for values that are not numbers.
     """
     if found.shape != expected.shape:
         return np.inf

@@ -36,7 +36,7 @@ def max_steps_of(trainer: Any) -> int | None:
 
 
 def is_over(trainer: Any, epochs: int, steps: int) -> bool:
-    """Whether a training has nothing left to do after so many epochs and steps."""
+    """Whether a training has nothing left to do after this number of epochs and steps."""
     max_epochs, max_steps = max_epochs_of(trainer), max_steps_of(trainer)
     return (max_epochs is not None and epochs >= max_epochs) or (
         max_steps is not None and steps >= max_steps
