@@ -50,8 +50,8 @@ class ModelChecks:
 
     Attributes:
         config: options of `train.py` that choose model and data.
-        batches: the number after which every trainable weight has to have changed. A warm-up that starts
-            with a learning rate of zero, or a layer that starts with zeros, needs 2.
+        batches: the number after which every trainable weight has to have changed. A warm-up that
+            starts with a learning rate of zero, or a layer that starts with zeros, needs 2.
         overfit_to: the fraction of its first value to which the loss of one batch has to fall.
         overfit_steps: how many steps it has for that.
         overfit_metric: a logged value that falls instead of the loss that `training_step` returns;
