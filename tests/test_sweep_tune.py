@@ -48,6 +48,7 @@ def ended(swept: Swept) -> dict[int, dict[str, Any]]:
     return {line["number"]: line for line in lines_of(swept) if line["state"] != "stopped"}
 
 
+@pytest.mark.slow
 def test_killed_sweep_goes_on(demo: BakedProject, tmp_path: Path) -> None:
     """Hours of trials must not hang on one process, nor on a trial that crashes."""
     (demo.root / "deadly_trials.py").write_text(CALLBACKS)
