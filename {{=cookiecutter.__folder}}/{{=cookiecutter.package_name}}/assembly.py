@@ -1,6 +1,5 @@
 """The parts of a run, built from its config: data, model, callbacks and trainer."""
 
-import logging
 import math
 from functools import partial
 from typing import Any
@@ -37,8 +36,6 @@ from .runs.config_checks import check_combinations, check_objective, monitored_m
 from .runs.direction import check_direction
 from .runs.loading import plain
 from .runs.logs import without_lightnings_lines
-
-log = logging.getLogger(__name__)
 
 
 def build_datamodule(cfg: DictConfig) -> LightningDataModule:

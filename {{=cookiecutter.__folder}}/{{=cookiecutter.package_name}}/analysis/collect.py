@@ -3,9 +3,8 @@
 import difflib
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
+from ..callbacks.nested import tensors
 from ..errors import UserError, nearest
 from ..models.supervised import SupervisedModule
 from .outcome import Outcome
@@ -337,15 +337,8 @@ class Recorder(Callback):
 
 
 def batch_size_of(batch: Any) -> int | None:
-    """The length of the first tensor in a batch; None where there is none."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() > 0 else None
-    if is_dataclass(batch):
-        batch = vars(batch)
-    if isinstance(batch, Mapping):
-        batch = list(batch.values())
-    sizes = map(batch_size_of, batch) if isinstance(batch, list | tuple) else iter(())
-    return next((size for size in sizes if size is not None), None)
+    """The length of the first tensor in a batch that has one; None where there is none."""
+    return next((tensor.size(0) for tensor in tensors(batch) if tensor.ndim), None)
 
 
 def first_loader(loaders: Any) -> Any:

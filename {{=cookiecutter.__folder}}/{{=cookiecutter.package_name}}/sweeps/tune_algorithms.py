@@ -87,7 +87,7 @@ def check_tune(settings: Settings, space: Space) -> None:
 
 
 def check_length(settings: Settings, max_epochs: int | None, is_endless: bool) -> None:
-    """Refuse trials that do not end, or not after so many epochs where these have to be known.
+    """Refuse trials without an end, or without a number of epochs where it has to be known.
 
     Args:
         settings: the options of the sweep.
