@@ -1,6 +1,5 @@
 """Whether a project takes options, as its commands find out before they import anything heavy."""
 
-import importlib
 from types import ModuleType
 
 import pytest
@@ -9,6 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from .conftest import BakedProject
+from .modules import project_module
 
 
 def check_options(project: BakedProject, config: str, options: list[str]) -> None:
@@ -46,4 +46,4 @@ def import_module(project: BakedProject, name: str) -> ModuleType:
     package = next(project.root.glob("*/training.py")).parent.name
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(project.root)
-        return importlib.import_module(f"{package}.{name}")
+        return project_module(package, name)

@@ -1,6 +1,5 @@
 """Trains with a baked project in this process: starting one would cost seconds a run."""
 
-import importlib
 import json
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .conftest import BakedProject
+from .modules import project_module
 from .training_runs import script
 
 EPOCHS = 6
@@ -68,7 +68,7 @@ class Project:
 
     def module(self, name: str) -> Any:
         """A module of the package."""
-        return importlib.import_module(f"{self.package}.{name}")
+        return project_module(self.package, name)
 
     def configure(self, config: str, folder: Path, *options: str) -> Any:
         """The config of a command."""

@@ -1,13 +1,15 @@
 """Imports the template's package where it lies, without baking a project."""
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from .modules import project_module
 
 PACKAGE = (
     Path(__file__).resolve().parent.parent
@@ -27,6 +29,7 @@ def template_package(folder: Path, name: str) -> Iterator[Part]:
     """
     (folder / name).symlink_to(PACKAGE, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PACKAGE.parent)
         patch.syspath_prepend(folder)
         patch.setattr(sys, "dont_write_bytecode", True)
-        yield lambda module: importlib.import_module(f"{name}.{module}")
+        yield partial(project_module, name)

@@ -170,7 +170,7 @@ def test_mistakes_are_the_surest_ones_as_raw_pictures(package: Part, classified:
     """Normalised pixels cannot be recognised, and other mistakes teach less."""
     logits = logits_for([0, 1, 1, 0], 2) * torch.tensor([[1.0], [0.5], [2.0], [1.0]])
     outcome = classified(logits, torch.tensor([0, 0, 0, 0]), ["cat", "dog"])
-    figure = package("analysis.mistakes").draw_mistakes(outcome)
+    figure = package("analysis.misclassified").draw_misclassified(outcome)
     first, second = (axes for axes in figure.axes if axes.images)
     assert first.get_title() == "true: cat\npredicted: dog\nprobability 99.8%"
     assert second.get_title().endswith("81.8%")
@@ -179,7 +179,7 @@ def test_mistakes_are_the_surest_ones_as_raw_pictures(package: Part, classified:
 
 
 def test_there_are_no_pictures_of_tables_or_of_no_mistakes(package: Part, classified: Make) -> None:
-    draw = package("analysis.mistakes").draw_mistakes
+    draw = package("analysis.misclassified").draw_misclassified
     right, wrong = torch.tensor([0, 1]), torch.tensor([1, 1])
     assert draw(classified(logits_for([0, 1], 2), right)) is None
     assert draw(classified(logits_for([0, 1], 2), wrong)) is not None

@@ -24,7 +24,7 @@ import json, sys
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
-from demo.data.sharing import share_evaluation
+from workbench.data.sharing import share_evaluation
 from demo.models import Classifier
 
 class Own(LightningDataModule):

@@ -1,12 +1,13 @@
 """Points to try first: none of them is left out in silence."""
 
 import csv
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from .modules import project_module
 
 HEADER = "optimizer.lr,model,depth"
 ROW = "0.01,mlp,2"
@@ -48,7 +49,7 @@ def read(sweeps_package: Any, space: Any, tmp_path: Path) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def user_error(sweeps_package: Any) -> Any:
     sweeps_package("enqueue")
-    return importlib.import_module("demo.errors").UserError
+    return project_module("demo", "errors").UserError
 
 
 TABLES = {

@@ -22,7 +22,7 @@ from .training_runs import TrainedRun, evaluate, predict, script
 NOTEBOOK = """
 import json, sys, torch
 from demo.models import {model}
-from demo.runs import load_run
+from workbench.runs import load_run
 
 run = load_run("{folder}")
 outputs, targets = [], []

@@ -89,7 +89,7 @@ def test_an_experiment_that_would_have_no_effect_is_refused(
     write(project, group, text.encode("latin-1" if is_utf_16 else "utf-8"))
     with pytest.raises(project.module("errors").UserError) as refused:
         learning_rate(project, f"{group}=own")
-    message = project.module("mistakes").explain(refused.value)
+    message = project.module("hydra_errors").explain(refused.value)
     assert str(project.root / "configs" / group / "own.yaml") in message
     assert ("UTF-8" if is_utf_16 else "header" if "package _global_ #" in text else "") in message
     assert "\n" not in message

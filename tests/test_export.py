@@ -1,6 +1,5 @@
 """export.py: the ONNX file must predict what the checkpoint predicts, or not exist."""
 
-import importlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from .conftest import BakedProject
+from .modules import project_module
 from .one_process import RUN_ALL
 from .training_runs import TrainedRun, script
 
@@ -74,7 +74,7 @@ def package(demo: BakedProject) -> Iterator[Any]:
     """Imports modules of the demo's package into this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(demo.root)
-        yield lambda name: importlib.import_module(f"demo.{name}")
+        yield lambda name: project_module("demo", name)
 
 
 def test_output_tells_file_inputs_and_difference(exported: Exported) -> None:

@@ -1,6 +1,5 @@
 """Kills, full disks, torn files, other clocks: what was trained is kept, and the user is told."""
 
-import importlib
 import json
 import os
 import random
@@ -23,6 +22,7 @@ import psutil
 import pytest
 
 from .conftest import BakedProject
+from .modules import project_module
 from .one_process import RUN_ALL, run_all
 from .own_data import write_flats
 from .sweeps import LR, Swept, processes_of, start_sweep, wait_until
@@ -47,7 +47,7 @@ def package(demo: BakedProject) -> Iterator[Callable[[str], ModuleType]]:
     """Imports modules of the demo's package into this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(demo.root)
-        yield lambda name: importlib.import_module(f"demo.{name}")
+        yield lambda name: project_module("demo", name)
 
 
 def kill_trainings(project: BakedProject, folder: Path, kills: int) -> None:
@@ -519,5 +519,5 @@ def test_training_survives_the_end_of_wandbs_server(demo: BakedProject, tmp_path
     (file,) = folder.glob("wandb/run-*/run-*.wandb")
     assert b"val/acc" in file.read_bytes()
     # Five seconds here; who sets nothing waits five minutes.
-    words = "import os, demo.loggers.wandb; print(os.environ['WANDB_FINISH_TIMEOUT'])"
+    words = "import os, workbench.loggers.wandb; print(os.environ['WANDB_FINISH_TIMEOUT'])"
     assert demo.run("python", "-c", words, check=True).stdout.split() == ["300"]

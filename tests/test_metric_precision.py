@@ -184,7 +184,7 @@ def test_half_precision_fits_the_probe_in_full(
     data = package("data.digits").DigitsDataModule(batch_size=128)
     data.setup()
     spec = {"rotation": 15, "zoom": 0.2, "shift": 0.15, "contrast": 0.4, "noise": 0.3}
-    model = package("models.simclr").SimCLR(
+    model = package("models.simclr.simclr").SimCLR(
         net={"name": "cnn", "width": 4},
         optimizer={"name": "SGD", "lr": 0.0},
         scheduler={"name": "constant"},

@@ -545,6 +545,6 @@ def test_pretrained_weights_are_not_needed_again(package: Part, tmp_path: Path) 
     path.unlink()
     with pytest.raises(package("errors").UserError, match=r"start.pt cannot be read"):
         resnet([3, 32, 32], 2, weights=str(path))
-    with package("models.nets.pretrained").without_pretrained():
+    with package("models.pretrained").without_pretrained():
         again = resnet([3, 32, 32], 2, weights=str(path))
     again.load_state_dict(tuned.state_dict())

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from .conftest import BakedProject
+from .modules import project_module
 from .own_data import write_flats, write_fruit
 from .test_start_time import imported
 from .training_runs import TrainedRun, script, train
@@ -794,12 +795,10 @@ def test_broken_manifest_does_not_hide_the_other_runs(
     demo: BakedProject, sweeps_package: object, tmp_path: Path, content: str
 ) -> None:
     """One run.json that was edited by hand must not cost the table of all runs."""
-    from importlib import import_module
-
     for name, text in (("a", content), ("b", '{"status": "finished"}')):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(text)
-    rows = import_module("demo.runs.table").collect_rows(tmp_path)
+    rows = project_module("demo", "runs.table").collect_rows(tmp_path)
     assert {row["run"]: row["status"] for row in rows} == {"a": "unreadable", "b": "finished"}
 
 

@@ -1,6 +1,5 @@
 """Names and options: what becomes a folder, what is printed to be copied, what is left out."""
 
-import importlib
 import shlex
 import sys
 from types import ModuleType
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from .conftest import BakedProject, run
+from .modules import project_module
 
 
 class Commands:
@@ -26,7 +26,7 @@ class Commands:
 
     def module(self, name: str) -> ModuleType:
         """A module of the package."""
-        return importlib.import_module(f"demo.{name}")
+        return project_module("demo", name)
 
     def config(self, *options: str, script: str = "train") -> Any:
         """The config of a command, references unresolved."""
@@ -39,7 +39,7 @@ class Commands:
         """What is said about a wrong command."""
         with pytest.raises(Exception) as caught:
             self.config(*options)
-        sentence = self.module("mistakes").explain(caught.value)
+        sentence = self.module("hydra_errors").explain(caught.value)
         assert isinstance(sentence, str)
         return sentence
 
@@ -53,7 +53,7 @@ def commands(demo: BakedProject, monkeypatch: pytest.MonkeyPatch) -> Commands:
 def shell(demo: BakedProject) -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(demo.root)
-        return importlib.import_module("demo.shell")
+        return project_module("demo", "shell")
 
 
 GOOD_NAMES = ["digits", "größe 2", "日本語", "a.b", "x" * 200, "v1,lr=0.1", "👩‍💻", "a.."]

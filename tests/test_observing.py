@@ -5,7 +5,6 @@ The baked project trains in this process: starting one takes longer than these t
 
 import csv
 import gzip
-import importlib
 import json
 import logging
 import math
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 
 from .conftest import BakedProject
+from .modules import project_module
 from .training_runs import TrainedRun, is_same, train
 
 Package = Callable[[str], Any]
@@ -42,8 +42,8 @@ def package(demo: BakedProject) -> Iterator[Package]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(demo.root)
-        importlib.import_module("demo.runs.directory").register_resolvers()
-        yield lambda name: importlib.import_module(f"demo.{name}")
+        project_module("demo", "runs.directory").register_resolvers()
+        yield lambda name: project_module("demo", name)
     torch.set_num_threads(threads)
 
 

@@ -254,4 +254,4 @@ def test_finder_and_sweep_of_one_option_are_refused(project: Project) -> None:
     errors = project.module("errors")
     cfg = project.configure("train", project.folder / "none", *SMALL, "finders=lr")
     with pytest.raises(errors.UserError, match="so varying it changes nothing"):
-        project.module("training").check(cfg, ["model.net.width", "optimizer.lr"])
+        project.module("dry_run").check(cfg, ["model.net.width", "optimizer.lr"])

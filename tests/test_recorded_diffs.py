@@ -1,7 +1,6 @@
 """`run.json` knows the code of a run, and `runs.py diff` never denies a change of it."""
 
 import hashlib
-import importlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from .conftest import BakedProject
+from .modules import project_module
 
 Row = tuple[str, ...]
 # A line that is longer than all that run.json stores of a diff.
@@ -67,8 +67,8 @@ def code(demo: BakedProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "code").mkdir()
     code = Code(
         tmp_path / "code",
-        importlib.import_module("demo.runs.code_state").describe_code,
-        importlib.import_module("demo.runs.difference").compare_runs,
+        project_module("demo", "runs.code_state").describe_code,
+        project_module("demo", "runs.difference").compare_runs,
     )
     git(code.folder, "init", "--quiet")
     code.write("net/model.py", "width = 1\n")
@@ -102,7 +102,7 @@ def test_change_beyond_what_is_stored_is_told(
     code.write("a.ipynb", LONG)
     changed = code.differing(lambda: code.write("a.ipynb", LONG[:-1] + "8"))
     assert changed == {"a.ipynb (uncommitted)"}
-    difference = importlib.import_module("demo.runs.difference")
+    difference = project_module("demo", "runs.difference")
     difference.print_difference(code.folder.parent / "before", code.folder.parent / "after")
     printed = capsys.readouterr().out
     assert "nothing but time" not in printed
@@ -163,7 +163,7 @@ def test_every_kind_of_change_is_told(code: Code, tmp_path: Path, change: str) -
 
 def test_last_of_many_untracked_files_is_told(code: Code, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list that ends somewhere without a word hides what comes after."""
-    monkeypatch.setattr(importlib.import_module("demo.runs.code_state"), "MOST_FILES", 5)
+    monkeypatch.setattr(project_module("demo", "runs.code_state"), "MOST_FILES", 5)
     for number in range(9):
         code.write(f"part{number}.py", "1")
     state = code.describe(code.folder)

@@ -1,7 +1,6 @@
 """The same run again, and what two runs differ in when they are not the same."""
 
 import copy
-import importlib
 import json
 import re
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 import torch
 
 from .conftest import BakedProject
+from .modules import project_module
 from .one_process import run_all
 from .training_runs import TrainedRun, is_same, script
 
@@ -72,7 +72,7 @@ def package(demo: BakedProject) -> Any:
     """Imports modules of the demo's package into this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(demo.root)
-        yield lambda name: importlib.import_module(f"demo.{name}")
+        yield lambda name: project_module("demo", name)
 
 
 # experiment=<run>/config.yaml

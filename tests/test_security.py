@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from .conftest import ROOT, Bake, BakedProject
+from .modules import project_module
 from .sweeps import LR, start_sweep
 from .training_runs import ON_CPU, TrainedRun
 
@@ -79,7 +80,7 @@ def package(demo: BakedProject) -> Iterator[Callable[[str], ModuleType]]:
     """Imports modules of the demo's package into this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(demo.root)
-        yield lambda name: importlib.import_module(f"demo.{name}")
+        yield lambda name: project_module("demo", name)
 
 
 def assert_no_secret(folder: Path, printed: str) -> None:

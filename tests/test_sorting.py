@@ -1,6 +1,5 @@
 """NaN compares with nothing: wherever the best is chosen or rows are sorted, it comes last."""
 
-import importlib
 import itertools
 import json
 import math
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from .conftest import BakedProject
+from .modules import project_module
 
 NAN = math.nan
 
@@ -22,7 +22,7 @@ def module(demo: BakedProject, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(demo.root)
 
     def load(name: str) -> ModuleType:
-        return importlib.import_module(f"demo.{name}")
+        return project_module("demo", name)
 
     return load
 

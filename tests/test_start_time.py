@@ -52,7 +52,7 @@ def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
         ("runs.py", "--help"),
         ("runs.py", "."),
         ("-c", "import demo"),
-        ("-c", "import demo.runs"),
+        ("-c", "import workbench.runs"),
     ],
     ids=" ".join,
 )

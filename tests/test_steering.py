@@ -50,7 +50,7 @@ def explained(project: Project, *options: str) -> str:
     """The sentence that a command is refused with."""
     with pytest.raises(Exception) as raised:
         project.train(*options)
-    sentence = project.module("mistakes").explain(raised.value)
+    sentence = project.module("hydra_errors").explain(raised.value)
     assert isinstance(sentence, str), f"not a sentence but {raised.value!r}"
     return sentence
 

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from .conftest import BakedProject
 from .in_process import Project
+from .modules import project_module
 from .sweeps import sweep
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
@@ -82,9 +83,8 @@ def continue_study(plans: Plans, sweeps_package: Any) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def user_error(plans: Plans) -> Any:
-    import importlib
 
-    return importlib.import_module("demo.errors").UserError
+    return project_module("demo", "errors").UserError
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Sweeps with Ax: the same search space, loop and files, and another engine."""
 
-import importlib
 import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from .conftest import BakedProject
+from .modules import project_module
 from .sweeps import LR, kill_and_continue, sweep
 
 AX = "hydra/sweeper=ax"
@@ -261,6 +261,6 @@ def test_missing_package_is_named_with_the_command(
         return found
 
     monkeypatch.setattr(module, "version", version)
-    errors = importlib.import_module("demo.errors")
+    errors = project_module("demo", "errors")
     with pytest.raises(errors.UserError, match=r"uv sync --extra ax"):
         module.check_ax(module.SAMPLER, module.PRUNER)

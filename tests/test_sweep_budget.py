@@ -71,8 +71,8 @@ def test_sweep_without_a_winner_fails(project: BakedProject, tmp_path: Path) -> 
 
 
 LIVE = """
-from demo.sweeps.display import Display
-from demo.sweeps.records import Next, Outcome, State, Trial
+from workbench.sweeps.display import Display
+from workbench.sweeps.records import Next, Outcome, State, Trial
 display = Display("study", "val/acc", 1)
 print("before")
 with display.live() as live:

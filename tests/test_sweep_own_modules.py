@@ -64,7 +64,7 @@ def logged(project: Project, tmp_path: Path) -> Callable[..., Any]:
 
     def check(*options: str, monitored: tuple[str, ...] = ()) -> Any:
         cfg = project.configure("train", tmp_path, *PLAIN, "objective.metric=val_loss", *options)
-        return project.module("training").check(cfg, monitored=monitored).metrics
+        return project.module("dry_run").check(cfg, monitored=monitored).metrics
 
     return check
 

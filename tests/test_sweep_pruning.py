@@ -1,6 +1,5 @@
 """What is pruned and what is not: a table of averages must not miss its weakest rows."""
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from .conftest import Bake, BakedProject
+from .modules import project_module
 from .sweeps import sweep
 
 GRID = ("search_space=none", "optimizer.lr=0.001,0.01,0.1", "model.net.width=8,16,32,64")
@@ -26,7 +26,7 @@ def project(bake: Bake) -> Iterator[BakedProject]:
 
 
 def module(name: str) -> Any:
-    return importlib.import_module(f"package_of_pruning_tests.{name}")
+    return project_module("package_of_pruning_tests", name)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Sweeps on a Ray cluster: three nodes, which here are processes of one machine."""
 
-import importlib
 import secrets
 import shutil
 import signal
@@ -18,6 +17,7 @@ import pytest
 import yaml
 
 from .conftest import BakedProject
+from .modules import project_module
 from .sweeps import LR, Swept, finished, kill_and_continue, start_sweep, sweep, wait_until
 
 CALLBACKS = '''
@@ -240,6 +240,6 @@ def test_missing_package_is_named_with_the_command(
     """Ray is an extra: most who try it first do not have it."""
     module = sweeps_package("ray_workers")
     monkeypatch.setitem(sys.modules, "ray", None)
-    errors = importlib.import_module("demo.errors")
+    errors = project_module("demo", "errors")
     with pytest.raises(errors.UserError, match=r"uv sync --extra ray"):
         module.connect(None)

@@ -58,7 +58,7 @@ def trial(project: Project, tmp_path: Path) -> Callable[..., Trial]:
     def train(*options: str, answers: Sequence[str] = (), metric: str = "val_loss") -> Trial:
         here, there = Pipe()
         folder = tmp_path / str(next(folders))
-        target = f"{PACKAGE}.sweeps.reporting.TrialReporter"
+        target = "workbench.sweeps.reporting.TrialReporter"
         reporter = f"+callbacks.report={{_target_:{target},metric:{metric}}}"
         objective = f"objective.metric={metric}"
         cfg = project.configure("train", folder, *OWN, objective, *options, reporter)

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from .conftest import Bake, BakedProject, run
+from .modules import project_module
 from .one_process import run_all
 from .test_start_time import HEAVY, imported
 from .training_runs import ON_CPU
@@ -41,7 +42,7 @@ def package(project: BakedProject) -> Iterator[Part]:
     """Imports a module of the project into this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(project.root)
-        yield lambda name: importlib.import_module(f"sweep_results_project.{name}")
+        yield lambda name: project_module("sweep_results_project", name)
 
 
 @pytest.fixture(scope="module")

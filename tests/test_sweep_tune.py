@@ -1,6 +1,5 @@
 """Sweeps under Ray Tune: its algorithms, our trials, and the files of every other sweep."""
 
-import importlib
 import json
 import os
 import signal
@@ -11,6 +10,7 @@ import pytest
 
 from .conftest import BakedProject
 from .in_process import Project
+from .modules import project_module
 from .sweeps import LR, Swept, processes_of, start_sweep, sweep, wait_until
 from .training_runs import evaluate
 
@@ -319,7 +319,7 @@ def test_missing_or_old_package_is_named_with_the_command(
     algorithms = sweeps_package("tune_algorithms")
     monkeypatch.setattr(algorithms, "version", lambda name: found)
     monkeypatch.setattr(algorithms, "find_spec", lambda name: None if name == module else object())
-    user_error = importlib.import_module("demo.errors").UserError
+    user_error = project_module("demo", "errors").UserError
     with pytest.raises(user_error, match=words) as told:
         algorithms.check_tune(None, None)
     assert "uv sync --extra ray" in str(told.value)

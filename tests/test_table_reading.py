@@ -366,7 +366,7 @@ def test_a_format_is_checked(tables: Tables) -> None:
 
 def test_a_server_that_forks_has_not_started_threads_for_tables(demo: BakedProject) -> None:
     """A forked trial would wait forever for a lock that a thread of the server held."""
-    code = "import sys, demo.sweeps.preload; print(sorted({'polars', 'torch'} & {*sys.modules}))"
+    code = "import sys, workbench.sweeps.preload; print(sorted({'polars', 'torch'} & {*sys.modules}))"
     done = script(demo, "-c", code)
     assert done.stdout.splitlines()[-1] == "['torch']"
 

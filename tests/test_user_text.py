@@ -106,7 +106,7 @@ def drawn_texts(figure: Figure) -> list[str]:
 
 PLOTS: dict[str, Callable[[Part, list[str]], Figure]] = {
     "confusion": lambda p, names: p("analysis.confusion").draw_confusion(outcome_of(p, names)),
-    "mistakes": lambda p, names: p("analysis.mistakes").draw_mistakes(outcome_of(p, names)),
+    "mistakes": lambda p, names: p("analysis.misclassified").draw_misclassified(outcome_of(p, names)),
     "pca": lambda p, names: p("analysis.pca").draw_pca(outcome_of(p, names)),
 }
 

@@ -141,7 +141,7 @@ def train_as_trial(
     for answer in answers:
         sweep.send(records.Answer[answer])
     monkeypatch.setattr(link, "current", link.Link(trial))
-    target = f"_target_:{project.package}.sweeps.reporting.TrialReporter,metric:val/acc"
+    target = f"_target_:workbench.sweeps.reporting.TrialReporter,metric:val/acc"
     run = project.train(*COMMON, f"+callbacks.report={{{target}}}", *options)
     reports = []
     while sweep.poll():

@@ -101,7 +101,7 @@ def test_bug_keeps_its_traceback(
     # torch reports an attribute that is missing.
     assert Path(own[lines.index(line)]).name == "facts.py"
     assert lines.index(line) >= len(lines) - 2
-    assert world.module("mistakes").explain(caught.value) is None
+    assert world.module("hydra_errors").explain(caught.value) is None
 
 
 @pytest.mark.slow
