@@ -19,8 +19,8 @@ from types import ModuleType
 import pytest
 from cookiecutter.main import cookiecutter
 
-from .modules import project_module
-from .training_runs import TrainedRun, script, train
+from .support.modules import project_module
+from .support.training_runs import TrainedRun, script, train
 
 # Read when torch is imported, by the tests that train in this process: threads that spin while they
 # wait make small networks twenty times slower on a busy machine.
