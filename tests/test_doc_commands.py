@@ -168,7 +168,7 @@ def make_reader(bake: Bake, name: str, start: str = "digits") -> Reader:
     for file in (project.root / "configs").rglob("*.yaml"):
         text = file.read_text("utf-8")
         file.write_text(re.sub(r"max_epochs: \d+", "max_epochs: 2", text), "utf-8")
-    write_fruit(project.root / "pictures", per_class=12)
+    write_fruit(project.root / "images", per_class=12)
     write_flats(project.root / "table.csv", rows=100)
     header, *rows = (project.root / "table.csv").read_text("utf-8").splitlines()
     more = [f"{row},{30 * i},{i % 2},{'yes' if i % 3 else 'no'}" for i, row in enumerate(rows)]
