@@ -49,7 +49,7 @@ lint: $(READY) ## check the code of the template, the hooks, the tests and the b
 	$(ENV)/bin/ruff check --config pyproject.toml .
 	$(ENV)/bin/ruff format --config pyproject.toml --check .
 	$(ENV)/bin/mypy
-	$(ENV)/bin/bandit --quiet --recursive --configfile pyproject.toml benchmarks hooks *cookiecutter*/*cookiecutter.package_name*
+	$(ENV)/bin/bandit --quiet --recursive --configfile pyproject.toml benchmarks hooks *cookiecutter*/workbench *cookiecutter*/*cookiecutter.package_name*
 
 audit: $(READY) ## ask for known weaknesses of all packages that are used
 	$(ENV)/bin/pip-audit

@@ -63,7 +63,7 @@ INSTALLED = frozenset(
 BESIDE = frozenset(
     """
     build clusters configs conftest data dist docs evaluate export hydra_plugins logs multirun
-    notebooks outputs predict runs scripts serve setup src test tests train
+    notebooks outputs predict runs scripts serve setup src test tests train workbench
     """.split()
 )
 

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = (
     Path(__file__).resolve().parent.parent
-    / "{{=cookiecutter.__folder}}"
+    / "{{=cookiecutter.project_slug}}"
     / "{{=cookiecutter.package_name}}"
 )
 Part = Callable[[str], ModuleType]

@@ -18,7 +18,7 @@ PREDICTED = ("tutorial", "hydra_style", "plateau", "dictionaries", "two_loaders"
 
 def test_nothing_of_the_project_was_replaced(template: Path) -> None:
     """Otherwise these tests would show what works after edits."""
-    shipped = template / "{{=cookiecutter.__folder}}"
+    shipped = template / "{{=cookiecutter.project_slug}}"
     for path in filter(Path.is_file, ADDED.rglob("*")):
         place, *rest = path.relative_to(ADDED).parts
         folder = "{{=cookiecutter.package_name}}" if place != "configs" else place

@@ -1,7 +1,0 @@
-"""What can be found out before training: the batch size that fits and a good learning rate."""
-
-from .base import Finder, find_values
-from .batch_size import BatchSizeFinder
-from .learning_rate import LearningRateFinder
-
-__all__ = ["BatchSizeFinder", "Finder", "LearningRateFinder", "find_values"]

@@ -1,0 +1,388 @@
+"""Cross-validation: `python train.py data.folds=5` trains one run per fold, several at a time.
+
+Each fold is an ordinary run in a folder of its own, `<run>/fold_0/` and so on, as `data.fold=0`
+would train it. The folds run in the worker processes of sweeps, which share the cores or GPUs. The
+mean and the standard deviation of every metric are printed and written to `<run>/run.json`. The
+standard deviation is that of the folds themselves (divided by their number), as in
+scikit-learn's `scores.std()`.
+
+The same command with `hydra.run.dir=<run>` completes a cross-validation that was interrupted or had
+failed folds: finished folds are kept, others resume from their last checkpoint.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from .errors import UserError
+from .project import project
+from .redact import redact
+from .runs import slurm
+from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
+from .runs.fold_options import folds_to_train
+from .runs.loading import CONFIG, plain
+from .runs.manifest import MANIFEST, Manifest, read_manifest
+from .runs.summary import print_averages, split_name
+from .shell import option
+from .sweeps.loggers import close_runs, mark_runs, packages
+from .sweeps.records import Outcome, State
+from .sweeps.trial import run_job
+from .sweeps.workers import Ended, Workers, local_workers, run_alone, start_server
+
+log = logging.getLogger(__name__)
+
+# The metrics of a run: by part (best, final, test), then by name.
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """How a fold ended.
+
+    Attributes:
+        fold: counted from 0.
+        state: FINISHED, FAILED or STOPPED.
+        metrics: as in the fold's `run.json`; empty unless it finished.
+        error: what went wrong, in one line.
+        seconds: from the start of its process to the end.
+    """
+
+    fold: int
+    state: State
+    metrics: Metrics
+    error: str
+    seconds: float
+
+
+def cross_validate(cfg: DictConfig) -> dict[str, float]:
+    """Train all folds and average their metrics.
+
+    Args:
+        cfg: the config of the command, with `data.folds` and without `data.fold`.
+
+    Returns:
+        The mean over the folds of the metrics of the best epoch and of the test.
+
+    Raises:
+        UserError: the command or the data cannot work, or a fold failed.
+    """
+    directory = Path(cfg.paths.output_dir)
+    check_command(cfg, directory)
+    count = folds_to_train(cfg)
+    assert count is not None
+    configs = [fold_config(cfg, fold_folder(directory, fold), fold) for fold in range(count)]
+    log.info("starting: imports and data")
+    start_server(packages(cfg))
+    environment, gpu_count = check_data(configs[0])
+    content = {"name": cfg.name, "seed": cfg.seed, "config": plain(cfg)}
+    manifest = Manifest(directory, content | environment | slurm.describe_job(cfg))
+    with manifest.recorded():
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / CONFIG).write_text(redact(OmegaConf.to_yaml(cfg, resolve=True)), "utf-8")
+        manifest.begin()
+        workers = local_workers(cfg.trainer, count, gpu_count)
+        log.info("%d folds, %d at once, in %s", count, workers.count, directory)
+        loop = FoldLoop(workers, configs, directory, cfg.objective.metric)
+        loop.results = finished_folds(directory, count)
+        with manifest.stage("fit"):
+            loop.run()
+        results = [loop.results[fold] for fold in sorted(loop.results)]
+        manifest.update(folds=[describe(result) for result in results])
+        if loop.stopped_by is not None:
+            stop(loop.stopped_by, directory, manifest)
+        check_results(results, directory)
+        means, deviations = average([result.metrics for result in results])
+        manifest.update(metrics=means, deviations=deviations)
+    print_averages(f"{cfg.name}, {count} folds", means, deviations)
+    log.info("run folder: %s", directory)
+    return means["best"] | means.get("test", {})
+
+
+def check_command(cfg: DictConfig, directory: Path) -> None:
+    """Refuse what cannot be meant for all folds.
+
+    Raises:
+        UserError: there is a checkpoint to resume, several processes, or another run in the folder.
+    """
+    if cfg.ckpt_path is not None:
+        raise UserError(
+            f"ckpt_path resumes one run, and data.folds={cfg.data.folds} without data.fold trains "
+            "several: add data.fold=<the fold of that checkpoint>."
+        )
+    if slurm.process() > 0 or int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise UserError(
+            "data.folds starts processes of its own: give this command once, for example with "
+            "--ntasks=1, or train one fold with data.fold."
+        )
+    if not (directory / MANIFEST).exists():
+        return
+    earlier = read_manifest(directory)
+    if earlier.get("status") == "finished" or earlier.get("config") != written(cfg):
+        raise UserError(
+            f"{directory} already holds a run that this command cannot complete, because it has "
+            "finished or had other options: choose another hydra.run.dir."
+        )
+
+
+def written(cfg: DictConfig) -> Any:
+    """The config as it is written to `run.json`."""
+    return json.loads(redact(json.dumps(plain(cfg), default=str)))
+
+
+def fold_folder(directory: Path, fold: int) -> Path:
+    """Where a fold writes."""
+    return directory / f"fold_{fold}"
+
+
+def fold_config(cfg: DictConfig, folder: Path, fold: int) -> DictConfig:
+    """The config of one fold, that of Hydra included, for a process that writes to `folder`."""
+    config = cfg.copy()
+    with read_write(config), open_dict(config):
+        config.hydra = OmegaConf.create(OmegaConf.to_container(HydraConfig.get(), resolve=False))
+        config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
+        # The fold's file takes all that is printed, and the console is this command's.
+        config.hydra.job_logging.root.handlers = ["file"]
+        config.hydra.overrides.task = [*HydraConfig.get().overrides.task, f"data.fold={fold}"]
+        config.data.fold = fold
+        if (last := folder / "checkpoints" / "last.ckpt").is_file():
+            config.ckpt_path, config.weights_from = str(last), None
+    mark_runs(config, folder.parent.name, None, f"{folder.parent.name}/{folder.name}")
+    return config
+
+
+def finished_folds(directory: Path, count: int) -> dict[int, FoldResult]:
+    """The folds that an earlier command finished; what else is in the way of a fold is removed."""
+    found = {}
+    for fold in range(count):
+        folder = fold_folder(directory, fold)
+        manifest = read_manifest(folder)
+        if manifest.get("status") == "finished":
+            seconds = manifest["timings"]["total"]
+            found[fold] = FoldResult(fold, State.FINISHED, manifest["metrics"], "", seconds)
+            log.info("fold %d  finished earlier", fold)
+        elif not (folder / "checkpoints" / "last.ckpt").is_file():
+            (folder / MANIFEST).unlink(missing_ok=True)
+    return found
+
+
+def check_data(config: DictConfig) -> tuple[dict[str, Any], int]:
+    """Build everything for the first fold, in a process of its own.
+
+    It also downloads the data, which the folds would otherwise do at the same time.
+
+    Returns:
+        What `run.json` holds about code, packages and machine, and the number of GPUs.
+
+    Raises:
+        UserError: something in the config or the data cannot work.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="check-"))
+    result = run_alone(Workers(1), folder / "run.log", check_fold, config, folder, sys.argv)
+    if isinstance(result, Outcome):
+        if result.retry:
+            # The traceback is worth keeping.
+            raise UserError(f"{result.error} (see {folder / 'run.log'})")
+        shutil.rmtree(folder)
+        raise UserError(result.error)
+    shutil.rmtree(folder)
+    environment, gpu_count = result
+    return environment, gpu_count
+
+
+def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
+    """Check a fold in a worker's process: environment and number of GPUs, or a failed Outcome."""
+    import torch
+
+    from .dry_run import check
+    from .runs.environment import describe_environment
+
+    sys.argv = command
+    config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
+    result = run_job(config, check)
+    if isinstance(result, Outcome):
+        return result
+    return describe_environment(project().root), torch.cuda.device_count()
+
+
+def train_fold(config: DictConfig, script: str) -> Metrics | Outcome:
+    """Train a fold in a worker's process: its metrics, or why there are none."""
+    sys.argv = [script, *config.hydra.overrides.task]
+    try:
+        result: Metrics | Outcome = run_job(
+            config, partial(_train, function=config.hydra.sweeper.function)
+        )
+    except (KeyboardInterrupt, SystemExit):
+        result = Outcome(State.STOPPED)
+    close_runs(failed=isinstance(result, Outcome))
+    return result
+
+
+def _train(cfg: DictConfig, function: str) -> Metrics:
+    get_method(function)(cfg)
+    metrics: Metrics = read_manifest(Path(cfg.paths.output_dir))["metrics"]
+    return metrics
+
+
+class FoldLoop:
+    """Trains the folds, as many at a time as there are workers.
+
+    Args:
+        workers: the processes.
+        configs: one per fold.
+        directory: the folder of all folds.
+        objective: the metric to show; None to show metrics of the test.
+
+    Attributes:
+        results: by fold, as far as they have ended.
+        stopped_by: the signal that ended the loop early, if one did.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        configs: Sequence[DictConfig],
+        directory: Path,
+        objective: str | None,
+    ) -> None:
+        self.workers, self.configs = workers, configs
+        self.directory, self.objective = directory, objective
+        self.results: dict[int, FoldResult] = {}
+        self.stopped_by: signal.Signals | None = None
+
+    def run(self) -> None:
+        """Until all folds have ended; an error in one does not end the others."""
+        waiting = [fold for fold in range(len(self.configs)) if fold not in self.results]
+        try:
+            with self._interruptible():
+                while self.workers.running or (waiting and self.stopped_by is None):
+                    while (
+                        waiting and not self.stopped_by and self.workers.free_worker() is not None
+                    ):
+                        self._start(waiting.pop(0))
+                    started = {n: r.started for n, r in self.workers.running.items()}
+                    for event in self.workers.wait(timeout=0.5):
+                        if isinstance(event, Ended):
+                            self._end(event, time.monotonic() - started[event.number])
+        finally:
+            for fold in list(self.workers.running):
+                self.workers.kill(fold, Outcome(State.STOPPED))
+
+    def _start(self, fold: int) -> None:
+        script = str(Path(sys.argv[0]).absolute())
+        place = fold_folder(self.directory, fold) / "run.log"
+        self.workers.start(fold, place, train_fold, self.configs[fold], script)
+
+    def _end(self, event: Ended, seconds: float) -> None:
+        found = event.result
+        outcome = found if isinstance(found, Outcome) else Outcome(State.FINISHED)
+        metrics = {} if isinstance(found, Outcome) else found
+        result = FoldResult(event.number, outcome.state, metrics, outcome.error, seconds)
+        self.results[event.number] = result
+        log.info(
+            "fold %d  %s  %s  %.1f s  (%d/%d)",
+            result.fold,
+            result.state,
+            result.error or words_of(metrics, self.objective),
+            seconds,
+            len(self.results),
+            len(self.configs),
+        )
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Pass Ctrl-C and SIGTERM on: the first saves the folds and ends them, the second kills."""
+
+        def pass_on(signum: int, frame: FrameType | None) -> None:
+            if self.stopped_by is not None:
+                for fold in self.workers.running:
+                    self.workers.kill(fold, Outcome(State.STOPPED))
+                return
+            self.stopped_by = signal.Signals(signum)
+            log.info("the folds are saved and end; once more stops them now")
+            for running in self.workers.running.values():
+                with suppress(ProcessLookupError):
+                    os.kill(running.process.pid or 0, signal.SIGINT)
+
+        before = {s: signal.signal(s, pass_on) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def words_of(metrics: Metrics, objective: str | None) -> str:
+    """The objective, and the metric of the same name in the test, in one line."""
+    best, test = metrics.get("best", {}), metrics.get("test", {})
+    word = split_name(str(objective))[1]
+    tested = [name for name in test if split_name(name)[1] == word] or list(test)[:1]
+    shown = {name: best[name] for name in [objective] if name in best}
+    shown |= {name: test[name] for name in tested}
+    return "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+
+
+def describe(result: FoldResult) -> dict[str, Any]:
+    """What `run.json` holds about a fold."""
+    content: dict[str, Any] = {"fold": result.fold, "status": str(result.state)}
+    content |= {"metrics": result.metrics} if result.metrics else {}
+    content |= {"error": result.error} if result.error else {}
+    return content | {"seconds": round(result.seconds, 3)}
+
+
+def stop(signum: signal.Signals, directory: Path, manifest: Manifest) -> NoReturn:
+    """End the command as an interrupted run ends, with the exit code of the signal."""
+    log.info("complete it with the same options and %s", option("hydra.run.dir", directory))
+    ending: Ending = INTERRUPTED if signum is signal.SIGINT else TERMINATED
+    manifest.note_ending(ending)
+    sys.exit(EXIT_CODES[ending.cause])
+
+
+def check_results(results: Sequence[FoldResult], directory: Path) -> None:
+    """Raise a UserError if folds failed: a mean of fewer folds is another quantity."""
+    failed = [result for result in results if result.state is not State.FINISHED]
+    if not failed:
+        return
+    first = failed[0]
+    names = ", ".join(str(result.fold) for result in failed)
+    what = f"Fold {names}" if len(failed) == 1 else f"Folds {names}"
+    error = first.error.rstrip(".") or "it was stopped"
+    raise UserError(
+        f"{what} of {len(results)} did not finish, so there is no mean ({error}): the log is "
+        f"{fold_folder(directory, first.fold) / 'run.log'}; the same command with "
+        f"{option('hydra.run.dir', directory)} completes it."
+    )
+
+
+def average(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> tuple[Metrics, Metrics]:
+    """Mean and standard deviation of every metric that all runs have."""
+    means: Metrics = {}
+    deviations: Metrics = {}
+    for part in runs[0]:
+        rows = [run.get(part, {}) for run in runs]
+        names = [name for name in rows[0] if all(name in row for row in rows)]
+        values = {name: [row[name] for row in rows] for name in names}
+        means[part] = {name: statistics.fmean(column) for name, column in values.items()}
+        deviations[part] = {name: _deviation(column) for name, column in values.items()}
+    return means, deviations
+
+
+def _deviation(values: Sequence[float]) -> float:
+    mean = statistics.fmean(values)
+    return float(statistics.fmean([(value - mean) ** 2 for value in values]) ** 0.5)

@@ -1,0 +1,72 @@
+"""Where the project is and what its package is called: the only knowledge of it in this library.
+
+`<package>/__init__.py` registers both. Every entry script and every process that runs code of the
+project imports that package, so there is no second place to keep in step.
+"""
+
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import UserError
+from .lightning_names import use_one_lightning
+
+LIBRARY = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project that uses this library.
+
+    Attributes:
+        package: name of its Python package.
+        root: folder of the entry scripts and of `configs/`.
+    """
+
+    package: str
+    root: Path
+
+    @property
+    def configs(self) -> Path:
+        """The folder of its Hydra configs."""
+        return self.root / "configs"
+
+
+_registered: Project | None = None
+
+
+def register_project(package: str, root: Path) -> None:
+    """Make the project known to this process."""
+    global _registered
+    use_one_lightning()
+    _registered = Project(package, root)
+
+
+def project() -> Project:
+    """The project of this process.
+
+    A process that has imported nothing of the project, such as a notebook, gets the project of the
+    current folder, or else the first one on `sys.path`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if _registered is None:
+        _find_project()
+    if _registered is None:
+        raise UserError(
+            f"{Path.cwd()} is not in a project: change to its folder, or import its package first."
+        )
+    return _registered
+
+
+def _find_project() -> None:
+    """Import the package of the nearest project, which registers it."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, *map(Path, filter(None, sys.path))):
+        if (folder / "configs" / "train.yaml").is_file():
+            for module in folder.glob("*/training.py"):
+                sys.path.append(str(folder))
+                importlib.import_module(module.parent.name)
+                return

@@ -1,0 +1,114 @@
+"""`run.json`: what ran, on what, for how long, and how it ended."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..hydra_errors import explain
+from ..redact import redact
+from .ending import EXIT_CODES, Ending, ending_by
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "run.json"
+
+
+def now() -> str:
+    """The time in UTC, in ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read a run's manifest; empty where there is none or it cannot be read."""
+    try:
+        content = json.loads((directory / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+class Manifest:
+    """The manifest of the run in progress, from `begin` on written anew at every change.
+
+    Args:
+        directory: the run's folder.
+        content: what is known at the start.
+        enabled: False in all processes but the first.
+    """
+
+    def __init__(self, directory: Path, content: dict[str, Any], enabled: bool = True) -> None:
+        self.path = directory / MANIFEST
+        self.enabled = enabled
+        self._has_begun = False
+        self._start = time.perf_counter()
+        self.content = content | {"status": "running", "started": now(), "timings": {}}
+
+    def begin(self) -> None:
+        """Write from now on; a command that is refused before leaves an earlier run as it was."""
+        self._has_begun = True
+        self._write()
+
+    def update(self, **values: Any) -> None:
+        """Add or replace entries."""
+        self.content.update(values)
+        self._try_to_write()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the seconds of a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.content["timings"][name] = round(time.perf_counter() - start, 3)
+            self._try_to_write()
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Write down how the run ended: finished, interrupted or failed; and its seconds in all."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit) as error:
+            ending = ending_by(error)
+            self.note_ending(ending)
+            self._end(status="interrupted")
+            if ending.cause in EXIT_CODES:
+                raise SystemExit(EXIT_CODES[ending.cause]) from error
+            raise
+        except BaseException as error:
+            self.note_ending(ending_by(error))
+            # A bug in the owner's own code is worth a file.
+            self._has_begun |= explain(error) is None
+            self._end(status="failed", error=f"{type(error).__name__}: {error}")
+            raise
+        self._end(status="finished")
+
+    def note_ending(self, ending: Ending) -> None:
+        """Write down why the training ended; what goes wrong afterwards does not change it."""
+        if "ended_because" not in self.content:
+            self.update(ended_because=ending.cause, ended_text=ending.text)
+
+    def _end(self, **values: Any) -> None:
+        self.content["timings"]["total"] = round(time.perf_counter() - self._start, 3)
+        self.update(ended=now(), **values)
+
+    def _try_to_write(self) -> None:
+        """Write, unless that fails: a full disk shall not hide how a run ended, nor end it."""
+        try:
+            self._write()
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self.path, error.strerror)
+
+    def _write(self) -> None:
+        if not (self.enabled and self._has_begun):
+            return
+        # A reader, or a crash in mid-write, must never meet half a file.
+        partial = self.path.with_suffix(".partial")
+        text = json.dumps(self.content, indent=2, default=str)
+        partial.write_text(redact(text) + "\n", "utf-8")
+        partial.replace(self.path)

@@ -1,0 +1,363 @@
+"""What a sweep is to do, as its command says it; most mistakes of a command show here."""
+
+import hashlib
+import json
+import pickle  # nosec B403
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
+
+from ..errors import UserError
+from ..runs.config_checks import check_complete
+from ..runs.directory import check_writable
+from ..runs.fold_options import folds_to_train
+from ..runs.loading import plain
+from ..runs.value_checks import check_values
+from .ax_client import check_ax
+from .budget import unit_of
+from .enqueue import put_first, read_points
+from .identity import Identity
+from .narrowing import leave_out_missing
+from .records import Objective, Unit, Value
+from .samplers import automatic_pruner
+from .settings import (
+    LARGEST_GRID,
+    Settings,
+    Tested,
+    check_study_name,
+    objective_of,
+    objectives_of,
+    read_settings,
+)
+from .space import Space, options_of, parse_space, text, typed
+from .trial import Base, parsed
+from .tune_algorithms import POPULATIONS, check_engine, check_tune
+
+DEFAULT_TRIALS = 20
+# What shows a single run has no reader among a hundred.
+LEFT_OUT = ("loss_curves", "model_summary", "run_texts", "device", "gradient_norms")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is to do.
+
+    Attributes:
+        folder: where it writes.
+        name: the study's name.
+        settings: what the sweeper was told.
+        space: what varies.
+        base: what all trials have in common.
+        objectives: what is optimised.
+        fixed: the command's options that do not vary.
+        points: all points to be tried, or None where the sampler proposes them.
+        identity: what the results depend on, once the data have been read.
+    """
+
+    folder: Path
+    name: str
+    settings: Settings
+    space: Space
+    base: Base
+    objectives: list[Objective]
+    fixed: list[str]
+    points: list[dict[str, Value]] | None
+    identity: Identity | None = None
+
+    @property
+    def config(self) -> DictConfig:
+        """The config of a trial, but for what varies."""
+        # Pickled by `make_base`.
+        return pickle.loads(self.base.composed)  # nosec B301
+
+    def compose(self, options: Sequence[str]) -> DictConfig:
+        """The config of a trial with these options."""
+        base = self.base
+        return base.config_loader.load_sweep_config(base.master, [*base.fixed, *options])
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials there will be, those of earlier commands included."""
+        default = DEFAULT_TRIALS if self.points is None else len(self.points)
+        return self.settings.n_trials or default
+
+    @property
+    def unit(self) -> Unit:
+        """What the reports of a trial count."""
+        return unit_of(self.config.trainer)
+
+    @property
+    def has_schedules(self) -> bool:
+        """Whether the options of a trial change while it trains."""
+        return self.settings.pruner.get("name") in POPULATIONS
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Which options choose a config file."""
+        loader = self.base.config_loader
+        known = [*loader.list_groups(""), *(f"hydra/{g}" for g in loader.list_groups("hydra"))]
+        return self.base.groups | ({word.partition("=")[0] for word in self.fixed} & set(known))
+
+
+def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> Plan:
+    """Read a command.
+
+    Args:
+        config_loader: composes the configs of the trials.
+        master: the config of the command, `hydra.sweeper` included.
+        arguments: the command's options.
+
+    Raises:
+        UserError: something that no trial could work with.
+    """
+    if "objective" not in master:
+        raise UserError("Only train.py sweeps: leave -m out.")
+    settings = read_settings(master.hydra.sweeper)
+    if "search_space" in master:
+        raise UserError(
+            "The search space has to begin with the line: # @package hydra.sweeper.search_space."
+        )
+    space, fixed = parse_space(settings.search_space, arguments, config_loader)
+
+    def compose(options: list[str]) -> DictConfig:
+        return config_loader.load_sweep_config(master, [*fixed, *options])
+
+    return plan_for(config_loader, master, leave_out_missing(space, compose), fixed)
+
+
+def narrowed(plan: Plan, space: Space) -> Plan:
+    """The plan for a part of its search space.
+
+    Raises:
+        UserError: nothing is left, or it does not suit what the command asks for.
+    """
+    return plan_for(plan.base.config_loader, plan.base.master, space, plan.fixed)
+
+
+def plan_for(
+    config_loader: ConfigLoader, master: DictConfig, space: Space, fixed: list[str]
+) -> Plan:
+    """The plan of a command.
+
+    Args:
+        config_loader: composes the configs of the trials.
+        master: the config of the command.
+        space: what varies.
+        fixed: the command's options that do not vary.
+
+    Raises:
+        UserError: something that no trial could work with.
+    """
+    settings = read_settings(master.hydra.sweeper)
+    if not space.parameters:
+        raise UserError(_nothing_varies(master))
+    points = _laid_out_points(settings, space)
+    settings = _with_pruner(settings, space, points)
+    if not master.test:
+        settings = replace(settings, test=Tested.NOTHING)
+    base = make_base(config_loader, master, fixed, space, settings)
+    # A mistake in an option that varies shows here, before anything is imported.
+    first = space.sample(lambda parameter: parameter.first())
+    composed = config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
+    _check_trials(composed, space)
+    # Pickled by `make_base`.
+    objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
+    _check_settings(settings, space)
+    if base.folds and settings.engine == "ray":
+        raise UserError(
+            "Ray Tune cannot do data.folds: it trains each point once. hydra/sweeper=optuna "
+            "hydra.sweeper.workers=ray can."
+        )
+    _check_pruner(settings, objectives)
+    name = settings.study_name or _study_name(master, base, space, objectives, settings)
+    check_study_name(name)
+    folder = (Path(master.hydra.sweep.dir) / name).absolute()
+    check_writable(folder)
+    return Plan(
+        folder=folder,
+        name=name,
+        settings=settings,
+        space=space,
+        base=replace(base, study=name),
+        objectives=objectives,
+        fixed=fixed,
+        points=points,
+    )
+
+
+def _nothing_varies(master: DictConfig) -> str:
+    """What to write instead, with a number that the chosen model has."""
+    model = master.get("model")
+    options = plain(model, resolve=False) if isinstance(model, DictConfig) else {}
+    example = next(_numbers(options, "model"), "seed")
+    return (
+        f"There is nothing to vary: give options with several values, such as {example}=<value>,"
+        "<value>, or search_space=<one of configs/search_space/>."
+    )
+
+
+def _numbers(node: Any, name: str) -> Iterator[str]:
+    """The names of all numbers in a config."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _numbers(value, f"{name}.{key}")
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield name
+
+
+def make_base(
+    config_loader: ConfigLoader,
+    master: DictConfig,
+    fixed: list[str],
+    space: Space,
+    settings: Settings,
+) -> Base:
+    """Compose what all trials have in common."""
+    plain = config_loader.load_sweep_config(master, fixed)
+    objective = objective_of(plain)
+    package = __name__.rpartition(".")[0]
+    reporter = f"{package}.reporting.TrialReporter"
+    options = [
+        *fixed,
+        "test=false",
+        "trainer.profiler=null",
+        # The check before the first trial has looked at the validation.
+        "trainer.num_sanity_val_steps=0",
+        *(f"++callbacks.{name}=null" for name in LEFT_OUT),
+        f"+callbacks.report={{_target_:{reporter},metric:{typed(objective.metric)}}}",
+    ]
+    if settings.pruner["name"] in POPULATIONS:
+        options.append(f"+callbacks.fresh_options._target_={package}.fresh_options.FreshOptions")
+    composed = config_loader.load_sweep_config(master, options)
+    return Base(
+        config_loader=config_loader,
+        master=master,
+        fixed=options,
+        groups=frozenset(p.key for p in space.parameters if p.is_group),
+        composed=pickle.dumps(composed),
+        script=str(Path(sys.argv[0]).absolute()),
+        objective=objective,
+        seeds=settings.seeds,
+        function=settings.function,
+        folds=_folds(plain, space),
+    )
+
+
+def _folds(config: DictConfig, space: Space) -> int | None:
+    """How many folds each point is trained on.
+
+    Raises:
+        UserError: the number of folds varies, so that no two points would be comparable.
+    """
+    varied = [parameter.key.lstrip("+") for parameter in space.parameters]
+    if "data.folds" in varied:
+        raise UserError(
+            "data.folds cannot vary in a sweep, which compares all points on the same folds: give "
+            "one value, or vary data.fold to treat folds as trials."
+        )
+    return None if "data.fold" in varied else folds_to_train(config)
+
+
+def _check_trials(composed: DictConfig, space: Space) -> None:
+    """Refuse values that no training takes, all that are varied included."""
+    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    # Hydra only knows it when a trial runs.
+    OmegaConf.update(config, "paths.output_dir", ".")
+    check_complete(config)
+    for parameter in space.parameters:
+        for value in parameter.choices or (parameter.low, parameter.high):
+            if not parameter.is_group:
+                changed = config.copy()
+                key = parameter.key.lstrip("+")
+                OmegaConf.update(changed, key, parsed(f"{key}={text(value)}"), force_add=True)
+                check_values(changed)
+
+
+def _check_settings(settings: Settings, space: Space) -> None:
+    """Find what cannot work before the imports of the trials take their time.
+
+    Raises:
+        UserError: no such sampler, pruner or database, or a first point outside the space.
+    """
+    from .samplers import build_pruner, build_sampler
+
+    # First what needs no Optuna.
+    read_points(settings.enqueue, space)
+    if settings.engine == "ray":
+        check_tune(settings, space)
+        return
+    check_engine(settings)
+    by_ax = settings.pruner.get("name") == "ax"
+    if settings.engine == "ax":
+        check_ax(settings.sampler, settings.pruner)
+    elif by_ax:
+        raise UserError("hydra/sweeper/pruner=ax judges points of Ax: give hydra/sweeper=ax.")
+    else:
+        build_sampler(settings.sampler, 0)
+    if not by_ax:
+        build_pruner(settings.pruner)
+    if settings.storage is not None:
+        from .journal import open_database
+
+        open_database(settings.storage)
+
+
+def _check_pruner(settings: Settings, objectives: list[Objective]) -> None:
+    """Refuse a pruner that was asked for where nothing can be pruned.
+
+    Raises:
+        UserError: there are several objectives.
+    """
+    name = settings.pruner.get("name")
+    if len(objectives) > 1 and name != "none":
+        raise UserError(
+            f"hydra/sweeper/pruner={name} judges trials by one objective, and this sweep has "
+            f"{len(objectives)}: leave it out, or leave hydra.sweeper.more_objectives out."
+        )
+
+
+def _study_name(
+    master: DictConfig, base: Base, space: Space, objectives: list[Objective], settings: Settings
+) -> str:
+    """A name that the same command finds again, and another command does not."""
+    about = [sorted(base.fixed), repr(space), repr(objectives), settings.seeds, settings.limits]
+    # As they were asked for.
+    asked = plain(master.hydra.sweeper)
+    about += [settings.engine, asked["sampler"], asked["pruner"]]
+    digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
+    return f"{master.name}-{digest[:6]}"
+
+
+def _with_pruner(
+    settings: Settings, space: Space, points: list[dict[str, Value]] | None
+) -> Settings:
+    """The settings, with the pruner that `auto` stands for."""
+    if settings.pruner.get("name") != "auto":
+        return settings
+    listed = read_points(settings.enqueue, space)
+    is_list = len(listed) >= (settings.n_trials or DEFAULT_TRIALS)
+    sampler = str(settings.sampler.get("name"))
+    is_grid = points is not None or is_list or sampler == "bruteforce"
+    is_search = not is_grid and not settings.more_objectives
+    pruner = automatic_pruner(settings.engine, sampler, is_search)
+    return replace(settings, pruner=pruner)
+
+
+def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:
+    """All points, if the space is small or a grid was asked for; None to let the sampler."""
+    finite = [p for p in space.parameters if p.choices or p.step]
+    size = 1
+    for parameter in finite:
+        size *= len(parameter.points())
+    is_grid = settings.sampler.get("name") == "grid"
+    if is_grid and size > LARGEST_GRID:
+        raise UserError(f"This grid has {size} points: vary less, or use another sampler.")
+    small = len(finite) == len(space.parameters) and size <= (settings.n_trials or DEFAULT_TRIALS)
+    if not (is_grid or small):
+        return None
+    return put_first(space.grid(), read_points(settings.enqueue, space))

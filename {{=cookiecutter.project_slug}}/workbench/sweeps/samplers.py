@@ -1,0 +1,101 @@
+"""Samplers, which propose, and pruners, which judge: Optuna's, by their short names."""
+
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from ..errors import UserError, nearest
+from ..project import project
+from ..runs.loading import plain
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+SAMPLERS = {
+    "bruteforce": "BruteForceSampler",
+    "cmaes": "CmaEsSampler",
+    "gp": "GPSampler",
+    # The points are laid out beforehand and in order; what is asked beyond them does not matter.
+    "grid": "RandomSampler",
+    "nsga2": "NSGAIISampler",
+    "nsga3": "NSGAIIISampler",
+    "qmc": "QMCSampler",
+    "random": "RandomSampler",
+    "tpe": "TPESampler",
+}
+PRUNERS = {
+    "asha": "SuccessiveHalvingPruner",
+    "hyperband": "HyperbandPruner",
+    "median": "MedianPruner",
+    "none": "NopPruner",
+    "patient": "PatientPruner",
+    "percentile": "PercentilePruner",
+    "threshold": "ThresholdPruner",
+    "wilcoxon": "WilcoxonPruner",
+}
+# The pruner of hydra/sweeper/pruner=auto, by the engine.
+SEARCHING = {"optuna": "percentile", "ax": "ax", "ray": "asha"}
+NEEDS = {"cmaes": "cmaes", "gp": "scipy", "qmc": "scipy", "wilcoxon": "scipy"}
+
+
+def build_sampler(config: dict[str, Any], seed: int | None) -> "BaseSampler":
+    """The sampler of `configs/hydra/sweeper/sampler/`.
+
+    Raises:
+        UserError: no such sampler or option, or a package that it needs is missing.
+    """
+    return _build("sampler", SAMPLERS, config | {"seed": seed})
+
+
+def build_pruner(config: dict[str, Any]) -> "BasePruner":
+    """The pruner of `configs/hydra/sweeper/pruner/`.
+
+    Raises:
+        UserError: no such pruner or option, or a package that it needs is missing.
+    """
+    config = dict(config)
+    if isinstance(config.get("wrapped_pruner"), dict):
+        config["wrapped_pruner"] = build_pruner(config["wrapped_pruner"])
+    return _build("pruner", PRUNERS, config)
+
+
+def automatic_pruner(engine: str, sampler: str, is_search: bool) -> dict[str, Any]:
+    """The pruner of `hydra/sweeper/pruner=auto`, with its own options.
+
+    Args:
+        engine: who searches.
+        sampler: who proposes.
+        is_search: whether only the best trial counts. Of a grid every result is wanted, and of
+            several objectives none alone tells which trials are unpromising.
+    """
+    name = "none"
+    if is_search:
+        name = "bohb" if sampler == "bohb" else SEARCHING[engine]
+    return plain(OmegaConf.load(project().configs / f"hydra/sweeper/pruner/{name}.yaml"))
+
+
+def _build(kind: str, known: dict[str, str], config: dict[str, Any]) -> Any:
+    options = {key: value for key, value in config.items() if key != "name"}
+    name = str(config.get("name"))
+    if name not in known:
+        raise UserError(f"There is no {kind} {name!r}; {nearest(name, known)}")
+    package = NEEDS.get(name)
+    if package is not None and find_spec(package) is None:
+        raise UserError(
+            f"hydra/sweeper/{kind}={name} needs the package {package}: install it with "
+            f"`uv sync --extra {package}` or `pip install {package}`."
+        )
+    from optuna.exceptions import ExperimentalWarning
+
+    module = import_module(f"optuna.{kind}s")
+    try:
+        with warnings.catch_warnings():
+            # Optuna calls most of its options experimental, for years.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return getattr(module, known[name])(**options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"hydra.sweeper.{kind} ({name}) has a wrong option: {error}.") from error

@@ -1,0 +1,315 @@
+"""What surrounds `trainer.fit` in a training run: the folder, the record, the checks, the test."""
+
+import logging
+import sys
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.seed import isolate_rng
+
+from .assembly import build_all, build_quiet_trainer, check_options_read, why_no_test
+from .callbacks import MetricHistory, WeightAverage
+from .callbacks.last_checkpoint import last_checkpoint_of
+from .callbacks.within_epoch import STATE as WITHIN_EPOCH
+from .callbacks.within_epoch import check_same_batches
+from .comparison import compare_weights, measured
+from .finders.base import find_values
+from .models.base import BaseModule
+from .models.batch_sizes import check_batches
+from .models.schedulers import check_horizon
+from .models.unread_options import without
+from .project import project
+from .redact import redact
+from .runs.changed_options import check_options, options_of_training
+from .runs.checkpoints import check_resumable, find_resumed, read_checkpoint
+from .runs.config_checks import check_config
+from .runs.directory import claim_directory
+from .runs.ending import EXIT_CODES, ending_of
+from .runs.environment import describe_environment
+from .runs.layers import describe_model
+from .runs.loading import CONFIG, plain
+from .runs.logs import capture_everything, mute_other_processes, without_lightnings_lines
+from .runs.manifest import Manifest
+from .runs.record import fingerprints, make_record, note_in_checkpoints, warn_of_other_data
+from .runs.slurm import describe_job, finished_before_requeue, use_own_port
+from .runs.starting_weights import start_from
+from .runs.summary import print_metrics, print_places
+
+log = logging.getLogger(__name__)
+
+Metrics = dict[str, float]
+
+
+class TrainingRun:
+    """A run's folder and record, from the start of `train` to its end.
+
+    Making one creates the run's folder and its log and seeds all random number generators.
+
+    Attributes:
+        cfg: the run's config, without the options that the model never reads.
+        directory: the run's folder.
+        manifest: what is written to `run.json`.
+        is_finished: whether an earlier start of the same SLURM job has already finished this run.
+        metrics: those of the `best` and the `final` epoch, and of the `test`.
+        checkpoints: files of the best, last and averaged weights, as far as they were written.
+
+    Raises:
+        UserError: the config alone shows that it cannot work, or the folder belongs to another run.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.directory = Path(cfg.paths.output_dir)
+        self.metrics: dict[str, Metrics] = {}
+        self.checkpoints: dict[str, str] = {}
+        earlier = finished_before_requeue(self.directory, cfg)
+        self.is_finished = earlier is not None
+        if earlier is not None:
+            self.metrics = earlier["metrics"]
+            if rank_zero_only.rank == 0:
+                log.info(
+                    "nothing to train: %s finished before the job was requeued", self.directory
+                )
+            return
+        self.manifest = self._start()
+        self.is_tested = False
+        self.record: dict[str, Any] = {}
+
+    def _start(self) -> Manifest:
+        cfg = self.cfg
+        check_config(cfg)
+        is_first = rank_zero_only.rank == 0
+        capture_everything()
+        use_own_port()
+        content: dict[str, Any] = {"name": cfg.name, "seed": cfg.seed}
+        if is_first:
+            claim_directory(self.directory, cfg.ckpt_path, cfg)
+            content |= {"config": plain(cfg)} | describe_environment(project().root)
+            content |= describe_job(cfg)
+        else:
+            mute_other_processes()
+        if cfg.seed is not None:
+            seed_everything(cfg.seed, workers=True, verbose=False)
+        return Manifest(self.directory, content, enabled=is_first)
+
+    def recorded(self) -> AbstractContextManager[None]:
+        """Record in `run.json` how the run ended: finished, interrupted or failed."""
+        return self.manifest.recorded()
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Record the seconds of a stage in `run.json`."""
+        return self.manifest.stage(name)
+
+    def begin(
+        self, trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
+    ) -> Path | None:
+        """Check everything that can be checked before training, then write the run's first files.
+
+        Returns:
+            The checkpoint to resume from; None for a new run.
+
+        Raises:
+            UserError: something cannot work; nothing has been written.
+        """
+        self.manifest.update(data=fingerprints(datamodule), model=describe_model(model))
+        check_batches(model, datamodule, trainer)
+        unread = check_options_read(self.cfg, model, datamodule)
+        if unread:
+            # The run's files must not mention an optimizer that was never built.
+            self.cfg = without(self.cfg, unread)
+            self.manifest.update(config=plain(self.cfg))
+        self.manifest.update(parameters=describe_model(model)["parameters"])
+        self.record = make_record(self.cfg, model, datamodule)
+        note_in_checkpoints(trainer, self.record)
+        resumed = find_resumed(self.cfg.ckpt_path, self.directory)
+        if resumed is not None:
+            check_resume(self.cfg, resumed, self.record, trainer, model, datamodule)
+        if self.cfg.weights_from is not None:
+            self.manifest.update(weights_from=start_from(self.cfg.weights_from, model))
+        self.is_tested = self.cfg.test and can_be_tested(model, datamodule)
+        if self.manifest.enabled:
+            self._write_first_files(unread)
+        return resumed
+
+    def _write_first_files(self, unread: set[str]) -> None:
+        names = ", ".join(sorted(key for key in unread if "." in key))
+        note = f"# Left out, because the model never reads them: {names}\n" if names else ""
+        write_config(self.cfg, self.directory, note)
+        log.info("run folder: %s", self.directory)
+        if self.cfg.objective.metric is None:
+            log.info("no objective: there is no best checkpoint and no early stopping")
+        self.manifest.begin()
+
+    def use_finders(
+        self, trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
+    ) -> None:
+        """Find the values that `cfg.finders` asks for, use them and write them to the config."""
+        if not self.cfg.finders:
+            return
+        resumed = find_resumed(self.cfg.ckpt_path, self.directory)
+        with self.stage("find"), without_lightnings_lines():
+            found = find_values(
+                build_all(self.cfg.finders),
+                trainer,
+                model,
+                datamodule,
+                trial=partial(build_quiet_trainer, self.cfg),
+                checkpoint=None if resumed is None else read_checkpoint(resumed),
+            )
+        if not found:
+            return
+        config = self.cfg.copy()
+        for option, value in found.items():
+            OmegaConf.update(config, option, value, force_add=True)
+        # This config must repeat the run, not search again.
+        config.finders = {}
+        self.manifest.update(found=found, config=plain(config))
+        self.record["trained_with"] = options_of_training(plain(config))
+        if trainer.is_global_zero:
+            write_config(config, self.directory, f"# Found before training: {', '.join(found)}\n")
+
+    def end_fit(self, trainer: Trainer) -> None:
+        """Record why the training ended, its metrics and its checkpoints.
+
+        Raises:
+            SystemExit: the training was interrupted or terminated by a signal.
+        """
+        ending = ending_of(trainer)
+        self.manifest.note_ending(ending)
+        log.info("training ended: %s", ending.text)
+        checkpoint = last_checkpoint_of(trainer)
+        if ending.cause in EXIT_CODES and checkpoint:
+            log.info("resume with ckpt_path=%s", checkpoint)
+        self.metrics = collect_metrics(self.cfg, trainer)
+        self.checkpoints = checkpoint_paths(trainer)
+        self.manifest.update(metrics=self.metrics, checkpoints=self.checkpoints)
+        if ending.cause in EXIT_CODES:
+            self.print_summary()
+            sys.exit(EXIT_CODES[ending.cause])
+
+    def compare_averaged_weights(
+        self, model: LightningModule, datamodule: LightningDataModule
+    ) -> None:
+        """Measure the averaged weights beside the best and the last ones, if there are any."""
+        if "averaged" not in self.checkpoints:
+            return
+        with self.stage("compare"), without_lightnings_lines():
+            quiet = build_quiet_trainer(self.cfg)
+            self.metrics |= compare_weights(
+                quiet, model, datamodule, self.checkpoints, self.is_tested
+            )
+        self.manifest.update(metrics=self.metrics)
+
+    def test(
+        self, trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
+    ) -> None:
+        """Test the best checkpoint; without an objective the last, and without one the weights."""
+        if not self.is_tested:
+            return
+        # By path: otherwise Lightning tests what a requeued cluster job resumed from.
+        path = self.checkpoints.get("best") or self.checkpoints.get("last")
+        with self.stage("test"):
+            trainer.test(model, datamodule, ckpt_path=path, verbose=False)
+            self.metrics["test"] = measured(trainer)
+        self.manifest.update(metrics=self.metrics)
+
+    def print_summary(self) -> None:
+        """Print the tables at the end of a run."""
+        if self.manifest.enabled:
+            print_metrics(self.cfg.name, self.manifest.content["metrics"])
+            print_places(self.directory, self.manifest.content)
+
+    def results(self) -> Metrics:
+        """The metrics of the best epoch and of the test."""
+        return self.metrics["best"] | self.metrics.get("test", {})
+
+
+def write_config(cfg: DictConfig, directory: Path, note: str = "") -> None:
+    """Write the run's config, with all references resolved."""
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    (directory / CONFIG).write_text(note + redact(text), "utf-8")
+
+
+def check_resume(
+    cfg: DictConfig,
+    path: Path,
+    record: dict[str, Any],
+    trainer: Trainer,
+    model: LightningModule,
+    datamodule: LightningDataModule,
+) -> None:
+    """Refuse to resume what would not be a continuation, before anything is written.
+
+    Raises:
+        UserError: the checkpoint does not fit, or its run had another length or other options.
+    """
+    checkpoint = read_checkpoint(path)
+    check_resumable(path, checkpoint, model, trainer)
+    # Population-based training resumes with other options, and lets them take effect.
+    if not any(getattr(callback, "changes_options", False) for callback in trainer.callbacks):
+        found = [finder.option for finder in build_all(cfg.finders)]
+        before = checkpoint.get("trained_with", {})
+        check_options(str(path), before, record["trained_with"], found)
+    warn_of_other_data(checkpoint.get("trained_on", {}), record["trained_on"])
+    if isinstance(model, BaseModule):
+        check_length(cfg, checkpoint, model, datamodule)
+
+
+def check_length(
+    cfg: DictConfig,
+    checkpoint: dict[str, Any],
+    model: BaseModule,
+    datamodule: LightningDataModule,
+) -> None:
+    """Refuse to resume a training of another length.
+
+    Raises:
+        UserError: the schedule, or the epoch that the checkpoint was saved within, was longer or
+            shorter.
+    """
+    # Lightning counts the batches only after the loggers of its trainer have begun.
+    with without_lightnings_lines(), isolate_rng():
+        counting = build_quiet_trainer(cfg)
+        counting.strategy.connect(model)
+        counting._data_connector.attach_data(model, datamodule=datamodule)
+        steps = counting.estimated_stepping_batches
+    check_horizon(cfg.scheduler.get("name"), checkpoint.get("planned_steps"), steps)
+    if WITHIN_EPOCH in checkpoint:
+        counting.fit_loop.setup_data()
+        check_same_batches(checkpoint[WITHIN_EPOCH], counting.num_training_batches)
+
+
+def can_be_tested(model: LightningModule, datamodule: LightningDataModule) -> bool:
+    """Whether the run can be tested; if not, the log says why before the training."""
+    reason = why_no_test(model, datamodule)
+    if reason is not None:
+        log.info("no test: %s", reason)
+    return reason is None
+
+
+def collect_metrics(cfg: DictConfig, trainer: Trainer) -> dict[str, Metrics]:
+    """Metrics of the best and of the last epoch."""
+    history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), MetricHistory())
+    last = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {
+        "best": history.best(cfg.objective.metric, cfg.objective.mode) or last,
+        "final": history.rows[-1] if history.rows else last,
+    }
+
+
+def checkpoint_paths(trainer: Trainer) -> dict[str, str]:
+    """Files of the best, last and averaged weights, as far as they were written."""
+    callbacks = [c for c in trainer.callbacks if isinstance(c, ModelCheckpoint)]
+    paths = {
+        "best" if callback.monitor else "last": callback.best_model_path for callback in callbacks
+    }
+    for callback in trainer.callbacks:
+        if isinstance(callback, WeightAverage) and callback.is_saved:
+            paths["averaged"] = str(callback.path)
+    return {name: path for name, path in paths.items() if path and Path(path).is_file()}

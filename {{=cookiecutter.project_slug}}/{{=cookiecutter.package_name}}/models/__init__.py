@@ -1,0 +1,1 @@
+"""LightningModules: what is optimized, measured and logged. Their networks are in `nets/`."""
