@@ -19,7 +19,8 @@ from types import ModuleType
 import pytest
 from cookiecutter.main import cookiecutter
 
-from .training_runs import TrainedRun, script, train
+from .support.modules import project_module
+from .support.training_runs import TrainedRun, script, train
 
 # Read when torch is imported, by the tests that train in this process: threads that spin while they
 # wait make small networks twenty times slower on a busy machine.
@@ -141,7 +142,7 @@ def sweeps_package(demo: BakedProject) -> Iterator[Callable[[str], ModuleType]]:
     """Imports modules of the demo's `sweeps` into this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(demo.root)
-        yield lambda name: importlib.import_module(f"demo.sweeps.{name}")
+        yield lambda name: project_module("demo", f"sweeps.{name}")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ..conftest import BakedProject
-from ..in_process import on_one_thread
+from ..support.in_process import on_one_thread
 from .world import PACKAGE, World, add_code
 
 Bake = Callable[..., BakedProject]

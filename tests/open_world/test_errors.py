@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..training_runs import script
+from ..support.training_runs import script
 from .world import World
 
 
@@ -101,7 +101,7 @@ def test_bug_keeps_its_traceback(
     # torch reports an attribute that is missing.
     assert Path(own[lines.index(line)]).name == "facts.py"
     assert lines.index(line) >= len(lines) - 2
-    assert world.module("mistakes").explain(caught.value) is None
+    assert world.module("hydra_errors").explain(caught.value) is None
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_misspelt_class_is_refused(world: World) -> None:
 def test_sweep_without_objective_is_refused(world: World, tmp_path: Path) -> None:
     """There is nothing to choose a winner by."""
     from ..conftest import BakedProject
-    from ..sweeps import sweep
+    from ..support.sweeps import sweep
 
     options = ("model=demo", "data=boring", "objective=null", "test=false", "search_space=none")
     grid = ("model.learning_rate=0.1,0.2",)

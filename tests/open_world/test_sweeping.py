@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import BakedProject
-from ..sweeps import Swept, sweep
+from ..support.sweeps import Swept, sweep
 from .cases import CASES
 from .world import SMALL
 

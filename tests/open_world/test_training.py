@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ..training_runs import is_same
+from ..support.training_runs import is_same
 from .cases import CASES
 from .world import ADDED, World, plain_predictions, plain_test
 

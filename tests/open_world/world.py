@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ..conftest import BakedProject
-from ..in_process import Project, Run
-from ..training_runs import is_same
+from ..support.in_process import Project, Run
+from ..support.training_runs import is_same
 from .cases import CASES
 
 ADDED = Path(__file__).with_name("added")
@@ -61,13 +61,15 @@ class World(Project):
 
     def crash(self, batch: int, *options: str) -> Run:
         """Train until an error in a batch, counted from 1 over the epochs."""
-        return self._end_early(RuntimeError, f"tests.at_batch.Crash,batch:{batch}", *options)
+        return self._end_early(
+            RuntimeError, f"tests.support.at_batch.Crash,batch:{batch}", *options
+        )
 
     def interrupt(self, batch: int, *options: str) -> Run:
         """Train until Ctrl-C in a batch, counted from 1 over the epochs."""
         # Lightning ignores Ctrl-C for good once it has handled one.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        target = f"tests.at_batch.SendSignal,batch:{batch},number:{int(signal.SIGINT)}"
+        target = f"tests.support.at_batch.SendSignal,batch:{batch},number:{int(signal.SIGINT)}"
         try:
             return self._end_early(SystemExit, target, *options)
         finally:

@@ -20,7 +20,8 @@ PACKAGE = next(path.parent.name for path in ROOT.glob("*/training.py"))
 # Its assertions explain themselves like those of a test.
 pytest.register_assert_rewrite("model_checks")
 sys.path.insert(0, str(ROOT))
-importlib.import_module(f"{PACKAGE}.runs.directory").register_resolvers()
+importlib.import_module(PACKAGE)  # registers the project
+importlib.import_module("workbench.runs.directory").register_resolvers()
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,10 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from workbench import assembly, building
+from workbench.runs.checkpoint_file import CheckpointFile
+from workbench.runs.config_checks import check_complete
+
 Package = Callable[[str], Any]
 Configure = Callable[..., DictConfig]
 
@@ -72,9 +76,8 @@ class ModelChecks:
 
     def build(self) -> tuple[LightningModule, LightningDataModule | None]:
         """A new model and its data; None if the model has its own loaders."""
-        assembly = self.package("assembly")
         cfg = self.configure("train", *self.config, "compile=false")
-        self.package("runs.config_checks").check_complete(cfg)
+        check_complete(cfg)
         datamodule = assembly.build_datamodule(cfg)
         return assembly.build_model(cfg, datamodule), datamodule
 
@@ -95,7 +98,7 @@ class ModelChecks:
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "default_root_dir": self.folder,
-            "plugins": [self.package("runs.checkpoint_file").CheckpointFile()],
+            "plugins": [CheckpointFile()],
         }
         return Trainer(**defaults | options)
 
@@ -186,7 +189,7 @@ class ModelChecks:
         # Inference tensors cannot be trained on afterwards.
         expected = self._measure(*self._start(), inference_mode=False)
         model, datamodule = self._start()
-        self.package("building").compile_model(model)
+        building.compile_model(model)
         found = self._measure(model, datamodule, inference_mode=False)
         assert_equal(found, expected, "the compiled model gives other outputs", rtol=1e-3)
         self._fit(model, datamodule)
@@ -222,7 +225,7 @@ class ModelChecks:
         """Let the methods `names` return changed loaders."""
         owner = model if datamodule is None else datamodule
         for name in names:
-            if self.package("building").has_loader(owner, name):
+            if building.has_loader(owner, name):
                 setattr(owner, name, partial(changed, getattr(owner, name), change))
 
     def _measure(
@@ -233,7 +236,6 @@ class ModelChecks:
         **options: Any,
     ) -> dict[str, Any]:
         """What the steps return and log on one batch; of a training step if there are no others."""
-        building = self.package("building")
         owner = model if datamodule is None else datamodule
         results = {}
         for stage, (step, loader) in STAGES.items():

@@ -10,6 +10,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from workbench.runs.config_checks import check_arguments, check_top_level
+from workbench.sweeps import space as grammar
+
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 GROUPS = "data model optimizer scheduler trainer callbacks profiler logger debug".split()
 CHOICES = [(path.parent.name, path.stem) for g in GROUPS for path in (CONFIGS / g).glob("*.yaml")]
@@ -34,8 +37,8 @@ def test_every_experiment_names_existing_arguments(
 ) -> None:
     """A misspelt argument in an experiment would stop it after the data were loaded."""
     cfg = configure("train", f"experiment={experiment}")
-    package("runs.config_checks").check_top_level(cfg)
-    package("runs.config_checks").check_arguments(cfg)
+    check_top_level(cfg)
+    check_arguments(cfg)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -48,7 +51,6 @@ def test_every_search_space_varies_options_that_exist(name: str, package: Packag
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("train", chosen, RunMode.MULTIRUN)
         lines = dict(master.hydra.sweeper.search_space)
-        grammar = package("sweeps.space")
         space, _ = grammar.parse_space(lines, [], loader)
         first = space.sample(lambda parameter: parameter.first())
         options = [*chosen, *grammar.options_of(first)]

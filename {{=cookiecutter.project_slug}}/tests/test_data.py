@@ -13,6 +13,12 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_diabetes
 
+from workbench.data import augment
+from workbench.data.augment import random_flip
+from workbench.data.inputs import read_inputs
+from workbench.data.splits import split_in_three
+from workbench.errors import UserError
+
 Package = Callable[[str], ModuleType]
 PARTS = ("train", "val", "test")
 
@@ -72,9 +78,8 @@ def whole(module: Any, part: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_no_sample_is_in_two_parts_or_lost(package: Package) -> None:
-    split = package("data.splits").split_in_three
     labels = np.arange(200) % 4
-    parts = split(200, val_fraction=0.15, test_fraction=0.2, seed=1, labels=labels)
+    parts = split_in_three(200, val_fraction=0.15, test_fraction=0.2, seed=1, labels=labels)
     assert [len(parts[part]) for part in PARTS] == [130, 30, 40]
     assert sorted(np.concatenate([parts[part] for part in PARTS])) == list(range(200))
     # Every part holds the classes in the same ratio.
@@ -84,13 +89,12 @@ def test_no_sample_is_in_two_parts_or_lost(package: Package) -> None:
 
 
 def test_the_split_seed_alone_decides_the_parts(package: Package) -> None:
-    split = package("data.splits").split_in_three
-    first, again, other = (split(100, 0.2, 0.2, seed) for seed in (1, 1, 2))
+    first, again, other = (split_in_three(100, 0.2, 0.2, seed) for seed in (1, 1, 2))
     for part in PARTS:
         assert np.array_equal(first[part], again[part])
         assert not np.array_equal(first[part], other[part])
     # The test part stays what it was when more is kept for validation.
-    assert np.array_equal(first["test"], split(100, 0.3, 0.2, 1)["test"])
+    assert np.array_equal(first["test"], split_in_three(100, 0.3, 0.2, 1)["test"])
 
 
 def test_batches_have_the_shapes_and_types_that_the_model_is_told(modules: list[Any]) -> None:
@@ -160,7 +164,7 @@ def test_only_training_batches_are_changed_at_random(data: ModuleType) -> None:
 
 
 def test_a_shift_moves_an_image_and_fills_with_black(package: Package) -> None:
-    augment = package("data.augment")
+
     x = torch.zeros(400, 2, 5, 5)
     x[:, :, 2, 2] = 1
     moved = augment.random_shift(x, 1, fill=torch.tensor([-1.0, -2.0]))
@@ -175,7 +179,7 @@ def test_a_shift_moves_an_image_and_fills_with_black(package: Package) -> None:
 
 def test_a_flip_mirrors_about_half_of_the_images(package: Package) -> None:
     x = torch.arange(6.0).reshape(1, 1, 2, 3).repeat(1000, 1, 1, 1)
-    flipped = package("data.augment").random_flip(x)
+    flipped = random_flip(x)
     mirrored = (flipped == x.flip(-1)).all((1, 2, 3))
     assert 400 < mirrored.sum() < 600
     assert torch.equal(flipped[~mirrored], x[~mirrored])
@@ -202,7 +206,6 @@ def test_a_table_is_encoded_as_the_docstring_says(data: ModuleType, table: Path)
 def test_predictions_get_the_inputs_that_training_got(
     package: Package, data: ModuleType, pictures: Path, table: Path
 ) -> None:
-    read_inputs = package("data.inputs").read_inputs
     rows = data.CSVDataModule(table, target="price")
     rows.setup()
     found = read_inputs(rows.preprocessing, table)
@@ -225,7 +228,7 @@ def test_no_bad_input_is_lost(package: Package, data: ModuleType, tmp_path: Path
     good = ",".join(["1"] * 10)
     lines = [",".join(names), good, "1,2", good.replace("1", "x", 1), good]
     (tmp_path / "new.csv").write_text("\n".join(lines))
-    inputs = package("data.inputs").read_inputs(module.preprocessing, tmp_path / "new.csv")
+    inputs = read_inputs(module.preprocessing, tmp_path / "new.csv")
     assert inputs.names == ["line 2", "line 3", "line 4", "line 5"]
     assert inputs.good == [0, 3]
     assert inputs.x.shape == (2, 10)
@@ -242,16 +245,13 @@ def test_an_infinite_value_is_refused_by_name(package: Package, data: ModuleType
             table.columns["bmi"][7] = np.inf
             return table
 
-    with pytest.raises(
-        package("errors").UserError, match="'bmi' is not a finite number in sample 7"
-    ):
+    with pytest.raises(UserError, match="'bmi' is not a finite number in sample 7"):
         Spoilt().setup()
 
 
 def test_mistakes_are_told_in_one_sentence(
     package: Package, data: ModuleType, table: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    user_error = package("errors").UserError
     (tmp_path / "cat").mkdir()
     (tmp_path / "dog").mkdir()
     for module, message in (
@@ -263,7 +263,7 @@ def test_mistakes_are_told_in_one_sentence(
         (data.ImageFolderDataModule(tmp_path), "holds no picture"),
         (data.ImageFolderDataModule(pictures, channels=4), "data.channels must be 3"),
     ):
-        with pytest.raises(user_error) as told:
+        with pytest.raises(UserError) as told:
             module.setup()
         assert message in str(told.value)
         assert "\n" not in str(told.value)

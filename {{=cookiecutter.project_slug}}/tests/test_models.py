@@ -8,6 +8,9 @@ import pytest
 import torch
 from model_checks import ModelChecks
 
+from workbench.errors import UserError
+from workbench.runs.checkpoints import load_model
+
 Package = Callable[[str], Any]
 DATA = {
     "classification": {"num_classes": 3, "class_names": ["a", "b", "c"]},
@@ -97,7 +100,7 @@ def test_predictions_have_the_promised_form(package: Package, task: str) -> None
 
 def test_unknown_net_is_refused(package: Package) -> None:
     """A misspelt net names the nearest one."""
-    with pytest.raises(package("errors").UserError, match="did you mean 'resnet18'"):
+    with pytest.raises(UserError, match="did you mean 'resnet18'"):
         build(package, "classification", "resnet81", [3, 32, 32])
 
 
@@ -105,5 +108,5 @@ def test_foreign_file_is_not_a_checkpoint(package: Package, tmp_path: Path) -> N
     """A file from elsewhere is refused with its name, not with a traceback."""
     path = tmp_path / "model.ckpt"
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(package("errors").UserError, match=str(path)):
-        package("runs.checkpoints").load_model(path)
+    with pytest.raises(UserError, match=str(path)):
+        load_model(path)

@@ -10,6 +10,10 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from workbench.evaluation import evaluate
+from workbench.prediction import predict
+from workbench.runs import load_run
+
 Configure = Callable[..., DictConfig]
 Package = Callable[[str], Any]
 SHORT = ("trainer=cpu", "trainer.max_epochs=2", "logger=csv", "compile=false")
@@ -63,7 +67,7 @@ def test_resumed_run_equals_uninterrupted_run(
 def test_loaded_run_scores_as_after_training(package: Package, cfg: DictConfig) -> None:
     """A notebook that loads a run must see the model that was tested."""
     tested = package("training").train(cfg)
-    run = package("runs").load_run(cfg.paths.output_dir)
+    run = load_run(cfg.paths.output_dir)
     total, samples = 0.0, 0
     with torch.no_grad():
         for x, y in run.datamodule.test_dataloader():
@@ -82,7 +86,7 @@ def test_evaluation_repeats_the_test(
         "evaluate", "trainer=cpu", f"ckpt_path={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
     )
     evaluation.paths.output_dir = str(tmp_path / "evaluation")
-    metrics = package("evaluation").evaluate(evaluation)
+    metrics = evaluate(evaluation)
     assert metrics["test/loss"] == pytest.approx(tested["test/loss"], rel=1e-6)
     pictures = list((tmp_path / "evaluation" / "figures").glob("*.png"))
     assert pictures and all(picture.stat().st_size > 5_000 for picture in pictures)
@@ -98,13 +102,13 @@ def test_bad_inputs_are_predicted_as_errors(
     (folder / "broken.png").write_bytes(b"no picture")
     table = tmp_path / "predictions.csv"
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    run = package("runs").load_run(cfg.paths.output_dir)
+    run = load_run(cfg.paths.output_dir)
     if run.model.hparams["preprocessing"]["kind"] != "image":
         pytest.skip("the default experiment does not read pictures")
     prediction = configure(
         "predict", f"ckpt_path={checkpoint}", f"input={folder}", f"output={table}"
     )
-    package("prediction").predict(prediction)
+    predict(prediction)
     rows = list(csv.DictReader(table.open(encoding="utf-8")))
     assert [row["input"] for row in rows] == ["broken.png"]
     assert rows[0]["error"] and not rows[0]["prediction"]

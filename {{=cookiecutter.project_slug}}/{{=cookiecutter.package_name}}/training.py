@@ -1,6 +1,7 @@
 """A training run on one page: build, fit, test. Change it as you would any training script."""
 
 from omegaconf import DictConfig
+
 from workbench.assembly import build_datamodule, build_model, build_trainer
 from workbench.training_run import TrainingRun
 

@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
+
 from workbench.analysis.outcome import Outcome
 from workbench.analysis.table import Table
 from workbench.multilabel import THRESHOLD

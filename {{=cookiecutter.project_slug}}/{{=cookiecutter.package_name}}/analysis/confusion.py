@@ -4,6 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
+
 from workbench.analysis.outcome import Outcome
 from workbench.user_text import plot_labels
 

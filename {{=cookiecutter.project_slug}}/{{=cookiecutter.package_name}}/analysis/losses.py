@@ -1,6 +1,7 @@
 """The loss of every sample, to look at the worst ones."""
 
 from torch import Tensor
+
 from workbench.analysis.outcome import Outcome, columns
 from workbench.analysis.table import Table
 from workbench.decimals import exact_floats

@@ -3,6 +3,7 @@
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+
 from workbench.analysis.outcome import Outcome
 from workbench.user_text import plot_labels
 

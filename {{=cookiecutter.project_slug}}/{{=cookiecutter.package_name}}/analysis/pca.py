@@ -4,6 +4,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+
 from workbench.analysis.outcome import Outcome, columns
 from workbench.user_text import plot_label, plot_labels
 

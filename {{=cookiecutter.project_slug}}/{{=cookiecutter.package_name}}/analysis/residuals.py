@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 from torch.distributions import Normal
+
 from workbench.analysis.outcome import Outcome, columns
 from workbench.user_text import plot_label
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
+
 from workbench.callbacks.metric_history import MetricHistory
 from workbench.pictures import save_picture
 from workbench.runs.summary import without_forks

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
+
 from workbench.data.batches import Batch
 from workbench.data.cells import MISSING, missing_markers
 from workbench.data.column_reader import ColumnReader

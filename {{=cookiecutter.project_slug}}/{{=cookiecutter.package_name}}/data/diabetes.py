@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.datasets import load_diabetes
+
 from workbench.data.table_arrays import TableArrays, TableDataModule
 
 

@@ -2,6 +2,7 @@
 
 import torch
 from sklearn.datasets import load_digits
+
 from workbench.data.image_arrays import ImageArrayDataModule, ImageArrays
 
 

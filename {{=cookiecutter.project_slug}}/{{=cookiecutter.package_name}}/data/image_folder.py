@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+
 from workbench.data.augment import Augment
 from workbench.data.base import BaseDataModule
 from workbench.data.batches import Batch

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torchvision import datasets
+
 from workbench.data.image_arrays import ImageArrayDataModule, ImageArrays
 from workbench.errors import UserError
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+
 from workbench.errors import UserError
 from workbench.models.metrics import Spec, classification_metrics
 from workbench.models.supervised import SupervisedModule

@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 from workbench.errors import UserError, first_line, named, nearest
 from workbench.models.precision import only_move
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+
 from workbench.errors import UserError
 from workbench.models.metrics import Spec, regression_metrics
 from workbench.models.regression_metrics import R2

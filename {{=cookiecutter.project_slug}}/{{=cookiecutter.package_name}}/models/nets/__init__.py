@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
+
 from workbench.errors import UserError, first_line, named, nearest
 
 from .cnn import CNN

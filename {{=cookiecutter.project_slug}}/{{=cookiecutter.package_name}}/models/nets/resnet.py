@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 from torchvision.models import ResNet18_Weights
 from torchvision.models import resnet18 as torchvision_resnet18
+
 from workbench.models.pretrained import is_needed, load_matching, read_weights
 
 # Below this the usual stem (stride 2, then pooling) leaves too little of the picture.

@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 from workbench.models.precision import only_move
 
 

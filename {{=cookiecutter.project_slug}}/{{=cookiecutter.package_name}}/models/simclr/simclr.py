@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
 from workbench.errors import UserError
 from workbench.models.base import BaseModule
 from workbench.models.precision import EpochMean, at_least_float32

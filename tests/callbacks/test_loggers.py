@@ -1,0 +1,140 @@
+"""Every logger gets the numbers, alone and together with others, and none is needed."""
+
+import csv
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..conftest import BakedProject
+from ..support.training_runs import TrainedRun, train
+
+SHORT = ("trainer.max_epochs=3",)
+COMMANDS = {
+    "several": ("logger=[tensorboard,csv]", *SHORT),
+    "none": ("logger=none", *SHORT),
+    "wandb": ("logger=wandb", *SHORT),
+    "mlflow": ("logger=mlflow", *SHORT),
+}
+Runs = dict[str, "Future[TrainedRun]"]
+
+
+@pytest.fixture(scope="module")
+def runs(
+    demo: BakedProject, side_by_side: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> Runs:
+    folder = tmp_path_factory.mktemp("logged")
+    started = {}
+    place = f"paths.log_dir={folder}"
+    for name, options in COMMANDS.items():
+        if name in ("wandb", "mlflow") and not is_installed(name):
+            continue
+        started[name] = side_by_side.submit(train, demo, folder / name, *options, place)
+    return started
+
+
+def is_installed(name: str) -> bool:
+    """Whether there is such a package."""
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
+def events(run: TrainedRun) -> Any:
+    """What TensorBoard reads from a run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return EventAccumulator(str(run.folder / "tensorboard")).Reload()
+
+
+def scalars(run: TrainedRun, tag: str) -> list[float]:
+    """The values of a curve."""
+    return [event.value for event in events(run).Scalars(tag)]
+
+
+def test_tensorboard_has_the_curves(digits: TrainedRun) -> None:
+    """One point an epoch for metrics, one every ten steps for loss and rate, and the picture."""
+    accuracies = scalars(digits, "val/acc")
+    assert len(accuracies) == 20
+    assert max(accuracies) == pytest.approx(digits.metrics["best"]["val/acc"])
+    assert len(scalars(digits, "train/loss_step")) == 38
+    rates = scalars(digits, "lr")
+    assert max(rates) == pytest.approx(0.002, rel=0.01)
+    assert rates[-1] < 1e-5
+    assert "loss" in events(digits).Tags()["images"]
+
+
+def test_tensorboard_has_a_row_of_hyperparameters(digits: TrainedRun) -> None:
+    """The HPARAMS table compares runs by their best value; Lightning's own column stays at -1."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    found = events(digits).summary_metadata
+    contents = {
+        tag: HParamsPluginData.FromString(found[tag].plugin_data.content)
+        for tag in found
+        if tag.startswith("_hparams_/")
+    }
+    columns = [info.name.tag for info in contents["_hparams_/experiment"].experiment.metric_infos]
+    assert columns == ["hp/best_val_acc"]
+    row = contents["_hparams_/session_start_info"].session_start_info.hparams
+    assert row["optimizer/lr"].number_value == pytest.approx(0.002)
+    assert row["model/net/name"].string_value == "cnn"
+    assert row["seed"].number_value == 42
+    best = digits.metrics["best"]["val/acc"]
+    assert scalars(digits, "hp/best_val_acc")[-1] == pytest.approx(best)
+    assert "hp_metric" not in events(digits).Tags()["scalars"]
+
+
+def test_several_loggers_get_the_same(runs: Runs) -> None:
+    """A CSV file beside TensorBoard, for the plot in the paper."""
+    run = runs["several"].result()
+    with (run.folder / "csv" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    accuracies = [float(row["val/acc"]) for row in rows if row["val/acc"]]
+    assert accuracies == pytest.approx(scalars(run, "val/acc"), rel=1e-5)
+    assert accuracies[-1] == pytest.approx(run.metrics["final"]["val/acc"], rel=1e-5)
+    assert len(accuracies) == 3
+
+
+def test_no_logger_is_needed(runs: Runs) -> None:
+    """Log, manifest, picture and checkpoints are the project's own."""
+    run = runs["none"].result()
+    files = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*.*")}
+    assert files == {
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "config.yaml",
+        "figures/loss.png",
+        "run.json",
+        "run.log",
+    }
+
+
+def test_wandb_writes_a_run_to_be_sent_later(runs: Runs) -> None:
+    """Without an account nothing is asked and nothing is lost."""
+    pytest.importorskip("wandb")
+    run = runs["wandb"].result()
+    (file,) = run.folder.glob("wandb/offline-run-*/run-*.wandb")
+    assert b"val/acc" in file.read_bytes()
+    assert list(file.parent.glob("files/media/images/loss_*.png"))
+    assert run.manifest["status"] == "finished"
+
+
+def test_mlflow_writes_into_one_file(runs: Runs) -> None:
+    """All runs lie in logs/mlflow.db, with parameters, curves and the end of the run."""
+    mlflow = pytest.importorskip("mlflow")
+    run = runs["mlflow"].result()
+    client = mlflow.MlflowClient(f"sqlite:///{run.folder.parent}/mlflow.db")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "demo")
+    (logged,) = client.search_runs([experiment.experiment_id])
+    assert logged.info.status == "FINISHED"
+    assert json.loads(logged.data.params["optimizer/lr"]) == 0.002
+    final = run.metrics["final"]["val/acc"]
+    assert logged.data.metrics["val/acc"] == pytest.approx(final, abs=1e-5)
+    assert len(client.get_metric_history(logged.info.run_id, "val/acc")) == 3
+    assert not Path(run.folder / "mlruns").exists()
+    assert [file.path for file in client.list_artifacts(logged.info.run_id, "figures")] == [
+        "figures/loss.png"
+    ]

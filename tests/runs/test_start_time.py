@@ -1,0 +1,91 @@
+"""Help and mistakes in a command answer at once, because nothing heavy is imported for them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..conftest import BakedProject
+from ..support.training_runs import script
+
+# Each costs a good part of a second, most of them more.
+HEAVY = {
+    "fastapi",
+    "lightning_fabric",
+    "matplotlib",
+    "mlflow",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "optuna",
+    "pandas",
+    "pytorch_lightning",
+    "scipy",
+    "sklearn",
+    "tensorboard",
+    "torch",
+    "torchmetrics",
+    "torchvision",
+    "wandb",
+}
+
+
+def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """The packages that a process started with `-X importtime` has imported."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert lines
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train.py", "--help"),
+        ("train.py", "--cfg", "job"),
+        ("train.py", "experiment=diabetes", "--cfg", "job", "--resolve"),
+        ("evaluate.py", "--help"),
+        ("predict.py", "--help"),
+        ("export.py", "--help"),
+        ("serve.py", "--help"),
+        ("runs.py", "--help"),
+        ("runs.py", "."),
+        ("-c", "import demo"),
+        ("-c", "import workbench.runs"),
+    ],
+    ids=" ".join,
+)
+def test_questions_are_answered_at_once(demo: BakedProject, command: tuple[str, ...]) -> None:
+    """Help that takes eight seconds is not asked for."""
+    done = script(demo, "-X", "importtime", *command)
+    assert imported(done) & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train.py", "optimzer.lr=1"),
+        ("train.py", "model=cnnn"),
+        ("train.py", "experiment=digit"),
+        ("train.py", "trainer.max_epochs"),
+        ("train.py", f"hydra.run.dir={Path(__file__)}/run"),
+        ("evaluate.py",),
+        ("evaluate.py", "ckpt_pth=x"),
+        ("predict.py", "ckpt_path=x"),
+    ],
+    ids=lambda command: " ".join(command).replace(str(Path(__file__)), "file"),
+)
+def test_mistakes_are_told_at_once(demo: BakedProject, command: tuple[str, ...]) -> None:
+    """Who mistypes a name types it again, and again."""
+    done = script(demo, "-X", "importtime", *command, check=False)
+    assert done.returncode == 1
+    assert imported(done) & HEAVY == set()
+
+
+def test_the_list_is_of_what_training_imports(demo: BakedProject) -> None:
+    """A name that is misspelt in the list above would never be found."""
+    done = script(demo, "-X", "importtime", "-c", "import demo.training, demo.models, demo.data")
+    needed = {"lightning_fabric", "numpy", "pytorch_lightning", "sklearn", "torch", "torchvision"}
+    assert needed <= imported(done) & HEAVY
+    assert sys.version_info >= (3, 11)

@@ -1,0 +1,53 @@
+"""Run the benchmarks at their smallest size in a copy of a project, with the imports done once.
+
+    python small_benchmarks.py project
+
+The commands of `start` run in forks of this process, as in `warm_start.py`.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import bake, epochs, gpu, start, sweeps  # noqa: E402
+from benchmarks.common import Project, Took  # noqa: E402
+from tests import warm_start  # noqa: E402
+
+
+def main(root: Path) -> None:
+    """Print all tables."""
+    for name in (*warm_start.HEAVY, "benchmarks.contenders.usual_template"):
+        importlib.import_module(name)
+    project = Project(root)
+
+    @contextmanager
+    def the_project(hides_gpus: bool = True) -> Iterator[Project]:
+        yield project
+
+    def in_a_fork(
+        command: Sequence[str], folder: Path, variables: Mapping[str, str], fails: bool = False
+    ) -> Took:
+        os.chdir(folder)
+        done = warm_start.run(list(command[1:]))
+        if bool(done["returncode"]) is not fails:
+            sys.exit(f"{' '.join(command)} ended with {done['returncode']}:\n{done['stderr']}")
+        return Took(1.0, 1.0)
+
+    for module in (epochs, gpu, start):
+        vars(module).update(baked_project=the_project)
+    vars(start).update(time_command=in_a_fork)
+    epochs.main(["tiny"])
+    gpu.main(["tiny", "cnn"])
+    start.main(["help", "step", "1"])
+    sweeps.size(project, ["10"])
+    bake.main(["1"])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,187 @@
+"""What is pruned and what is not: a table of averages must not miss its weakest rows."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ..conftest import Bake, BakedProject
+from ..support.modules import project_module
+from ..support.sweeps import sweep
+
+GRID = ("search_space=none", "optimizer.lr=0.001,0.01,0.1", "model.net.width=8,16,32,64")
+SEARCH = ("search_space=none", "optimizer.lr=tag(log,interval(1e-4,1e-1))")
+
+
+@pytest.fixture(scope="module")
+def project(bake: Bake) -> Iterator[BakedProject]:
+    baked = bake(project_name="Pruned", package_name="package_of_pruning_tests")
+    sys.path.insert(0, str(baked.root))
+    yield baked
+    sys.path.remove(str(baked.root))
+
+
+def module(name: str) -> Any:
+    return project_module("package_of_pruning_tests", name)
+
+
+@pytest.fixture
+def plan(project: BakedProject, tmp_path: Path) -> Callable[..., Any]:
+    """Makes the plan of a command, as `train.py -m` does."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    module("runs.directory").register_resolvers()
+
+    def make(*options: str) -> Any:
+        given = [*options, f"hydra.sweep.dir={tmp_path}"]
+        with initialize_config_dir(str(project.root / "configs"), version_base="1.3"):
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            master = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
+            words = [word for word in given if not word.startswith("hydra")]
+            return module("sweeps.plan").make_plan(hydra.config_loader, master, words)
+
+    return make
+
+
+def pruned(plan: Any) -> int:
+    """How many trials are pruned if each is worse than all before, in every epoch."""
+    records = module("sweeps.records")
+    plan.folder.mkdir()
+    identity = module("sweeps.identity").identify(plan, {})
+    search = module("sweeps.search").open_search(replace(plan, identity=identity))
+    count = 0
+    for number in range(plan.n_trials):
+        trial = search.ask("0")
+        assert trial.number == number
+        state = records.State.FINISHED
+        for epoch in range(1, 11):
+            answer = search.report(number, epoch, epoch / 100 - number)
+            if answer is records.Answer.PRUNE:
+                state = records.State.PRUNED
+                count += 1
+                break
+        search.tell(number, records.Outcome(state, {"val/acc": 0.1 - number}))
+    search.close()
+    return count
+
+
+def test_grid_is_complete_unless_a_pruner_is_named(plan: Any) -> None:
+    """An average over the rows of a grid is biased when the worst are missing."""
+    assert pruned(plan(*GRID)) == 0
+    # Three of the twelve are never judged (n_startup_trials), and all others are the worst so far.
+    assert pruned(plan(*GRID, "hydra/sweeper/pruner=percentile", "name=named")) == 9
+    assert pruned(plan(*SEARCH, "hydra.sweeper.n_trials=12")) == 9
+
+
+FINITE = {
+    "grid": GRID,
+    "seeds": ("search_space=none", "seed=0,1,2"),
+    "grid of a larger space": (*GRID, "hydra.sweeper.n_trials=5", "hydra.sweeper.sampler=grid"),
+    "every point of a larger space": (
+        *GRID,
+        "hydra.sweeper.n_trials=5",
+        "hydra.sweeper.sampler=bruteforce",
+    ),
+    "list of points": (
+        *SEARCH,
+        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.enqueue=[{optimizer.lr:0.01},{optimizer.lr:0.02}]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FINITE)
+def test_all_results_are_wanted(plan: Any, name: str) -> None:
+    """Where every result counts, none may be cut short without a word."""
+    assert plan(*FINITE[name]).settings.pruner == {"name": "none"}
+    named = plan(*FINITE[name], "hydra/sweeper/pruner=median").settings.pruner
+    assert named["name"] == "median"
+
+
+def test_several_objectives_are_not_pruned(plan: Any) -> None:
+    """A trial that is behind in one objective may lead in the other."""
+    several = plan(*SEARCH, "hydra.sweeper.more_objectives={parameters:min}")
+    assert several.settings.pruner == {"name": "none"}
+
+
+def test_search_is_pruned_by_the_pruner_of_its_engine(plan: Any) -> None:
+    """Half of the epochs of a search are spent for nothing without."""
+    percentile = {"name": "percentile", "percentile": 25.0, "n_startup_trials": 3}
+    assert plan(*SEARCH).settings.pruner == percentile | {"n_warmup_steps": 2}
+    part = (*SEARCH, "hydra.sweeper.enqueue=[{optimizer.lr:0.01}]")
+    assert plan(*part).settings.pruner["name"] == "percentile"
+    automatic = module("sweeps.samplers").automatic_pruner
+    assert automatic("ax", "ax", is_search=True)["name"] == "ax"
+    assert automatic("ray", "tpe", is_search=True)["name"] == "asha"
+    assert automatic("ray", "bohb", is_search=True)["name"] == "bohb"
+    assert {automatic(e, "tpe", is_search=False)["name"] for e in ("ax", "ray")} == {"none"}
+
+
+def accuracy(checkpoint: Path) -> float:
+    """The share of right predictions on the test set, counted by NumPy."""
+    import torch
+
+    run = module("runs.loading").load_run(checkpoint.parents[1])
+    run.datamodule.setup("test")
+    with torch.no_grad():
+        batches = [(run.model(x).numpy(), y.numpy()) for x, y in run.datamodule.test_dataloader()]
+    predictions, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    if predictions.ndim > 1:
+        predictions = predictions.argmax(axis=1)
+    return float(np.mean(predictions == labels, dtype=np.float64))
+
+
+def test_all_trials_are_tested_when_asked_for(project: BakedProject, tmp_path: Path) -> None:
+    """A table of a paper holds test accuracies of every row, each a mean over the seeds."""
+    options = ("optimizer.lr=0.001,0.01", "hydra.sweeper.seeds=2", "hydra.sweeper.test=all")
+    swept = sweep(project, tmp_path / "tested", *options)
+    assert [row["state"] for row in swept.rows] == ["finished"] * 2
+    for row in swept.rows:
+        places = [swept.folder / row["folder"] / f"seed_{n}/checkpoints/best.ckpt" for n in (0, 1)]
+        wanted = np.mean([accuracy(place) for place in places])
+        # Of 359 images one is 0.0028.
+        assert float(row["test/acc"]) == pytest.approx(wanted, abs=1e-6)
+    report = (swept.folder / "report.html").read_text("utf-8")
+    assert "<th>test/acc</th>" in report
+
+
+USELESS = {
+    "hydra.sweeper.test=some": "test is winner or all, not 'some'",
+    "hydra.sweeper.cpus_per_trial=2": "cpus_per_trial asks for hydra.sweeper.workers=ray",
+    "hydra.sweeper.gpus=[0] hydra.sweeper.workers=ray": "gpus has no effect on Ray",
+}
+
+
+@pytest.mark.parametrize("options", USELESS)
+def test_option_of_the_sweep_without_effect_is_refused(plan: Any, options: str) -> None:
+    """Two cores per trial that only Ray would reserve are silently not reserved."""
+    with pytest.raises(module("errors").UserError, match=USELESS[options]):
+        plan(*SEARCH, *options.split())
+
+
+def test_pruner_that_judges_single_seeds_is_reported(
+    plan: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who names a pruner gets it, and should know what it does to a mean over seeds."""
+    warn = module("sweeps.checking").warn_of_separate_runs
+    seeds = ("search_space=none", "optimizer.lr=0.1,0.2", "seed=0,1,2")
+    warn(plan(*seeds))
+    warn(plan(*GRID, "hydra/sweeper/pruner=median"))
+    assert not caplog.messages
+    warn(plan(*seeds, "hydra/sweeper/pruner=median"))
+    (sentence,) = caplog.messages
+    assert "a mean over seed would miss those that are pruned" in sentence
+
+
+def test_no_test_is_no_test(plan: Any) -> None:
+    """Who keeps the test set for the end must not have it used by a sweep."""
+    assert str(plan(*SEARCH).settings.test) == "winner"
+    assert str(plan(*SEARCH, "test=false").settings.test) == "nothing"
+    assert str(plan(*SEARCH, "hydra.sweeper.test=all").settings.test) == "all"

@@ -1,0 +1,686 @@
+"""What a sweep leaves behind: who won, the winner as an experiment, and a page to look at."""
+
+import csv
+import importlib
+import json
+import math
+import random
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ..conftest import Bake, BakedProject, run
+from ..runs.test_start_time import HEAVY, imported
+from ..support.modules import project_module
+from ..support.one_process import run_all
+from ..support.training_runs import ON_CPU
+
+Part = Callable[[str], ModuleType]
+Compose = Callable[..., Any]
+
+HOSTILE = """</script><script>alert(1)</script>"'<b>&amp;"""
+
+
+@pytest.fixture(scope="module")
+def project(bake: Bake) -> BakedProject:
+    return bake(project_name="Sweep results", package_name="sweep_results_project")
+
+
+@pytest.fixture(scope="module")
+def package(project: BakedProject) -> Iterator[Part]:
+    """Imports a module of the project into this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(project.root)
+        yield lambda name: project_module("sweep_results_project", name)
+
+
+@pytest.fixture(scope="module")
+def compose(project: BakedProject, package: Part) -> Compose:
+    """Composes a config as `train.py` does."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    package("runs.directory").register_resolvers()
+
+    def compose_options(*options: str) -> Any:
+        package("experiment_files").register_experiments(options)
+        with initialize_config_dir(str(project.root / "configs"), version_base="1.3"):
+            return OmegaConf.to_container(compose("train", list(options)))
+
+    return compose_options
+
+
+@pytest.fixture(scope="module")
+def make(package: Part) -> Callable[..., Any]:
+    """Makes a record; by default of a trial that finished."""
+    records = package("sweeps.records")
+
+    def make_record(number: int, *values: float, state: str = "finished", **more: Any) -> Any:
+        more = {"params": {}} | more
+        return records.TrialRecord(number, records.State(state), values=values, **more)
+
+    return make_record
+
+
+@pytest.fixture(scope="module")
+def goals(package: Part) -> Callable[..., Any]:
+    """Makes objectives: `goals("max", "min")`."""
+    objective = package("sweeps.records").Objective
+    names = ("val/acc", "parameters", "seconds", "val/loss")
+    return lambda *modes: [objective(n, mode) for n, mode in zip(names, modes, strict=False)]
+
+
+def numbers(records: Sequence[Any]) -> list[int]:
+    return [record.number for record in records]
+
+
+# Who won
+
+
+@pytest.mark.parametrize(("mode", "winner"), [("max", 2), ("min", 5)])
+def test_best_is_the_first_of_equals(
+    package: Part, make: Any, goals: Any, mode: str, winner: int
+) -> None:
+    """A winner that changes with the order of the trials cannot be trusted."""
+    records = [make(n, v) for n, v in [(7, 0.9), (2, 0.9), (6, 0.1), (5, 0.1), (3, 0.5)]]
+    assert numbers(package("sweeps.results").best_trials(records, goals(mode))) == [winner]
+
+
+def test_only_valid_trials_win(package: Part, make: Any, goals: Any) -> None:
+    """A replaced trial, one over its limit or a NaN on top would be retrained for nothing."""
+    records = [
+        make(0, 0.99, superseded=True),
+        make(1, 0.98, constraints={"parameters": 5.0}),
+        make(2, math.nan),
+        make(3, 0.97, state="pruned"),
+        make(4, state="finished"),
+        make(5, 0.5, constraints={"parameters": 0.0, "seconds": -3.0}),
+    ]
+    best_trials = package("sweeps.results").best_trials
+    assert numbers(best_trials(records, goals("max"))) == [5]
+    assert best_trials(records[:5], goals("max")) == []
+    assert best_trials([], goals("max", "min")) == []
+
+
+def beats(one: Any, other: Any) -> bool:
+    """For the highest first and the lowest second value."""
+    (a, b), (c, d) = one.values, other.values
+    return (a, b) != (c, d) and a >= c and b <= d
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=12))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_front_is_what_nothing_beats(
+    package: Part, make: Any, goals: Any, values: list[tuple[int, int]]
+) -> None:
+    """A trial that is missing from the front is a trade-off that nobody hears of."""
+    records = [make(number, *map(float, pair)) for number, pair in enumerate(values)]
+    front = package("sweeps.results").best_trials(records, goals("max", "min"))
+    for record in records:
+        beaten = any(beats(other, record) for other in records)
+        assert (record in front) is not beaten
+
+
+def test_leaderboard_goes_from_best_to_waiting(package: Part, make: Any, goals: Any) -> None:
+    """Whoever reads only the top of a table must find there what is of use."""
+    records = [
+        make(0, state="waiting"),
+        make(1, state="running"),
+        make(2, state="failed"),
+        make(3, state="pruned", steps={1: 0.9, 2: 0.3}),
+        make(4, state="pruned", steps={1: 0.1, 2: 0.6}),
+        make(5, state="pruned"),
+        make(6, state="pruned", steps={1: math.nan}),
+        make(7, 0.99, constraints={"parameters": 1.0}),
+        make(8, 0.7),
+        make(9, 0.8),
+        make(10, state="failed", superseded=True),
+    ]
+    order = numbers(package("sweeps.results").ranked(records, goals("max")))
+    assert order == [9, 8, 7, 4, 3, 5, 6, 2, 1, 0]
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_leaderboard_holds_every_trial(
+    package: Part, make: Any, goals: Any, tmp_path: Path
+) -> None:
+    """A column that is missing has to be gathered from a hundred folders."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    times = {"started": begin, "ended": begin + timedelta(seconds=90)}
+    records = [
+        make(0, 0.1 + 0.2, params={"model": "mlp", "optimizer.lr": 1e-5}, steps={1: 0.1}, **times),
+        make(
+            1,
+            0.9,
+            params={"model": "cnn", "note": "'a, b'"},
+            metrics={"val/loss": 0.25, "seconds": 9.5},
+        ),
+        make(2, state="failed", error='ValueError: "x",\ny', worker="node:1"),
+    ]
+    path = tmp_path / "leaderboard.csv"
+    package("sweeps.results").write_leaderboard(path, records, goals("max"))
+    rows = read_table(path)
+    assert list(rows[0])[:7] == "rank number state val/acc model optimizer.lr note".split()
+    assert list(rows[0])[7:] == "val/loss seconds epochs duration worker error folder".split()
+    assert [row["rank"] for row in rows] == ["1", "2", ""]
+    assert [row["number"] for row in rows] == ["1", "0", "2"]
+    assert float(rows[1]["val/acc"]) == 0.1 + 0.2
+    assert float(rows[1]["optimizer.lr"]) == 1e-5
+    assert rows[1]["duration"] == "90.0"
+    # Of the training alone: a metric like others, which may even be an objective.
+    assert rows[0]["seconds"] == "9.5"
+    assert rows[0]["note"] == "'a, b'"
+    assert rows[0]["val/loss"] == "0.25"
+    assert rows[2]["error"] == 'ValueError: "x",\ny'
+    assert rows[2]["folder"] == "trials/0002"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leaderboard_of_nothing_is_a_table(package: Part, goals: Any, tmp_path: Path) -> None:
+    """A sweep that was stopped at once must end without a second error."""
+    package("sweeps.results").write_leaderboard(tmp_path / "leaderboard.csv", [], goals("max"))
+    assert read_table(tmp_path / "leaderboard.csv") == []
+
+
+def test_a_front_shares_the_first_rank(
+    package: Part, make: Any, goals: Any, tmp_path: Path
+) -> None:
+    """Ranks within a front would claim an order that is not there."""
+    records = [make(0, 0.9, 10), make(1, 0.8, 5), make(2, 0.8, 20)]
+    path = tmp_path / "leaderboard.csv"
+    package("sweeps.results").write_leaderboard(path, records, goals("max", "min"))
+    assert [row["rank"] for row in read_table(path)] == ["1", "1", "3"]
+
+
+# The winner as an experiment
+
+# Options of the command and parameters of the trial.
+WINNERS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "default experiment": ([], {"optimizer.lr": 1e-5, "model": "mlp"}),
+    "named experiment": (
+        ["experiment=diabetes", "+trainer.foo=1", 'name="a: b # c"'],
+        {"optimizer.lr": 0.1 + 0.2, "optimizer": "sgd"},
+    ),
+    "lists of choices": (
+        ["experiment=kitchen_sink", "~scheduler", "callbacks=[default,ema]"],
+        {"optimizer": "sgd", "seed": 3},
+    ),
+    "preset after the experiment": (
+        ["debug=fast", "trainer.fast_dev_run=false", "trainer.max_epochs=77"],
+        {"model.net.width": 64},
+    ),
+    "quoted choice and nested values": (
+        ["debug='nan'", '++trainer.a.b={x: 1, y: [1, null, "1"]}', "++trainer.a.b={z: 2}"],
+        {"experiment": "diabetes"},
+    ),
+    "no experiment": (["~experiment", "finders=[lr,batch_size]"], {"model.net.dropout": 0.0}),
+    "a second model": (["+model@extra=cnn"], {"extra.net.width": 3}),
+    "every kind of value": (
+        [
+            'name="1e-3"',
+            "ckpt_path=' x'",
+            '+objective.reference="${name}"',
+            r"+objective.no_reference='\${name}'",
+            "+objective.number=1_000",
+            '+objective.text="1_000"',
+            '+objective.word="null"',
+            "+objective.nothing=null",
+            '+objective.lines="a\n b: c"',
+            "+objective.nan=nan",
+            "+objective.low=-inf",
+            "+objective.empty=''",
+            "+objective.list=[]",
+            "+objective.dict={}",
+        ],
+        {
+            "+objective.yes": "true",
+            "+objective.quoted": "'x y'",
+            "+objective.small": 5e-324,
+            "+objective.large": 10**20,
+            "+objective.whole": 1.0,
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def groups(project: BakedProject) -> set[str]:
+    return {path.name for path in (project.root / "configs").iterdir() if path.is_dir()}
+
+
+@pytest.fixture
+def write_best(
+    package: Part, make: Any, groups: set[str], tmp_path: Path
+) -> Callable[[list[str], dict[str, Any]], Path]:
+    """Writes the winner that a command with these parameters had."""
+
+    def write(fixed: list[str], params: dict[str, Any]) -> Path:
+        path = tmp_path / f"best_{len(list(tmp_path.iterdir()))}.yaml"
+        trial = make(7, 0.9, params=params)
+        package("sweeps.winner").write_best(path, trial, fixed, groups, "Trial 7 of digits.")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", WINNERS)
+def test_winner_composes_to_what_the_trial_had(
+    package: Part, project: BakedProject, compose: Compose, write_best: Any, name: str
+) -> None:
+    """One value that differs, and the winner that is retrained is another model."""
+    fixed, params = WINNERS[name]
+    text = package("sweeps.space").text
+    wanted = repr(compose(*fixed, *(f"{key}={text(value)}" for key, value in params.items())))
+    best = write_best(fixed, params)
+    # Not equal but the same to the letter: 1 is not 1.0, and NaN is NaN.
+    assert repr(compose(f"experiment={best}")) == wanted
+    kept = project.root / "configs" / "experiment" / "best.yaml"
+    shutil.copy(best, kept)
+    assert repr(compose("experiment=best")) == wanted
+    kept.unlink()
+
+
+@pytest.mark.parametrize("name", WINNERS)
+def test_winner_of_a_winner(compose: Compose, write_best: Any, name: str) -> None:
+    """A second sweep around the first one's winner must not need the first one's folder."""
+    first = write_best(*WINNERS[name])
+    wanted = repr(compose(f"experiment={first}", "optimizer=adam", "trainer.max_steps=7"))
+    params = {"optimizer": "adam", "trainer.max_steps": 7}
+    second = write_best([f"experiment={first}"], params)
+    first.unlink()
+    assert repr(compose(f"experiment={second}")) == wanted
+
+
+@given(
+    st.one_of(
+        st.integers(),
+        st.floats(),
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1),
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_every_value_survives_the_file(package: Part, write_best: Any, value: Any) -> None:
+    """A text that looks like a number, or a number that is rounded, would change the winner."""
+    if isinstance(value, str):
+        quoted = re.sub(r"\\*$", lambda end: 2 * end[0], re.sub(r"(\\*)'", r"\1\1\\'", value))
+        written: Any = f"'{quoted}'"
+    else:
+        written = value
+    path = write_best([], {"+name": written})
+    config = package("experiment_files").read_experiment(str(path))
+    assert repr(config._get_node("name")._value()) == repr(value)
+    path.unlink()
+
+
+def test_winner_reads_well(write_best: Any) -> None:
+    """The file is kept, shared and changed: it says what was chosen and nothing else."""
+    command = ["experiment=digits", "optimizer=sgd", "hydra.sweeper.n_trials=9"]
+    best = write_best(command, {"model": "mlp", "optimizer.lr": 0.01})
+    assert best.read_text("utf-8") == (
+        "# @package _global_\n"
+        "# Trial 7 of digits.\n"
+        "defaults:\n"
+        "- /experiment/digits\n"
+        "- override /optimizer: sgd\n"
+        "- override /model: mlp\n"
+        "- _self_\n"
+        "optimizer:\n"
+        "  lr: 0.01\n"
+    )
+
+
+@pytest.mark.parametrize("option", ["~model.net.dropout", "trainer.plugins.0=x"])
+def test_winner_says_what_a_file_cannot_hold(write_best: Any, option: str) -> None:
+    """Left out in silence, the retrained model would be another one."""
+    best = write_best([option], {"optimizer.lr": 0.01})
+    # Quoted, so that it can be copied.
+    words = f"# No file can say {shlex.quote(option)}: add it to the command."
+    assert words in best.read_text("utf-8")
+
+
+# experiment=<path>
+
+
+def test_path_means_the_same_from_any_folder(
+    project: BakedProject, write_best: Any, compose: Compose
+) -> None:
+    """A relative path is relative to where the command was given."""
+    best = write_best(["experiment=diabetes"], {"optimizer.lr": 0.5})
+    folder = best.parent / "my folder"
+    folder.mkdir()
+    command = ("-X", "importtime", str(project.root / "train.py"), "--cfg", "job")
+    done = run("python", *command, f"experiment=../{best.name}", cwd=folder)
+    assert yaml.safe_load(done.stdout)["optimizer"]["lr"] == 0.5
+    assert imported(done) & (HEAVY | {"plotly"}) == set()
+    shutil.copy(best, folder)
+    assert compose(f"experiment='{folder / best.name}'") == compose(f"experiment={best}")
+
+
+BROKEN = {
+    "missing.yaml": (None, "no file missing.yaml"),
+    "cut.yaml": ("optimizer: {lr: [", "cut.yaml cannot be read as options in YAML"),
+    "binary.yaml": ("\0", "binary.yaml cannot be read as options"),
+    "list.yaml": ("- 1", "list.yaml is no experiment"),
+    "number.yaml": ("3", "number.yaml cannot be read as options"),
+    "defaults.yaml": ("defaults: digits", "its defaults are no list"),
+    "choice.yaml": ("defaults:\n- override /model: cnnn", "'cnn'"),
+}
+
+
+def test_broken_file_is_answered_in_one_sentence(project: BakedProject) -> None:
+    """A slip in a file that was edited by hand must not end in thirty lines of traceback."""
+    for name, (content, _) in BROKEN.items():
+        if content is not None:
+            (project.root / name).write_text(content, "utf-8")
+    answers = run_all(project, *(("train.py", f"experiment={name}") for name in BROKEN))
+    for answer, (_, words) in zip(answers, BROKEN.values(), strict=True):
+        assert answer.startswith("error: ")
+        assert words in answer
+        assert len(answer.splitlines()) == 1
+
+
+def test_name_with_its_ending_is_still_a_name(compose: Compose) -> None:
+    """Hydra takes `digits.yaml` for `digits`."""
+    assert compose("experiment=digits.yaml") == compose("experiment=digits")
+
+
+@pytest.mark.slow
+def test_second_process_finds_the_file_too(demo: BakedProject, tmp_path: Path) -> None:
+    """With DDP the command is given again, and has to find the same experiment."""
+    (tmp_path / "best.yaml").write_text(
+        "# @package _global_\ndefaults:\n- /experiment/digits\n- override /trainer: ddp_cpu\n"
+        "- _self_\nmodel:\n  net:\n    width: 8\ntrainer:\n  max_epochs: 1\n"
+    )
+    train = (str(demo.root / "train.py"), "experiment=best.yaml", "hydra.run.dir=run")
+    run("python", *train, cwd=tmp_path, check=True, **ON_CPU)
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
+    assert manifest["status"] == "finished"
+    assert manifest["config"]["model"]["net"]["width"] == 8
+    assert manifest["config"]["trainer"]["devices"] == 2
+
+
+# The report
+
+
+class Page(HTMLParser):
+    """A report as a browser reads it: its tags, its texts, and the figures it draws."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.size = path.stat().st_size
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(path.read_text("utf-8"))
+        self.figures: list[dict[str, Any]] = [
+            json.loads(figure)
+            for figure in re.findall(r'^draw\("figure-\d+", (.*)\);$', "".join(self.scripts), re.M)
+        ]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a tag."""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep a text, or a script."""
+        (self.scripts if self.tags and self.tags[-1][0] == "script" else self.texts).append(data)
+
+    @property
+    def text(self) -> str:
+        """All that is to be read."""
+        return " ".join(self.texts)
+
+
+@pytest.fixture
+def report(package: Part, goals: Any, tmp_path: Path) -> Callable[..., Page]:
+    """Writes a report and reads it."""
+
+    def write(
+        records: Sequence[Any],
+        objectives: Sequence[Any] | None = None,
+        parameters: Sequence[Any] = (),
+        facts: dict[str, str] | None = None,
+        title: str = "digits-3f2a91",
+    ) -> Page:
+        path = tmp_path / "report.html"
+        package("sweeps.report").write_report(
+            path,
+            title,
+            records,
+            objectives or goals("max"),
+            package("sweeps.space").Space(tuple(parameters)),
+            facts or {},
+        )
+        assert list(tmp_path.iterdir()) == [path]
+        return Page(path)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def parameters(package: Part) -> list[Any]:
+    """A group, a logarithmic number, a choice of numbers, and one that depends on the group."""
+    make = package("sweeps.space").Parameter
+    when = (("model", ("mlp",)),)
+    return [
+        make("model", choices=("cnn", "mlp"), is_group=True),
+        make("optimizer.lr", low=1e-4, high=1e-1, log=True),
+        make("data.batch_size", choices=(32, 64, 128)),
+        make("model.net.width", low=64, high=512, step=64, is_integer=True, when=when),
+    ]
+
+
+@pytest.fixture(scope="module")
+def sweep(make: Any) -> Callable[..., list[Any]]:
+    """Makes the records of a sweep with trials of all kinds."""
+
+    def make_sweep(count: int, objectives: int = 1) -> list[Any]:
+        chance = random.Random(0)
+        begin = datetime(2026, 1, 1, tzinfo=UTC)
+        records = []
+        for number in range(count):
+            params = {
+                "model": chance.choice(["cnn", "mlp"]),
+                "optimizer.lr": 10 ** chance.uniform(-4, -1),
+                "data.batch_size": chance.choice([32, 64, 128]),
+            }
+            if params["model"] == "mlp":
+                params["model.net.width"] = chance.choice([64, 128, 256])
+            state = ("finished", "finished", "pruned", "failed", "finished")[number % 5]
+            epochs = 8 if state == "finished" else 3
+            values = [chance.random() for _ in range(objectives)]
+            records.append(
+                make(
+                    number,
+                    *(values if state == "finished" else ()),
+                    state=state,
+                    params=params,
+                    steps={epoch: values[0] * epoch / 8 for epoch in range(1, epochs + 1)},
+                    started=begin + timedelta(minutes=number // 2),
+                    ended=begin + timedelta(minutes=number // 2, seconds=45),
+                    worker=str(number % 2),
+                    error="OutOfMemoryError: 2 GiB" if state == "failed" else "",
+                    constraints={"seconds": 1.0} if number == 4 else {},
+                )
+            )
+        return records
+
+    return make_sweep
+
+
+ALL_FIGURES = [
+    "History of val/acc",
+    "What matters for val/acc",
+    "val/acc by parameter",
+    "Learning curves",
+    "All parameters together",
+    "Workers",
+]
+
+
+def test_report_shows_everything(report: Any, sweep: Any, parameters: list[Any]) -> None:
+    """A figure that is silently missing is one that nobody looks for."""
+    facts = {"Train the best again": "python train.py experiment=best.yaml"}
+    page = report(sweep(40), None, parameters, facts)
+    assert [title for title in ALL_FIGURES if title not in page.texts] == []
+    assert len(page.figures) == len(ALL_FIGURES)
+    assert "Not drawn" not in page.texts
+    assert facts["Train the best again"] in page.texts
+    assert "24 finished, 8 pruned, 8 failed" in page.text
+    assert page.texts.count("OutOfMemoryError: 2 GiB") == 8
+
+
+def test_report_opens_without_a_network(report: Any, sweep: Any, parameters: list[Any]) -> None:
+    """Opened on a train or years later, the figures must be there."""
+    page = report(sweep(20), None, parameters)
+    for tag, attributes in page.tags:
+        assert not {"src", "srcset"} & set(attributes), tag
+        assert (attributes.get("href") or "data:").startswith("data:"), tag
+    plotly = importlib.import_module("plotly.offline").get_plotlyjs()
+    rest = "".join(page.scripts).replace(plotly, "")
+    assert len(rest) < 200_000
+    assert "http" not in rest
+
+
+def test_report_of_500_trials_can_be_sent(report: Any, sweep: Any, parameters: list[Any]) -> None:
+    """A page of 50 MB is neither mailed nor opened."""
+    assert report(sweep(500), None, parameters).size < 6_000_000
+
+
+def test_user_texts_stay_texts(
+    package: Part, report: Any, make: Any, parameters: list[Any]
+) -> None:
+    """A parameter's value or an error from elsewhere must not run in the reader's browser."""
+    objective = package("sweeps.records").Objective(f"val/{HOSTILE}", "max")
+    more: dict[str, Any] = {"params": {HOSTILE: HOSTILE, "optimizer.lr": 0.1}, "worker": HOSTILE}
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    more |= {"started": begin, "ended": begin, "steps": {1: 0.1, 2: 0.2}}
+    records = [make(0, 0.1, **more), make(1, 0.2, **more), make(2, 0.3, **more)]
+    records.append(make(3, state="failed", error=HOSTILE))
+    page = report(records, [objective], parameters, {HOSTILE: HOSTILE}, title=HOSTILE)
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert "alert(1)" not in page.scripts
+    assert page.text.count(HOSTILE) > 5
+    # Within figures plotly reads tags: names must come as entities.
+    assert len(page.figures) == len(ALL_FIGURES)
+    assert "</script>" not in json.dumps(page.figures)
+
+
+def test_report_is_always_written(
+    package: Part, report: Any, make: Any, sweep: Any, goals: Any
+) -> None:
+    """A night's sweep must not end with an error because of a figure."""
+    parameter = package("sweeps.space").Parameter
+    lr = {"optimizer.lr": 0.1}
+    cases = [
+        [],
+        [make(0, state="waiting", params=lr), make(1, state="running", params=lr)],
+        [make(0, state="failed", error="boom")],
+        [make(0, 0.5, params=lr)],
+        [make(0, 0.5), make(1, 0.6)],
+        [make(number, 0.5, params=lr) for number in range(5)],
+        [make(0, math.inf, params=lr), make(1, -math.inf, params=lr), make(2, 0.1, params=lr)],
+        [make(n, 0.1 * n, params=lr, steps={1: math.nan, 2: math.inf}) for n in range(4)],
+        # Outside of the space, text among numbers, and of no known parameter.
+        [make(n, 0.1 * n, params={"optimizer.lr": v}) for n, v in enumerate([0.0, 5, "null"])],
+        [make(n, 0.1 * n, params={"optimizer.lr": v, "x": v}) for n, v in enumerate([-1.0, 9])],
+        [make(0, 0.5, params=lr, constraints={"seconds": 1.0})] * 2,
+    ]
+    for records in cases:
+        page = report(records, None, [parameter("optimizer.lr", low=1e-4, high=0.1, log=True)])
+        assert "digits-3f2a91" in page.texts
+        assert "Leaderboard" in page.texts
+    assert "Not drawn" in report([]).texts
+    assert report([]).size < 10_000
+    page = report(sweep(20, objectives=4), goals("max", "min", "min", "min"))
+    assert "Pareto front" in page.texts[page.texts.index("Not drawn") :]
+
+
+def test_a_figure_that_fails_is_left_out(
+    report: Any, sweep: Any, parameters: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next release of Optuna or plotly must not cost anybody the report."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("gone")
+
+    monkeypatch.setattr("optuna.visualization.plot_slice", fail)
+    page = report(sweep(20), None, parameters)
+    assert len(page.figures) == len(ALL_FIGURES) - 1
+    assert "val/acc by parameter" in page.texts[page.texts.index("Not drawn") :]
+
+
+def test_figures_name_the_right_trials(report: Any, sweep: Any, parameters: list[Any]) -> None:
+    """The number beside a point leads to a folder, and it must be that trial's."""
+    records = sweep(20)
+    history = report(records, None, parameters).figures[0]["data"][0]
+    drawn = {x: y for x, y in zip(history["x"], history["y"], strict=True) if y is not None}
+    kept = [record for record in records if record.values and record.is_feasible]
+    assert drawn == {record.number: record.values[0] for record in kept}
+
+
+def test_pruned_curves_are_told_apart(report: Any, sweep: Any, parameters: list[Any]) -> None:
+    """Whether pruning was too eager shows only where pruned curves can be seen as such."""
+    records = sweep(20)
+    curves = {
+        trace.get("name"): trace for trace in report(records, None, parameters).figures[3]["data"]
+    }
+    assert set(curves) >= {"finished", "pruned", "failed", "best"}
+    pruned = {record.number for record in records if str(record.state) == "pruned"}
+    assert set(curves["pruned"]["customdata"]) - {None} == pruned
+    assert curves["pruned"]["line"]["color"] != curves["finished"]["line"]["color"]
+
+
+def test_timeline_has_a_lane_for_each_worker(
+    report: Any, sweep: Any, parameters: list[Any]
+) -> None:
+    """Idle workers are what a sweep's owner pays for."""
+    records = sweep(10)
+    workers = report(records, None, parameters).figures[-1]
+    bars = {
+        number: (worker, start, length)
+        for trace in workers["data"]
+        for number, worker, start, length in zip(
+            trace["customdata"], trace["y"], trace["base"], trace["x"], strict=True
+        )
+    }
+    assert bars == {n: (str(n % 2), n // 2, 0.75) for n in range(10)}
+    assert workers["layout"]["yaxis"]["categoryarray"] == ["1", "0"]
+
+
+def test_several_objectives_have_a_front(
+    package: Part, report: Any, sweep: Any, goals: Any, parameters: list[Any]
+) -> None:
+    """With several objectives the trade-off is the result."""
+    records, objectives = sweep(40, objectives=2), goals("max", "min")
+    page = report(records, objectives, parameters)
+    assert "Pareto front" in page.texts
+    assert "History of parameters" in page.texts
+    front = package("sweeps.results").best_trials(records, objectives)
+    drawn = page.figures[0]["data"][-1]
+    assert sorted(zip(drawn["x"], drawn["y"], strict=True)) == sorted(r.values for r in front)
+    assert f"{len(front)} trials form the front" in page.text
+
+
+def test_report_needs_no_word_on_the_console(
+    report: Any, sweep: Any, parameters: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Optuna tells of every study it makes; a sweep's last lines are its own."""
+    report(sweep(20), None, parameters)
+    report(sweep(1), None, parameters)
+    assert capfd.readouterr() == ("", "")
