@@ -15,8 +15,8 @@ from ..experiment_files import is_experiment_file, read_experiment
 from ..files import replace_text
 from ..project import project
 from ..redact import redact
-from .records import TrialRecord
 from .space import text
+from .types import TrialRecord
 
 
 def write_best(
