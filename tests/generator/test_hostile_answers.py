@@ -67,10 +67,11 @@ CONTROLS = [
 BAD_SLUGS = [
     *("a/b", "a/b/c", "../up", "..", ".", "/tmp/x", "a\\b", "~", "-x", "x-", "a--b", "A", "a_b"),
     *("a b", "größe", "a.b", "x" * 51, "x" * 300, "torch", "scikit-learn", "pytorch-lightning"),
+    *("", "/", "//", "a//b", "a/", "../../up", "refused/", "workbench", "lightning-workbench"),
 ]
 BAD_PACKAGES = [
     *("class", "match", "None", "email", "test", "types", "torch", "hydra", "sklearn", "tests"),
-    *("configs", "data", "train", "runs", "a-b", "a.b", "a/b", "../up", "1a", "_a", "größe", "A"),
+    *("workbench", "configs", "data", "train", "runs", "a-b", "a.b", "a/b", "../up", "1a", "_a", "größe", "A"),
     *("x" * 51, "__init__", "a b"),
 ]
 BAD_EMAILS = ["ada", "@", "a@", "@b", "a@@b", "a b@c", "a@b, c@d", "Ada <a@b>", "ä@b", "a..b@c"]
@@ -248,7 +249,8 @@ def assert_keeps(project: BakedProject, answers: Answers) -> None:
     assert toml["project"]["description"] == answers["description"]
     assert toml["project"]["authors"] == [author]
     assert toml["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [
-        answers["package_name"]
+        answers["package_name"],
+        "workbench",
     ]
     assert answers["author_name"] in project.read("LICENSE")
     readme = unescape(project.read("README.md"))
