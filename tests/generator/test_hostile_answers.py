@@ -65,7 +65,7 @@ CONTROLS = [
     "\ufffe",
 ]
 BAD_SLUGS = [
-    *("a/b", "a/b/c", "../up", "..", ".", "/tmp/x", "a\\b", "~", "-x", "x-", "a--b", "A", "a_b"),
+    *("a/b", "a/b/c", "../up", "..", ".", "/tmp/refused-slug", "a\\b", "~", "-x", "x-", "a--b", "A", "a_b"),
     *("a b", "größe", "a.b", "x" * 51, "x" * 300, "torch", "scikit-learn", "pytorch-lightning"),
     *("", "/", "//", "a//b", "a/", "../../up", "refused/", "workbench", "lightning-workbench"),
 ]
@@ -184,7 +184,7 @@ def test_no_path_trick_leaves_anything(template: Path, tmp_path: Path, slug: str
     )
     assert done.returncode != 0
     assert set(tmp_path.rglob("*")) == before
-    assert not Path("/tmp/x").exists()
+    assert not Path("/tmp/refused-slug").exists()
 
 
 @pytest.mark.parametrize("mark", ["{{=", "{%=", "{#="])
