@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import replacing
 from .types import Objective, State, TrialRecord, Unit, trial_folder
 
 # The order of the leaderboard, after the trials that finished and kept all limits.
@@ -71,13 +72,11 @@ def write_leaderboard(
 ) -> None:
     """Write one row per trial to a CSV file, the best first; a Pareto front shares rank 1."""
     rows = list(leaderboard(records, objectives, unit))
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         # Every row has every column.
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["rank", "number", "state"])
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
 
 
 def leaderboard(

@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from ..files import replace_text
 from .figures import Figure, draw_figures
 from .leaderboard import OWN_COLUMNS, best_trials, duration, leaderboard
 from .space import Space, text
@@ -63,9 +64,7 @@ def write_report(
     page = Template(f"{head}{scripts if any(f.plot for f in figures) else ''}{tail}").substitute(
         title=html.escape(title), body="\n".join(body), **_scripts(figures)
     )
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, "utf-8")
-    partial.replace(path)
+    replace_text(path, page)
 
 
 def _summary(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
