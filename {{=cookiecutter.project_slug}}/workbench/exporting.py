@@ -27,6 +27,7 @@ from .building import has_loader, has_step
 from .data.images import Normalise
 from .errors import UserError, first_line
 from .evaluation import find_data
+from .files import replacing
 from .models.supervised import SupervisedModule
 from .prediction_columns import has_categories
 from .runs.config_checks import check_top_level
@@ -132,20 +133,17 @@ def export(cfg: DictConfig) -> Path:
         check_exportable(rebuilt.model)
     loader = validation_loader(find_data(cfg, rebuilt))
     output = Path(cfg.output or Path(cfg.ckpt_path).with_suffix(".onnx"))
-    partial = output.with_name(f"{output.name}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        difference, samples = write_and_compare(rebuilt.model, loader, partial)
-        if not difference <= cfg.tolerance:
-            raise UserError(
-                f"The exported model's predictions differ by {difference:.2g}, which is more than "
-                f"tolerance={cfg.tolerance}; no file was kept."
-            )
-        partial.replace(output)
+        with replacing(output) as partial:
+            difference, samples = write_and_compare(rebuilt.model, loader, partial)
+            if not difference <= cfg.tolerance:
+                raise UserError(
+                    f"The exported model's predictions differ by {difference:.2g}, which is more "
+                    f"than tolerance={cfg.tolerance}; no file was kept."
+                )
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     print_file(output)
     print(
         f"compared  {samples} samples, at most {difference:.1e} from the checkpoint's predictions"

@@ -16,8 +16,9 @@ from torch import Tensor
 from .building import has_loader, has_step
 from .errors import UserError, first_line
 from .evaluation import build_evaluator, find_data
+from .floats import exact_floats
 from .models.supervised import SupervisedModule
-from .prediction_columns import exact_floats, result_columns, result_rows
+from .prediction_columns import result_columns, result_rows
 from .runs.rebuilding import rebuild
 
 log = logging.getLogger(__name__)

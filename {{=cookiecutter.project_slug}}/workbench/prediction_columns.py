@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+from .floats import exact_floats
 from .models.supervised import SupervisedModule
 
 # The probability from which a label of a multilabel classification is predicted.
@@ -16,15 +16,6 @@ SEPARATOR = ";"
 RESERVED = ("input", "unknown", "error")
 
 Cell = str | float | None
-
-
-def exact_floats(values: NDArray[Any] | Tensor) -> Any:
-    """Nested lists of Python floats with the shortest digits that read back to the same values.
-
-    The float32 nearest to 0.1 becomes 0.1, where `tolist` returns 0.10000000149011612.
-    """
-    # Through text: converting the bits would show digits that float32 does not have.
-    return np.asarray(values).astype(str).astype(np.float64).tolist()
 
 
 def join_labels(names: Sequence[str], chosen: Iterable[int]) -> str:

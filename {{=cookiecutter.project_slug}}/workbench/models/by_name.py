@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import UserError, first_line, named, nearest
+from ..checks import check_integer
+from ..errors import UserError, cannot_build, nearest
 
 Constructors = Mapping[str, Callable[..., nn.Module]]
 # A name and options, a loss, or None for the default.
@@ -54,17 +55,11 @@ def build_net(
     if name not in nets:
         raise UserError(f"There is no net {name!r} for model.net.name; {nearest(str(name), nets)}")
     for option, smallest in SMALLEST.items():
-        value = options.get(option, smallest)
-        if not isinstance(value, int) or value < smallest:
-            raise UserError(
-                f"model.net.{option} is an integer of at least {smallest}, not {value!r}."
-            )
+        check_integer(f"model.net.{option}", options.get(option, smallest), smallest)
     try:
         return nets[name](input_shape, num_outputs, **options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The net {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("net", name, options, error) from error
 
 
 def build_loss(
@@ -101,9 +96,7 @@ def build_loss(
     try:
         return known[name](**options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The loss {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("loss", name, options, error) from error
 
 
 def class_weights(

@@ -19,7 +19,7 @@ from torchmetrics import (
     regression,
 )
 
-from ..errors import UserError, first_line, named, nearest
+from ..errors import UserError, cannot_build, nearest
 from .regression_metrics import R2, OfTarget
 
 Spec = str | Mapping[str, Any]
@@ -144,7 +144,7 @@ def regression_metrics(
 def endings(names: Sequence[str]) -> list[str]:
     """Unique names of classes or targets with which the name of a metric can end.
 
-    PyTorch allows no points in names of modules, MLflow few special characters in names of metrics.
+    PyTorch allows no dots in names of modules, MLflow few special characters in names of metrics.
     """
     plain = [re.sub(r"[^\w -]", "_", name) for name in names]
     return [
@@ -165,7 +165,7 @@ def build_all(
         logged = str(options.pop("as", name))
         if "." in logged:
             raise UserError(
-                f"model.metrics: the name {logged!r} contains a point, which is not allowed."
+                f"model.metrics: the name {logged!r} contains a dot, which is not allowed."
             )
         if isinstance(metric := options.get("metric"), Metric):
             built = {logged: metric}
@@ -212,9 +212,7 @@ def build_metric(name: str, metric_class: type[Metric], options: Mapping[str, An
     try:
         return metric_class(**options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The metric {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("metric", name, options, error) from error
 
 
 def unit(

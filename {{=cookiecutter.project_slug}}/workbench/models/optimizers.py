@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
-from ..errors import UserError, first_line, named, nearest
+from ..errors import UserError, cannot_build, nearest
 
 # They depend on the length of the training, so a resumed run must have the same length.
 WITH_HORIZON = ("cosine", "one_cycle")
@@ -44,9 +44,7 @@ def build_optimizer(
     try:
         optimizer: Optimizer = getattr(torch.optim, name)(parameters, **options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The optimizer {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("optimizer", name, options, error) from error
     return optimizer
 
 
@@ -102,9 +100,7 @@ def build_scheduler(
     try:
         return SCHEDULES[name](optimizer, horizon, **options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The schedule {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("schedule", name, options, error) from error
 
 
 def _cosine(

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from workbench.analysis import Evaluation, Table, columns
-from workbench.prediction_columns import THRESHOLD, exact_floats, join_labels
+from workbench.floats import exact_floats
+from workbench.prediction_columns import THRESHOLD, join_labels
 
 
 def tabulate_losses(evaluation: Evaluation) -> Table:
