@@ -412,7 +412,7 @@ def past_trial(space: Any, number: int) -> optuna.trial.FrozenTrial:
         distributions=asked.distributions,
         intermediate_values=dict.fromkeys((1, 2, 3), value),
         user_attrs={
-            "parent": "earlier",
+            "holder": "earlier",
             "worker": "0",
             "metrics": {METRIC: value, "val/loss": 1.0, "parameters": 1e4, "seconds": 1.0},
         },
