@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from .errors import UserError
@@ -49,15 +49,18 @@ def _without_null(word: str) -> list[str]:
         return [word]
     if (project().configs / group / "none.yaml").is_file():
         return [f"{group}=none"]
-    # Hydra can only leave out what would be there.
-    return [] if group in _empty_groups(Path(sys.argv[0]).stem) else [f"~{group}"]
+    choices = _default_choices(Path(sys.argv[0]).stem)
+    if isinstance(choices.get(group), ListConfig):
+        return [f"{group}=[]"]
+    # Hydra only leaves out a group of which something is chosen.
+    return [] if group in choices and choices[group] is None else [f"~{group}"]
 
 
-def _empty_groups(name: str) -> set[str]:
-    """The groups of `configs/<name>.yaml` that choose nothing."""
+def _default_choices(name: str) -> dict[str, Any]:
+    """What `configs/<name>.yaml` chooses of each group: a file, several, or nothing."""
     defaults = OmegaConf.load(project().configs / f"{name}.yaml").defaults
     chosen = [entry for entry in defaults if not isinstance(entry, str)]
-    return {key for entry in chosen for key, choice in entry.items() if choice is None}
+    return {key: choice for entry in chosen for key, choice in entry.items()}
 
 
 @contextmanager
