@@ -173,7 +173,7 @@ def test_arguments_in_a_checkpoint_name_only_parts_of_a_run(package: Part, tmp_p
             tmp_path / "sent.ckpt",
         )
         with pytest.raises(package("errors").UserError, match="trust_config=true"):
-            package("runs.checkpoints").load_model(tmp_path / "sent.ckpt")
+            package("loading").load_model(tmp_path / "sent.ckpt")
 
 
 MODEL = """

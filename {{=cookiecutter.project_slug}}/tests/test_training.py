@@ -11,8 +11,8 @@ import torch
 from omegaconf import DictConfig
 
 from workbench.evaluation import evaluate
+from workbench.loading import load_run
 from workbench.prediction import predict
-from workbench.runs import load_run
 
 Configure = Callable[..., DictConfig]
 Package = Callable[[str], Any]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .analysis.collect import first_loader
 from .building import has_loader
+from .config_checks import check_top_level
 from .data.images import Normalise
 from .errors import UserError, first_line
 from .evaluation import find_data
@@ -31,9 +32,8 @@ from .forward_export import (
 )
 from .models.supervised import SupervisedModule
 from .prediction import has_categories
-from .runs.config_checks import check_top_level
+from .rebuilding import rebuild
 from .runs.logs import capture_everything
-from .runs.rebuilding import rebuild
 
 # So many batches of real data show whether a file computes what the model computes.
 BATCHES_COMPARED = 10

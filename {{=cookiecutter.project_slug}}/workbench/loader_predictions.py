@@ -18,7 +18,7 @@ from .errors import UserError, first_line
 from .evaluation import build_evaluator, find_data
 from .floats import exact_floats
 from .models.supervised import SupervisedModule
-from .runs.rebuilding import rebuild
+from .rebuilding import rebuild
 
 log = logging.getLogger(__name__)
 

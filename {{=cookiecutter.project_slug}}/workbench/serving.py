@@ -10,11 +10,11 @@ from fastapi import FastAPI, HTTPException, Request
 from omegaconf import DictConfig
 from starlette.concurrency import run_in_threadpool
 
+from .config_checks import check_top_level
 from .data.bodies import read_body
 from .errors import UserError, first_line
 from .models.supervised import SupervisedModule
 from .prediction import UNKNOWN, load_predictor, run_model, table_of
-from .runs.config_checks import check_top_level
 from .runs.logs import capture_everything
 
 log = logging.getLogger(__name__)
