@@ -17,7 +17,6 @@ from ..errors import UserError
 from ..runs.config import folds_to_train, plain
 from ..runs.directory import check_writable
 from .ax_client import check_ax
-from .budget import unit_of
 from .enqueue import put_first, read_points
 from .identity import Identity
 from .narrowing import leave_out_missing
@@ -33,6 +32,7 @@ from .settings import (
 )
 from .space import Space, options_of, parse_space, text, typed
 from .trial import Base, parsed
+from .trial_channel import unit_of
 from .tune_algorithms import POPULATIONS, check_engine, check_tune
 from .types import Objective, Unit, Value
 
