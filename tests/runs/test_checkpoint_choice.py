@@ -50,7 +50,7 @@ def test_newest_run_is_the_one_that_started_last(package: Part, logs: Path) -> N
 
 def test_folds_are_not_the_newest_run(package: Part, logs: Path) -> None:
     """None of them stands for the cross-validation, whose folder has no checkpoint itself."""
-    choice = package("runs.checkpoint_choice")
+    choice = package("runs.checkpoints")
     folder = logs / "train" / "runs" / "e_folds_5"
     write_run(folder, "2026-03-01T10:00:00")
     (folder / "run.json").write_text('{"started": "2026-03-01T10:00:00", "folds": ["fold_0"]}')

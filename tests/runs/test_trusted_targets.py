@@ -51,15 +51,15 @@ DANGEROUS = [
     "omegaconf.OmegaConf.register_new_resolver",
     "numpy.load",
     "torchvision.models.resnet18",
-    # The package's own name does not make a builder of anything harmless.
-    f"{NAME}.cli.os.system",
-    f"{NAME}.runs.trusted_targets.importlib.import_module",
-    f"{NAME}.assembly.instantiate",
-    f"{NAME}.assembly.build_all",
-    f"{NAME}.building.build",
-    f"{NAME}.runs.loading.load_config",
-    f"{NAME}.runs.checkpoints.load_model",
-    f"{NAME}.sweeps.workers.subprocess.Popen",
+    # Lying in the library does not make a builder of anything harmless.
+    "workbench.cli.os.system",
+    "workbench.runs.trusted_targets.importlib.import_module",
+    "workbench.assembly.instantiate",
+    "workbench.assembly.build_all",
+    "workbench.building.build",
+    "workbench.runs.config.load_config",
+    "workbench.loading.load_model",
+    "workbench.sweeps.workers.subprocess.Popen",
     # Not names.
     "",
     "os",
@@ -85,7 +85,7 @@ ACCEPTED = [
     f"{NAME}.models.Classifier",
     f"{NAME}.models.nets.build_net",
     f"{NAME}.data.DigitsDataModule",
-    f"{NAME}.data.augment.Augment",
+    "workbench.data.augment.Augment",
 ]
 # Where a `_target_` can stand.
 PLACES: dict[str, Any] = {

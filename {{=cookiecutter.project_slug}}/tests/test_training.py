@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from workbench.evaluation import evaluate
-from workbench.loading import load_run
+from workbench import load_run
 from workbench.prediction import predict
 
 Configure = Callable[..., DictConfig]
