@@ -35,7 +35,7 @@ def check_storage(settings: Settings) -> None:
         UserError: it cannot be opened.
     """
     if settings.storage is not None:
-        from .journal import open_database
+        from .storage import open_database
 
         open_database(settings.storage)
 

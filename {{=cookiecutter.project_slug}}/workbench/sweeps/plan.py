@@ -23,7 +23,6 @@ from .engines import Engine, check_workers, load_engine
 from .enqueue import put_first, read_points
 from .identity import Identity
 from .narrowing import leave_out_missing
-from .records import Objective, Unit, Value
 from .samplers import pruner_config
 from .settings import (
     LARGEST_GRID,
@@ -36,6 +35,7 @@ from .settings import (
 )
 from .space import Space, options_of, parse_space, text, typed
 from .trial import Base, parsed
+from .types import Objective, Unit, Value
 
 DEFAULT_TRIALS = 20
 # What shows a single run has no reader among a hundred.
@@ -223,7 +223,7 @@ def make_base(
     plain = config_loader.load_sweep_config(master, fixed)
     objective = objective_of(plain)
     package = __name__.rpartition(".")[0]
-    reporter = f"{package}.reporting.TrialReporter"
+    reporter = f"{package}.reporter.TrialReporter"
     options = [
         *fixed,
         "test=false",

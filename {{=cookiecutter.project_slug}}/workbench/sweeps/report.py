@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from .figures import Figure, draw_figures
-from .records import Objective, State, TrialRecord, Unit, trial_folder
-from .results import OWN_COLUMNS, best_trials, duration, leaderboard
+from .leaderboard import OWN_COLUMNS, best_trials, duration, leaderboard
 from .space import Space, text
+from .types import Objective, State, TrialRecord, Unit, trial_folder
 
 # More rows are for a spreadsheet.
 MOST_ROWS = 200

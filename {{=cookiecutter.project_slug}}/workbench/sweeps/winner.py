@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from ..experiment_files import is_experiment_file, read_experiment
 from ..project import project
 from ..redact import redact
-from .records import TrialRecord
 from .space import text
+from .types import TrialRecord
 
 
 def write_best(

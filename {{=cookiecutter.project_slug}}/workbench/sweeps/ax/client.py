@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError, first_line
-from ..records import Objective, State, TrialRecord, Value
 from ..space import Parameter, Space, text
+from ..types import Objective, State, TrialRecord, Value
 from . import PRUNER, SAMPLER
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 import warnings
 from typing import Any
 
-from ..records import Value
 from ..samplers import build_sampler
 from ..settings import Settings
+from ..types import Value
 from . import POPULATIONS, mutated
 from .space import TuneSpace
 

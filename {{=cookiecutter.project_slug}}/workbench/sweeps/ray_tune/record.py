@@ -9,9 +9,9 @@ from optuna.trial import FrozenTrial
 from ..figures import ACCENT, FAINT, Figure, styled
 from ..memory_study import label
 from ..optuna_search import OptunaSearch, is_waiting, suggest
-from ..records import Outcome, State, TrialRecord, Unit, Value
 from ..results import best_trials
 from ..space import is_same_point
+from ..types import State, TrialOutcome, TrialRecord, Unit, Value
 from .trial import OPEN, Row
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class TuneStudy(OptunaSearch):
         known = self._numbers.get(number)
         if known in self._running:
             return
-        attributes: dict[str, Any] = {NUMBER: number, "parent": self.parents.id}
+        attributes: dict[str, Any] = {NUMBER: number, "parent": self.holders.id}
         steps: dict[int, float] = {}
         with self._lock.held():
             before = None if known is None else self._trials()[known]
@@ -95,9 +95,9 @@ class TuneStudy(OptunaSearch):
             trial.set_user_attr(f"{EPOCH}{row.epoch}", facts)
             trial.set_user_attr("params", row.params)
         if row.state is not OPEN:
-            self.end(row.number, Outcome(row.state, row.metrics or {}, row.error))
+            self.end(row.number, TrialOutcome(row.state, row.metrics or {}, row.error))
 
-    def end(self, number: int, outcome: Outcome) -> None:
+    def end(self, number: int, outcome: TrialOutcome) -> None:
         """Record how a trial ended."""
         self.tell(self._numbers[number], outcome)
 

@@ -26,15 +26,15 @@ from ...errors import UserError, first_line
 from .. import ray_cluster
 from .. import trial as trials
 from ..budget import max_epochs_of, max_steps_of
-from ..checking import slots_on
 from ..command import Stop, Sweep
 from ..engines import slots_of
 from ..enqueue import TOO_MANY_POINTS, read_points
 from ..loggers import packages
 from ..optuna_search import open_search
 from ..plan import Plan
-from ..records import Next, Outcome, State, Trial, Unit, Value, trial_folder
+from ..preflight import slots_on
 from ..space import is_same_point
+from ..types import Next, State, Trial, TrialOutcome, Unit, Value, trial_folder
 from . import PAUSING, check_length, mutated
 from .algorithms import VALUE, build_scheduler, build_searcher, proposes
 from .record import TuneStudy
@@ -160,10 +160,10 @@ class TuneSweep(Sweep):
             return
         if self.record.is_running(number):
             state = State.PRUNED if error is None else State.FAILED
-            self.record.end(number, Outcome(state, error=error or ""))
+            self.record.end(number, TrialOutcome(state, error=error or ""))
         known = self.record.ended()[number]
         trial = Trial(number, known.params)
-        outcome = Outcome(known.state, known.metrics, known.error)
+        outcome = TrialOutcome(known.state, known.metrics, known.error)
         self.note_end(self.record, trial, outcome, Next.NOTHING)
         if self.failures.is_hopeless:
             self.stop(Stop.ERRORS)

@@ -15,8 +15,8 @@ from .engines import Cluster, cluster_of, slots_of
 from .loggers import packages
 from .narrowing import Place, leave_out, places
 from .plan import Plan
-from .records import Outcome, Value
 from .space import Parameter, Space
+from .types import TrialOutcome, Value
 from .workers import AnyWorkers, Workers, check_gpus_per_trial, local_workers, run_alone
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def check_point(plan: Plan) -> Checked:
     folder = Path(tempfile.mkdtemp(prefix="check-"))
     task = (trials.check_trial, plan.base, params, folder, _optional(plan.space), monitored)
     result = run_alone(Workers(1), folder / "run.log", *task)
-    if isinstance(result, Outcome) and result.retry:
+    if isinstance(result, TrialOutcome) and result.retry:
         # Whose code it is shows in the traceback alone.
         text = (folder / "run.log").read_text("utf-8")
         _, is_traced, traceback = text.rpartition(f"{trials.BROKE_OFF}\n")
@@ -65,7 +65,7 @@ def check_point(plan: Plan) -> Checked:
             log.error("%s", traceback.rstrip())
         raise UserError(f"{result.error} (see {folder / 'run.log'})")
     shutil.rmtree(folder)
-    if isinstance(result, Outcome):
+    if isinstance(result, TrialOutcome):
         raise UserError(result.error)
     checked, gpus = result
     if checked.metrics is not None:
@@ -146,7 +146,7 @@ def _useless_with(plan: Plan, choice: str, chosen: Mapping[str, Value]) -> Set[s
             f"With {choice}: {result.rstrip('.')}; or vary it with the other choices only, by "
             f"`when: {choice.partition('=')[0]}=...` in a search space."
         )
-    return set() if isinstance(result, Outcome) else result
+    return set() if isinstance(result, TrialOutcome) else result
 
 
 def _is_among(key: str, options: Set[str]) -> bool:
