@@ -334,7 +334,7 @@ def test_winner_is_tested_as_it_was_trained(
         (LR, NAMED, "model=cnn,mlp", "data.split_seed=2", "trainer.max_epochs=9"),
     )
     made_plans = [plans(*command) for command in commands]
-    goal = [records.Objective("val/acc", "max")]
+    first, later = (replace(p, identity=identity.identify(p, DATA)) for p in made_plans)
     known = json.loads(json.dumps([asdict(plan.identity) for plan in (first, later)]))
     record = SimpleNamespace(recall=lambda name: {identity.IDENTITIES: {"all": known}}[name])
     params = {"optimizer.lr": 0.01, "model": "mlp"}

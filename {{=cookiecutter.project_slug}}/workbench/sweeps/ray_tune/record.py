@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from ..figures import ACCENT, FAINT, Figure, styled
 from ..memory_study import label
 from ..optuna_search import OptunaSearch, is_waiting, suggest
-from ..results import best_trials
+from ..leaderboard import best_trials
 from ..space import is_same_point
 from ..types import State, TrialOutcome, TrialRecord, Unit, Value
 from .trial import OPEN, Row
