@@ -207,7 +207,7 @@ def check_data(config: DictConfig) -> tuple[dict[str, Any], int]:
 
 
 def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
-    """Check a fold in a worker's process: environment and number of GPUs, or a failed TrialOutcome."""
+    """Environment and number of GPUs, found in a worker's process; or a failed `TrialOutcome`."""
     import torch
 
     from .dry_run import check

@@ -18,7 +18,6 @@ from ..runs.directory import check_writable
 from ..runs.fold_options import folds_to_train
 from ..runs.loading import plain
 from ..runs.value_checks import check_values
-from .budget import unit_of
 from .engines import Engine, check_workers, load_engine
 from .enqueue import put_first, read_points
 from .identity import Identity
@@ -35,6 +34,7 @@ from .settings import (
 )
 from .space import Space, options_of, parse_space, text, typed
 from .trial import Base, parsed
+from .trial_channel import unit_of
 from .types import Objective, Unit, Value
 
 DEFAULT_TRIALS = 20

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, first_line
+from ..machine import usable_cores
 from ..project import project
 from .trial import Base
 from .types import State, TrialOutcome, Verdict
-from .workers import AnyWorkers, Ended, Progress, Workers, run_alone, start_server, usable_cores
+from .workers import AnyWorkers, Ended, Progress, Workers, run_alone, start_server
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from ..callbacks.epoch_end import EpochEndCallback
 from ..callbacks.last_checkpoint import is_within_epoch
 from ..runs.ending import Cause, Ending, EndsTraining
 from . import trial_channel
-from .budget import is_over, unit_of
+from .trial_channel import is_over, unit_of
 from .types import Unit, Verdict
 
 

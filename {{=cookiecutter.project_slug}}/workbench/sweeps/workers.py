@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from omegaconf import DictConfig
 
 from ..errors import UserError
+from ..machine import usable_cores
 from ..project import project
 from .types import State, TrialOutcome, Verdict
 
@@ -327,13 +328,6 @@ def local_workers(
     check_gpus_per_trial(gpus_per_trial, len(gpus))
     room = max(1, int(len(gpus) / gpus_per_trial + 1e-9)) if gpus_per_trial else usable_cores()
     return Workers(min(workers or room, count), gpus or None, gpus_per_trial)
-
-
-def usable_cores() -> int:
-    """The cores this process may use: fewer than the machine has on a shared cluster."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_gpus_per_trial(share: float, count: int) -> None:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
 
-from ..figures import ACCENT, FAINT, Figure, styled
-from ..memory_study import label
-from ..optuna_search import OptunaSearch, is_waiting, suggest
+from ..figures import ACCENT, FAINT, Figure, label, styled
 from ..leaderboard import best_trials
+from ..optuna_search import OptunaSearch, is_waiting, suggest
 from ..space import is_same_point
 from ..types import State, TrialOutcome, TrialRecord, Unit, Value
 from .trial import OPEN, Row
@@ -59,7 +58,7 @@ class TuneStudy(OptunaSearch):
         known = self._numbers.get(number)
         if known in self._running:
             return
-        attributes: dict[str, Any] = {NUMBER: number, "parent": self.holders.id}
+        attributes: dict[str, Any] = {NUMBER: number, "holder": self.holders.id}
         steps: dict[int, float] = {}
         with self._lock.held():
             before = None if known is None else self._trials()[known]

@@ -25,7 +25,6 @@ from ray.exceptions import RayTaskError
 from ...errors import UserError, first_line
 from .. import ray_cluster
 from .. import trial as trials
-from ..budget import max_epochs_of, max_steps_of
 from ..command import Stop, Sweep
 from ..engines import slots_of
 from ..enqueue import TOO_MANY_POINTS, read_points
@@ -34,6 +33,7 @@ from ..optuna_search import open_search
 from ..plan import Plan
 from ..preflight import slots_on
 from ..space import is_same_point
+from ..trial_channel import max_epochs_of, max_steps_of
 from ..types import Next, State, Trial, TrialOutcome, Unit, Value, trial_folder
 from . import PAUSING, check_length, mutated
 from .algorithms import VALUE, build_scheduler, build_searcher, proposes
