@@ -10,8 +10,8 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from workbench.evaluation import evaluate
 from workbench import load_run
+from workbench.evaluation import evaluate
 from workbench.prediction import predict
 
 Configure = Callable[..., DictConfig]

@@ -24,7 +24,7 @@ from .config_checks import check_config
 from .finders.base import find_values
 from .models.base import BaseModule
 from .models.batch_sizes import check_batches
-from .models.schedulers import check_horizon
+from .models.optimizers import check_horizon
 from .models.unread_options import without
 from .project import project
 from .rebuilding import start_from
