@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ..conftest import Bake, BakedProject
+from ..conftest import Bake, BakedProject, run
 
 COMBINATIONS: dict[str, dict[str, str]] = {
     "defaults": {},
@@ -192,6 +192,17 @@ def test_names_derive_from_the_name(bake: Bake, project_name: str, slug: str, pa
     assert project.root.name == slug
     assert tomllib.loads(project.read("pyproject.toml"))["project"]["name"] == slug
     assert f"{package}/__init__.py" in project.files()
+
+
+def test_library_is_the_same_in_every_project(bake: Bake, template: Path) -> None:
+    """An update replaces it, and the installed library can stand in for it."""
+    (lying,) = template.glob("{{=*")
+    names = {"project_name": "Other Words", "package_name": "nets", "description": "Else"}
+    author = {"author_name": "Grace", "author_email": "grace@example.org"}
+    other = bake(**names, **author, **COMBINATIONS["all_different"])
+    for root in (bake().root, other.root):
+        for part in ("workbench", "hydra_plugins"):
+            run("diff", "--recursive", str(lying / part), str(root / part), cwd=root)
 
 
 def test_choices_offered_exist(bake: Bake, template: Path) -> None:

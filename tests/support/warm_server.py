@@ -46,7 +46,7 @@ class WarmServer:
     def run(
         self, command: tuple[str, ...], cwd: Path, variables: dict[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        """Run `script.py option ...` or `-c code argument ...`; several threads may call this."""
+        """Run `script.py option ...` or `-c code argument ...`; several threads may call it."""
         with tempfile.TemporaryDirectory() as folder:
             places = [str(Path(folder, name)) for name in ("stdout", "stderr")]
             code = self._request(
