@@ -150,7 +150,7 @@ def test_choice_without_effect_is_refused(refusal: Any) -> None:
     assert "does not read scheduler.warmup" in str(
         refusal("scheduler.name=constant", "scheduler.warmup=0.2")
     )
-    assert "a value found for it would change nothing" in str(
+    assert "a value found for it would have no effect" in str(
         refusal("model=nothing", "finders=lr")
     )
 
@@ -253,5 +253,5 @@ def test_finder_and_sweep_of_one_option_are_refused(project: Project) -> None:
     """The finder would replace each value of the sweep by its own."""
     errors = project.module("errors")
     cfg = project.configure("train", project.folder / "none", *SMALL, "finders=lr")
-    with pytest.raises(errors.UserError, match="so varying it changes nothing"):
+    with pytest.raises(errors.UserError, match="so varying it has no effect"):
         project.module("dry_run").check(cfg, ["model.net.width", "optimizer.lr"])
