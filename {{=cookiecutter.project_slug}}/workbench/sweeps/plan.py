@@ -21,7 +21,6 @@ from ..runs.value_checks import check_values
 from .ax_client import check_ax
 from .enqueue import put_first, read_points
 from .identity import Identity
-from .narrowing import leave_out_missing
 from .samplers import automatic_pruner
 from .settings import (
     LARGEST_GRID,
@@ -32,7 +31,7 @@ from .settings import (
     objectives_of,
     read_settings,
 )
-from .space import Space, options_of, parse_space, text, typed
+from .space import Space, leave_out_missing, options_of, parse_space, text, typed
 from .trial import Base, parsed
 from .trial_channel import unit_of
 from .tune_algorithms import POPULATIONS, check_engine, check_tune

@@ -12,10 +12,9 @@ from typing import Any
 from ..errors import UserError
 from . import trial as trials
 from .loggers import packages
-from .narrowing import Place, leave_out, places
 from .plan import Plan
 from .ray_workers import AnyWorkers, RayWorkers, gpu_count, room
-from .space import Parameter, Space
+from .space import Parameter, Place, Space, leave_out, places
 from .tune_algorithms import POPULATIONS
 from .types import TrialOutcome, Value
 from .workers import Workers, check_gpus_per_trial, local_workers, run_alone
