@@ -91,7 +91,7 @@ def test_samplers_tell_types_apart(
     sweeps_package: Any, space: Any, sampler: str, tmp_path: Path
 ) -> None:
     """A study that is opened again still knows which of them a trial had."""
-    search, journal, records = map(sweeps_package, ("optuna_search", "journal", "records"))
+    search, journal, records = map(sweeps_package, ("optuna_search", "storage", "types"))
     objective = records.Objective("loss", "min")
     loss = {str(kind): float(rank) for rank, kind in enumerate(TYPED)}
     asked: list[dict[str, Any]] = []

@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "last word": ("lr,model\n0.01,mlp\n", "did you mean 'optimizer.lr'?"),
     "capitals": ("Optimizer.LR,model\n0.01,mlp\n", "did you mean 'optimizer.lr'?"),
     "without its plus": ("model,momentum\ncnn,0.5\n", r"did you mean '\+momentum'?"),
-    "no column": ("rate,kind\n0.01,mlp\n", "it has rate, kind, and the search space has optimizer"),
+    "no column": ("rate,kind\n0.01,mlp\n", "its columns are rate, kind, and the parameters are optimizer"),
     "twice": ("model,model\nmlp,cnn\n", "two columns 'model'"),
     "no rows": (f"{HEADER}\n", "has no rows"),
     "more cells": (f"{HEADER}\n{ROW},7\n", "line 2 has more cells than columns"),
@@ -165,7 +165,7 @@ def test_added_points_are_tried_too(sweeps_package: Any, space: Any, tmp_path: P
     """A table that has grown since the first command is not the table of the first command."""
     import optuna
 
-    search, journal, records = map(sweeps_package, ("optuna_search", "journal", "records"))
+    search, journal, records = map(sweeps_package, ("optuna_search", "storage", "types"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     rates = [0.01, 0.02, 0.03, 0.04]

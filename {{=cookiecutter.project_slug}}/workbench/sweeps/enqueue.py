@@ -132,7 +132,7 @@ def _read_table(table: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]
     except FileNotFoundError as error:
         raise UserError(f"hydra.sweeper.enqueue: there is no {table}.") from error
     except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise UserError(f"{where} is not a CSV file in UTF-8.") from error
+        raise UserError(f"{where} cannot be read as a table: save it as CSV in UTF-8.") from error
     for name in names:
         if names.count(name) > 1 and name:
             raise UserError(f"{where} has two columns {name!r}: remove one.")
