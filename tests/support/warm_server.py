@@ -8,6 +8,7 @@ these start a new interpreter.
 
 import importlib
 import json
+import multiprocessing.process
 import os
 import random
 import runpy
@@ -135,6 +136,8 @@ def become(request: dict[str, Any]) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["variables"])
     os.chdir(request["cwd"])
+    # The folder in which processes started by multiprocessing look for the script.
+    multiprocessing.process.ORIGINAL_DIR = request["cwd"]  # type: ignore[attr-defined]
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:1] = [request["cwd"], *filter(None, paths)]
     # A new interpreter would not draw what the last fork drew.

@@ -86,7 +86,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "last word": ("lr,model\n0.01,mlp\n", "did you mean 'optimizer.lr'?"),
     "capitals": ("Optimizer.LR,model\n0.01,mlp\n", "did you mean 'optimizer.lr'?"),
     "without its plus": ("model,momentum\ncnn,0.5\n", r"did you mean '\+momentum'?"),
-    "no column": ("rate,kind\n0.01,mlp\n", "its columns are rate, kind, and the parameters are optimizer"),
+    "no column": (
+        "rate,kind\n0.01,mlp\n",
+        "its columns are rate, kind, and the parameters are optimizer",
+    ),
     "twice": ("model,model\nmlp,cnn\n", "two columns 'model'"),
     "no rows": (f"{HEADER}\n", "has no rows"),
     "more cells": (f"{HEADER}\n{ROW},7\n", "line 2 has more cells than columns"),

@@ -411,14 +411,14 @@ def leave_out(
     by_key = {parameter.key: parameter for parameter in space.parameters}
     conditions = {}
     for key, known in exists.items():
-        found = list(_conditions(by_key[key], groups, known))
+        found = list(_partial_conditions(by_key[key], groups, known))
         for group, choices in found:
             log.info("%s varies only with %s=%s (%s)", key, group, ",".join(choices), why)
         conditions[key] = tuple(found)
     return space.only_when(conditions).without(gone)
 
 
-def _conditions(
+def _partial_conditions(
     parameter: Parameter, groups: Sequence[Parameter], known: Set[Place]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Conditions on groups where a parameter exists with some of the choices only."""
