@@ -74,7 +74,7 @@ def test_file_of_a_space_keeps_types(sweeps_package: Any, demo: BakedProject) ->
     entries = yaml.safe_load("x: [1, '1', 1.0, true, 'true', null, 'null', a b, '']")
     space, _ = sweeps_package("space").parse_space(entries, [], loader)
     (parameter,) = space.parameters
-    parsed = sweeps_package("trial").parsed
+    parsed = sweeps_package("plan").parsed
     values = [parsed(f"x={word}") for word in parameter.by_text]
     assert [repr(value) for value in values] == [repr(value) for value in entries["x"]]
 

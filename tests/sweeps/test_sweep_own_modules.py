@@ -53,7 +53,7 @@ def plan(project: Project, tmp_path: Path) -> Callable[..., Any]:
             assert hydra is not None
             master = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
             words = [word for word in given if not word.startswith("hydra")]
-            return project.module("sweeps.plan").make_plan(hydra.config_loader, master, words)
+            return project.module("sweeps.command").make_plan(hydra.config_loader, master, words)
 
     return make
 

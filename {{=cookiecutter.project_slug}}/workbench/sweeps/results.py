@@ -19,11 +19,11 @@ from ..project import project
 from ..redact import redact
 from ..shell import option as quoted_option
 from . import trial as trials
-from .earlier import plan_of_trial
+from .engines import Record
+from .identity import plan_of_trial
 from .leaderboard import best_trials, finished, write_leaderboard
 from .notes import notes, why_no_winner
 from .plan import Plan
-from .search import Record
 from .settings import Tested
 from .space import text
 from .types import TrialOutcome, TrialRecord, Verdict, trial_folder
