@@ -27,6 +27,8 @@ def project(bake: Bake) -> Iterator[BakedProject]:
 
 def module(name: str) -> Any:
     return project_module("package_of_pruning_tests", name)
+
+
 AUTO = {"name": "auto"}
 
 
@@ -134,7 +136,7 @@ def accuracy(checkpoint: Path) -> float:
     """The share of right predictions on the test set, counted by NumPy."""
     import torch
 
-    run = module("runs.loading").load_run(checkpoint.parents[1])
+    run = module("loading").load_run(checkpoint.parents[1])
     run.datamodule.setup("test")
     with torch.no_grad():
         batches = [(run.model(x).numpy(), y.numpy()) for x, y in run.datamodule.test_dataloader()]

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UserError, first_line
 from ..project import LIBRARY, project
 from ..redact import HIDDEN, redact
-from ..runs.loading import plain
+from ..runs.config import plain
 from .engines import Record
 from .enqueue import read_points
 from .plan import Identity, Plan, make_base

@@ -11,7 +11,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 
 from ..errors import UserError
-from ..runs.fold_options import folds_to_train
+from ..runs.config import folds_to_train
 from .engines import Engine, load_engine
 from .settings import Settings, objective_of
 from .space import Space, options_of, typed

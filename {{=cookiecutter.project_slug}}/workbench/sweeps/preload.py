@@ -22,11 +22,11 @@ from hydra import compose, initialize_config_dir
 from sklearn.model_selection import train_test_split
 
 from .. import callbacks, comparison, dry_run, evaluation, training_run  # noqa: F401
+from ..config_checks import check_arguments, check_top_level
 from ..project import project
-from ..runs.config_checks import check_arguments, check_top_level
+from ..runs.config import plain
 from ..runs.directory import register_resolvers
 from ..runs.environment import versions
-from ..runs.loading import plain
 from . import reporter, trial  # noqa: F401
 
 # A cluster sends SIGTERM to all processes of a job, including this server and the trials. Only the

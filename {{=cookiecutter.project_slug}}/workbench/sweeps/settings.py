@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
 from ..project import project
-from ..runs.loading import plain
+from ..runs.config import plain
 from .types import Objective
 
 
