@@ -41,9 +41,8 @@ from .runs.manifest import MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
 from .shell import option
 from .sweeps.loggers import close_runs, mark_runs, packages
-from .sweeps.trial import run_job
 from .sweeps.types import State, TrialOutcome
-from .sweeps.workers import Ended, Workers, local_workers, run_alone, start_server
+from .sweeps.workers import Ended, Workers, local_workers, run_alone, run_job, start_server
 
 log = logging.getLogger(__name__)
 
