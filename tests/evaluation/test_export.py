@@ -142,7 +142,7 @@ def test_missing_extra_is_told_with_its_command(
     (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules['{module}'] = None\n")
     options = ("ckpt_path=x", f"hydra.run.dir={tmp_path / 'run'}")
     done: CompletedProcess[str] = script(
-        demo, command, *options, check=False, python_path=str(tmp_path)
+        demo, command, *options, check=False, is_warm=False, python_path=str(tmp_path)
     )
     assert done.returncode == 1
     assert done.stderr == (

@@ -252,6 +252,6 @@ def compile_model(model: LightningModule) -> None:
     Wrapping the network would add `_orig_mod.` to the names of the weights in checkpoints.
     """
     net = getattr(model, "net", model)
-    # One kernel per batch size. The kernels for all sizes that torch compiles when it meets a second
-    # size round differently, and a resumed run meets the sizes in another order.
+    # One kernel per batch size. Kernels for all sizes, which torch compiles when it meets another
+    # size, round differently, and a resumed run meets the sizes in a different order.
     net.compile(dynamic=False)
