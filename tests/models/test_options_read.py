@@ -82,7 +82,9 @@ def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
     (root / package / "models" / "own.py").write_text(MODELS)
     config = (root / "configs" / "model" / "mlp.yaml").read_text("utf-8")
     for name in NAMES:
-        own = config.replace(f"{package}.models.Classifier", f"{package}.models.own.{name}")
+        own = config.replace(
+            f"{package}.models.classifier.Classifier", f"{package}.models.own.{name}"
+        )
         assert own != config
         (root / "configs" / "model" / f"{name.lower()}.yaml").write_text(own, "utf-8")
     sys.path.insert(0, str(root))

@@ -123,7 +123,7 @@ def test_loader_without_batches_is_refused(package: Part, tmp_path: Path) -> Non
 
 def make_simclr(package: Part) -> Any:
     names = ("rotation", "zoom", "shift", "contrast", "noise")
-    return package("models").SimCLR(
+    return package("models.simclr").SimCLR(
         net={"name": "cnn", "width": 4},
         views=dict.fromkeys(names, 0.1),
         features=8,
