@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UserError
 from ..project import LIBRARY, project
 from ..redact import redact
-from ..runs.loading import plain
+from ..runs.config import plain
 from .enqueue import read_points
 from .space import options_of, typed
 from .types import Value

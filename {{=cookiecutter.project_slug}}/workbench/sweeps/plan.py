@@ -12,12 +12,10 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
+from ..config_checks import check_complete, check_values
 from ..errors import UserError
-from ..runs.config_checks import check_complete
+from ..runs.config import folds_to_train, plain
 from ..runs.directory import check_writable
-from ..runs.fold_options import folds_to_train
-from ..runs.loading import plain
-from ..runs.value_checks import check_values
 from .engines import Engine, check_workers, load_engine
 from .enqueue import put_first, read_points
 from .identity import Identity

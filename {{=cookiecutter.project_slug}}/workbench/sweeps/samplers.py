@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from ..errors import UserError, nearest
 from ..project import project
-from ..runs.loading import plain
+from ..runs.config import plain
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ..errors import UserError
-from ..runs.loading import plain
+from ..runs.config import plain
 from .types import Objective
 
 
