@@ -91,11 +91,7 @@ def warn_of_patches(answers: dict[str, str]) -> None:
         if path.is_file() and is_changed(path, project / path)
     ]
     if patched:
-        print(
-            f"This project has patched the library: {', '.join(patched)}. An update keeps the "
-            "patches and merges its own changes into these files.",
-            file=sys.stderr,
-        )
+        print(f"This project has patched the library: {', '.join(patched)}", file=sys.stderr)
 
 
 def is_changed(original: Path, own: Path) -> bool:

@@ -155,7 +155,7 @@ def test_update_names_a_patched_library_and_merges_it(repository: Path, project:
     commit_all(project)
     release(repository)
     done = run("cruft", "update", "--skip-apply-ask", cwd=project)
-    assert "This project has patched the library: workbench/errors.py. An" in done.stderr
+    assert "This project has patched the library: workbench/errors.py\n" in done.stderr
     assert_updated(project, repository, "workbench/errors.py")
     errors = (project / "workbench" / "errors.py").read_text("utf-8")
     assert "import difflib  # mine\n" in errors
@@ -182,7 +182,7 @@ def test_update_keeps_both_sides_of_a_conflict_in_the_library(
     edit(folder / "configs" / "train.yaml", "seed: 42", "seed: 1")
     commit_all(repository)
     done = run("cruft", "update", "--skip-apply-ask", cwd=project)
-    assert "This project has patched the library: workbench/errors.py." in done.stderr
+    assert "This project has patched the library: workbench/errors.py\n" in done.stderr
     assert patched.read_text("utf-8") == text
     assert "seed: 1\n" in (project / "configs" / "train.yaml").read_text("utf-8")
 
