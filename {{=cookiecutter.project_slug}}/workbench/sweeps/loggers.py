@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, open_dict
 
 from ..errors import UserError
-from ..runs.loading import plain
+from ..runs.config import plain
+from .engines import Record
 from .leaderboard import best_trials
-from .search import Record
 from .types import TrialOutcome
-from .workers import Workers, run_alone
+from .workers import Workers, run_alone, run_job
 
 if TYPE_CHECKING:
-    from .plan import Plan
-    from .trial import Base
+    from .plan import Base, Plan
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +117,6 @@ def _in_a_process(plan: "Plan", function: Callable[..., Any], *args: Any) -> Any
 
 
 def _run(base: "Base", folder: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    from .trial import run_job
-
     def with_options(config: DictConfig) -> Any:
         (entry, *_) = [entry for package, entry in _entries(config) if package == "mlflow"]
         return function(plain(entry), *args)
