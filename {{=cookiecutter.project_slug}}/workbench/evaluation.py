@@ -19,8 +19,9 @@ from .errors import UserError
 from .models.supervised import judges_samples
 from .runs.checkpoint_file import as_plain
 from .runs.config_checks import check_complete
-from .runs.loading import CONFIG, check_data, config_of_checkpoint
+from .runs.loading import check_data, config_of_checkpoint
 from .runs.logs import capture_everything
+from .runs.manifest import CONFIG
 from .runs.rebuilding import Rebuilt, rebuild
 from .runs.summary import print_metrics, print_places
 

@@ -37,8 +37,8 @@ from .redact import redact
 from .runs import slurm
 from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
 from .runs.fold_options import folds_to_train
-from .runs.loading import CONFIG, plain
-from .runs.manifest import MANIFEST, Manifest, read_manifest
+from .runs.loading import plain
+from .runs.manifest import CONFIG, MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
 from .shell import option
 from .sweeps.loggers import close_runs, mark_runs, packages

@@ -15,9 +15,9 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from .assembly import build_all, build_quiet_trainer, check_options_read, why_no_test
 from .callbacks import MetricHistory, WeightAverage
-from .callbacks.last_checkpoint import last_checkpoint_of
-from .callbacks.within_epoch import STATE as WITHIN_EPOCH
-from .callbacks.within_epoch import check_same_batches
+from .callbacks.checkpoints import last_checkpoint_of
+from .callbacks.resuming import STATE as WITHIN_EPOCH
+from .callbacks.resuming import check_same_batches
 from .comparison import compare_weights, measured
 from .finders.base import find_values
 from .models.base import BaseModule
@@ -33,9 +33,9 @@ from .runs.directory import claim_directory
 from .runs.ending import EXIT_CODES, ending_of
 from .runs.environment import describe_environment
 from .runs.layers import describe_model
-from .runs.loading import CONFIG, plain
+from .runs.loading import plain
 from .runs.logs import capture_everything, mute_other_processes, without_lightnings_lines
-from .runs.manifest import Manifest
+from .runs.manifest import CONFIG, Manifest
 from .runs.record import fingerprints, make_record, note_in_checkpoints, warn_of_other_data
 from .runs.slurm import describe_job, finished_before_requeue, use_own_port
 from .runs.starting_weights import start_from
@@ -296,7 +296,7 @@ def can_be_tested(model: LightningModule, datamodule: LightningDataModule) -> bo
 def collect_metrics(cfg: DictConfig, trainer: Trainer) -> dict[str, Metrics]:
     """Metrics of the best and of the last epoch."""
     history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), MetricHistory())
-    last = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    last = measured(trainer)
     return {
         "best": history.best(cfg.objective.metric, cfg.objective.mode) or last,
         "final": history.rows[-1] if history.rows else last,

@@ -1,4 +1,4 @@
-"""Lightning's MLflow logger, whose server may go away."""
+"""Lightning's MLflow logger, which tolerates outages of its server."""
 
 import os
 from pathlib import Path
@@ -10,27 +10,27 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ..errors import UserError, first_line
 from ..redact import redact
-from .outages import SurvivesOutages
+from .base import RunLogger
 
-# Read by mlflow when it is imported, which happens later. With its own seven tries, each metric
-# would wait for minutes.
+# mlflow reads this when it is imported, which happens later. With its default of seven retries,
+# each metric would block for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
 
-class MLFlowLogger(SurvivesOutages, loggers.MLFlowLogger):
-    """Runs in MLflow: a server's, or a file's.
+class MLFlowLogger(RunLogger, loggers.MLFlowLogger):
+    """Runs in MLflow, on a server or in a file.
 
     The arguments are those of Lightning's `MLFlowLogger`.
 
     Attributes:
-        must_answer: whether a training may not begin without the server. A sweep's trials may:
-            the sweep has seen it.
+        must_answer: whether a training fails without the server at its start. The trials of a sweep
+            do not: the sweep has reached it before.
     """
 
     must_answer = True
 
     def outages(self) -> tuple[type[Exception], ...]:
-        """The errors that mean that the server is away."""
+        """The errors that mean that the server is unavailable."""
         from mlflow.exceptions import MlflowException
 
         return (OSError, MlflowException)
@@ -38,10 +38,10 @@ class MLFlowLogger(SurvivesOutages, loggers.MLFlowLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """MLflow's client; it begins the run.
+        """MLflow's client; the run is created on first access.
 
         Raises:
-            UserError: nothing answers, or not as it should.
+            UserError: the server does not answer, or rejects the run.
         """
         if not self._initialized and self.is_paused:
             return DummyExperiment()
@@ -58,6 +58,6 @@ class MLFlowLogger(SurvivesOutages, loggers.MLFlowLogger):
             return DummyExperiment()
 
     @rank_zero_only
-    def log_picture(self, path: Path) -> None:
-        """Send a picture."""
+    def show_image(self, path: Path, step: int) -> None:
+        """Upload a file."""
         self.attempt(self.experiment.log_artifact, self.run_id, str(path), "figures")

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
-from .manifest import read_manifest
+from .manifest import CONFIG, read_manifest
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningDataModule, LightningModule
-
-CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from ..errors import UserError, first_line
 from ..models.pretrained import without_pretrained, without_reading, without_weights
 from ..project import project
 from .checkpoints import COMPILED, is_built_later, read_checkpoint
-from .loading import CONFIG, check_data, config_of_checkpoint, plain
+from .loading import check_data, config_of_checkpoint, plain
+from .manifest import CONFIG
 from .trusted_targets import check_targets
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from .space import Space, text
 # More rows are for a spreadsheet.
 MOST_ROWS = 200
 # Columns that would only make the tables wide, and how the names of others begin.
-FOR_SPREADSHEETS = ("state", "error", "folder", "epoch", "step", "share")
+FOR_SPREADSHEETS = ("state", "error", "folder", "epoch", "step", "fraction")
 OF_TRAINING = ("train/", "train_")
 WORDS = {"min": "lowest", "max": "highest"}
 
