@@ -326,7 +326,7 @@ def test_workers_follow_the_cores_of_the_process(
 ) -> None:
     workers = package("data.workers")
     for cores, processes, expected in ((1, 1, 0), (2, 1, 2), (64, 1, 8), (8, 4, 2), (4, 4, 0)):
-        monkeypatch.setattr(workers, "available_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(workers, "usable_cores", lambda cores=cores: cores)
         assert workers.choose_workers("auto", processes) == expected
     assert workers.choose_workers(3) == 3
 

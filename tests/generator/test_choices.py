@@ -124,7 +124,7 @@ def _study(storage: Any) -> Any:
 @needs_ax
 def test_ax_tells_types_apart(sweeps_package: Any, space: Any, tmp_path: Path) -> None:
     """Ax has numbers of one type only."""
-    module, records = sweeps_package("ax_client"), sweeps_package("records")
+    module, records = sweeps_package("ax_client"), sweeps_package("types")
     goal = [records.Objective("loss", "min")]
     ax = module.AxClient(tmp_path / "ax.json", space, goal, {}, {}, {"name": "none"}, 7)
     points = space.grid()
@@ -152,7 +152,7 @@ def test_ray_tune_tells_types_apart(sweeps_package: Any, space: Any) -> None:
 
 def test_report_tells_types_apart(sweeps_package: Any, space: Any) -> None:
     """Figures that merge two choices show the mean of both."""
-    records = sweeps_package("records")
+    records = sweeps_package("types")
     goal = [records.Objective("loss", "min")]
     rows = [
         records.TrialRecord(number, records.State.FINISHED, point, (float(number),))

@@ -52,19 +52,19 @@ class Trial:
 @pytest.fixture
 def trial(project: Project, tmp_path: Path) -> Callable[..., Trial]:
     """Trains as a trial does, on the line to a sweep that gives these answers."""
-    link, answer = project.module("sweeps.link"), project.module("sweeps.records").Answer
+    link, answer = project.module("sweeps.trial_channel"), project.module("sweeps.types").Verdict
     folders = itertools.count()
 
     def train(*options: str, answers: Sequence[str] = (), metric: str = "val_loss") -> Trial:
         here, there = Pipe()
         folder = tmp_path / str(next(folders))
-        target = "workbench.sweeps.reporting.TrialReporter"
+        target = "workbench.sweeps.reporter.TrialReporter"
         reporter = f"+callbacks.report={{_target_:{target},metric:{metric}}}"
         objective = f"objective.metric={metric}"
         cfg = project.configure("train", folder, *OWN, objective, *options, reporter)
         for name in [*answers, *["CONTINUE"] * (ENOUGH - len(answers))]:
             here.send(answer[name])
-        link.current = link.Link(there)
+        link.current = link.Channel(there)
         try:
             project.module("training").train(cfg)
         finally:

@@ -136,7 +136,7 @@ def test_second_interrupt_ends_at_once(project: BakedProject, tmp_path: Path) ->
 
 def make_study(sweeps_package: Any, folder: Path, trials: int) -> optuna.Study:
     """A study on a journal of ours."""
-    journal = sweeps_package("journal")
+    journal = sweeps_package("storage")
     storage = journal.open_journal(folder, journal.FileLock(folder / "study.lock"))
     study = optuna.create_study(storage=storage, study_name="torn", load_if_exists=True)
     for _ in range(trials):
@@ -183,7 +183,7 @@ def test_lease_of_another_machine_runs_out(
     study = make_study(sweeps_package, tmp_path, 0)
     monkeypatch.setattr(leases, "RENEW", 0.0)
     monkeypatch.setattr(leases, "LEASE", 0.3)
-    there, here = leases.Parents(study), leases.Parents(study)
+    there, here = leases.LeaseHolders(study), leases.LeaseHolders(study)
     monkeypatch.setattr(leases, "host", lambda: "another")
     there.join()
     monkeypatch.undo()
@@ -205,7 +205,7 @@ def test_process_number_of_another_program_is_no_life(sweeps_package: Any, tmp_p
     """After a restart of the machine the number of the dead command may be somebody else's."""
     leases = sweeps_package("leases")
     study = make_study(sweeps_package, tmp_path, 0)
-    dead, here = leases.Parents(study), leases.Parents(study)
+    dead, here = leases.LeaseHolders(study), leases.LeaseHolders(study)
     dead.join()
     here.join()
     assert here.is_alive(dead.id)
@@ -258,7 +258,7 @@ def _answers(port: int) -> bool:
 
 def test_many_open_an_empty_database_at_once(sweeps_package: Any, postgres: str) -> None:
     """The jobs of an array start in the same second, and each finds no tables."""
-    open_database = sweeps_package("journal").open_database
+    open_database = sweeps_package("storage").open_database
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(open_database, [postgres] * 8))) == 8
 

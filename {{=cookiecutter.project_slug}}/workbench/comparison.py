@@ -6,7 +6,7 @@ from pathlib import Path
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
 from .building import has_loader, has_step
-from .callbacks.hooks import as_floats
+from .floats import to_floats
 from .runs.checkpoints import read_checkpoint
 
 Metrics = dict[str, float]
@@ -54,4 +54,4 @@ def compare_weights(
 
 def measured(trainer: Trainer) -> Metrics:
     """What was logged last, as floats."""
-    return as_floats(trainer.callback_metrics)
+    return to_floats(trainer.callback_metrics)

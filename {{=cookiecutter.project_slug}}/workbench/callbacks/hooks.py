@@ -96,11 +96,6 @@ def after_module(pl_module: LightningModule, hook: str, action: Callable[[], Non
     setattr(pl_module, hook, once)
 
 
-def as_floats(metrics: Mapping[str, Tensor]) -> dict[str, float]:
-    """Metrics such as `trainer.callback_metrics` as Python numbers."""
-    return {name: float(value) for name, value in metrics.items()}
-
-
 def is_within_epoch(trainer: Trainer) -> bool:
     """Whether the validation that has just ended took place before the end of a training epoch."""
     is_training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking

@@ -7,8 +7,9 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from ..floats import to_floats
 from ..loggers.base import log_metrics
-from .hooks import EpochEndCallback, as_floats, is_within_epoch
+from .hooks import EpochEndCallback, is_within_epoch
 
 LOSS = "train/loss_step"
 
@@ -32,12 +33,12 @@ class MetricHistory(EpochEndCallback):
             row = {"epoch": trainer.current_epoch, "step": trainer.global_step}
             if math.isfinite(trainer.num_training_batches):
                 row["fraction"] = (trainer.fit_loop.batch_idx + 1) / trainer.num_training_batches
-            self.within.append(row | as_floats(self.measured_in_validation(trainer)))
+            self.within.append(row | to_floats(self.measured_in_validation(trainer)))
 
     def on_epoch_measured(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the row of this epoch."""
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        self.rows.append(row | as_floats(self.measured_in_epoch(trainer)))
+        self.rows.append(row | to_floats(self.measured_in_epoch(trainer)))
 
     def best(self, metric: str | None, mode: str) -> dict[str, float]:
         """The row where `metric` was best; empty if it was never finite."""

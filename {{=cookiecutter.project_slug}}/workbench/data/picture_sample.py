@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..machine import usable_cores
 from .images import PictureError, pixel_statistics, read_picture
 from .wide_images import PictureFacts, measure
-from .workers import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -87,5 +87,5 @@ def check_readable(broken: dict[Path, PictureError]) -> None:
 
 def _in_threads(function: Callable[[Path], T], paths: Sequence[Path]) -> list[T]:
     """The results in the order of the paths; Pillow decodes without holding the interpreter."""
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(function, paths))

@@ -1,20 +1,13 @@
 """How many processes may help to read files."""
 
-import os
 from typing import Any
 
 from ..errors import UserError
+from ..machine import usable_cores
 
 # Beyond this many, reading pictures seldom gets faster, and a container often shows more cores
 # than it may use.
 MOST_WORKERS = 8
-
-
-def available_cores() -> int:
-    """Cores that this process may use; fewer than the machine's in a cluster job or container."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def choose_workers(num_workers: Any, processes: int = 1) -> int:
@@ -28,7 +21,7 @@ def choose_workers(num_workers: Any, processes: int = 1) -> int:
         UserError: it is neither.
     """
     if num_workers == "auto":
-        cores = available_cores() // processes
+        cores = usable_cores() // processes
         # A worker that shares the only core with the training just adds its own cost.
         return min(cores, MOST_WORKERS) if cores > 1 else 0
     if isinstance(num_workers, int) and not isinstance(num_workers, bool) and num_workers >= 0:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .records import Unit
+from .types import Unit
 
 # Lightning's own limit where neither epochs nor steps are given.
 DEFAULT_EPOCHS = 1000

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from .records import Outcome, State, TrialRecord, Value
+from .types import State, TrialOutcome, TrialRecord, Value
 
 # How many consecutive trials with the same error end the sweep; fewer if none has finished.
 SAME_ERRORS = 10
@@ -44,7 +44,7 @@ class Failures:
         self.ever_finished = False
         self._kind = ""
 
-    def note(self, outcome: Outcome, params: Mapping[str, Value]) -> None:
+    def note(self, outcome: TrialOutcome, params: Mapping[str, Value]) -> None:
         """Note how a trial ended; one that was stopped says nothing."""
         if outcome.state is State.FAILED:
             kind = kind_of(outcome.error, params)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .leaderboard import best_trials, finished, ranked
 from .memory_study import label, make_study
-from .records import Objective, State, TrialRecord, Unit
-from .results import best_trials, finished, ranked
 from .space import Space
+from .types import Objective, State, TrialRecord, Unit
 
 if TYPE_CHECKING:
     from optuna import Study

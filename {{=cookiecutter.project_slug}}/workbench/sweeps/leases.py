@@ -17,7 +17,7 @@ RENEW = 10.0  # seconds
 LEASE = 60.0
 
 
-class Parents:
+class LeaseHolders:
     """The commands that ever worked on a study, this one among them.
 
     A lease is a count that goes up, kept in the study. Whether it goes up is watched by our own

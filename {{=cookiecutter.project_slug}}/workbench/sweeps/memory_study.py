@@ -4,8 +4,8 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .records import Objective, TrialRecord, Value
 from .space import Parameter, Space, text
+from .types import Objective, TrialRecord, Value
 
 if TYPE_CHECKING:
     from optuna import Study

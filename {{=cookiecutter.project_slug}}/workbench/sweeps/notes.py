@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from .failures import most_common_error
-from .records import Objective, State, TrialRecord
-from .results import best_trials, finished, ranked
+from .leaderboard import best_trials, finished, ranked
 from .space import text
+from .types import Objective, State, TrialRecord
 
 ENDED = (State.FINISHED, State.PRUNED, State.FAILED)
 # They differ from one training to the next in any case.

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import replace_text
 from .figures import Figure, draw_figures
-from .records import Objective, State, TrialRecord, Unit, trial_folder
-from .results import OWN_COLUMNS, best_trials, duration, leaderboard
+from .leaderboard import OWN_COLUMNS, best_trials, duration, leaderboard
 from .space import Space, text
+from .types import Objective, State, TrialRecord, Unit, trial_folder
 
 # More rows are for a spreadsheet.
 MOST_ROWS = 200
@@ -117,9 +118,7 @@ def write_report(
     page = PAGE.format(
         title=html.escape(title), style=STYLE, body="\n".join(body), scripts=_scripts(figures)
     )
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, "utf-8")
-    partial.replace(path)
+    replace_text(path, page)
 
 
 def _summary(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
 from multiprocessing.connection import Connection
 
-from .records import Answer
+from .types import Verdict
 
 
-class Link:
+class Channel:
     """The line from a trial's process to the sweep.
 
     Attributes:
@@ -17,9 +17,9 @@ class Link:
         self._offset = 0
         self._furthest = 0
         self._ended: list[float] = []
-        self.answer = Answer.CONTINUE
+        self.answer = Verdict.CONTINUE
 
-    def report(self, step: int, value: float, is_last: bool = False) -> Answer:
+    def report(self, step: int, value: float, is_last: bool = False) -> Verdict:
         """Send the value after an epoch or a validation, counted from 1, and wait for the answer.
 
         With several seeds or folds it is the mean over them, those before by their best: so a point
@@ -29,8 +29,8 @@ class Link:
         mean = sum([*self._ended, value]) / (len(self._ended) + 1)
         self._furthest = max(self._furthest, step)
         self._connection.send((self._offset + step, mean, is_last))
-        answer: Answer = self._connection.recv()
-        self.answer = Answer.CONTINUE if is_last else answer
+        answer: Verdict = self._connection.recv()
+        self.answer = Verdict.CONTINUE if is_last else answer
         return self.answer
 
     def repeat(self, reports: list[tuple[int, float]]) -> None:
@@ -40,7 +40,7 @@ class Link:
         """
         for step, value in reports:
             self.report(step, value)
-        self.answer = Answer.CONTINUE
+        self.answer = Verdict.CONTINUE
 
     def end_run(self, best: float, length: int | None) -> None:
         """Begin with the next seed or fold.
@@ -55,4 +55,4 @@ class Link:
 
 
 # Set in a trial's process; the other processes of a DDP trial have none.
-current: Link | None = None
+current: Channel | None = None

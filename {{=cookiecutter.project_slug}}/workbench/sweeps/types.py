@@ -29,13 +29,13 @@ class Unit(StrEnum):
     VALIDATION = "validation"
 
 
-class Answer(Enum):
+class Verdict(Enum):
     """What a trial is told after each report."""
 
     CONTINUE = auto()
     PRUNE = auto()
     # Save a checkpoint and end: the trial will be resumed.
-    STOP = auto()
+    PAUSE = auto()
 
 
 class Next(Enum):
@@ -70,7 +70,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """How a trial's process ended.
 
     Attributes:
@@ -139,11 +139,11 @@ def trial_folder(number: int) -> str:
     return f"trials/{number:04d}"
 
 
-def judged(outcome: Outcome, objectives: Iterable[Objective]) -> Outcome:
+def judged(outcome: TrialOutcome, objectives: Iterable[Objective]) -> TrialOutcome:
     """The outcome, failed if an objective never was a number."""
     for objective in objectives if outcome.state == State.FINISHED else []:
         if not math.isfinite(outcome.metrics.get(objective.metric, math.nan)):
             what = "a number" if objective.metric in outcome.metrics else "measured"
             error = f"{objective.metric} was never {what}"
-            return Outcome(State.FAILED, outcome.metrics, error)
+            return TrialOutcome(State.FAILED, outcome.metrics, error)
     return outcome
