@@ -320,7 +320,7 @@ def clock(package: Package, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             now.seconds += now.validation
 
     time = SimpleNamespace(perf_counter=lambda: now.seconds, monotonic=lambda: now.seconds)
-    monkeypatch.setattr(package("callbacks.timing"), "time", time)
+    monkeypatch.setattr(package("callbacks.resources"), "time", time)
     monkeypatch.setattr("pytorch_lightning.callbacks.timer.time", time)
     assembly = package("assembly")
     build_all = assembly.build_all
@@ -364,7 +364,7 @@ def test_time_limit_stops_saves_and_gives_the_next_run_its_whole_time(
     saved = first / "checkpoints" / "last.ckpt"
     assert f"resume with ckpt_path={saved}" in caplog.text
     # 5 epochs of 30 seconds, a fifth more, and two minutes: 5 minutes.
-    assert "the other 5 epochs take about 00:02:30: ask for WALLTIME 00:05:00" in caplog.text
+    assert "the remaining 5 epochs take about 00:02:30: request WALLTIME 00:05:00" in caplog.text
 
     second = train_here("second", *limit, f"ckpt_path={saved}")
     assert checkpoint(second)["epoch"] == 5
@@ -504,7 +504,7 @@ def test_gpu_memory_is_the_highest_of_each_epoch(
     [
         ("module", "first in the output of wrong (Log)"),
         ("parameter", "of the parameter last.weight"),
-        ("batch", "the batch itself holds such values"),
+        ("batch", "the batch itself contains such values"),
         ("loss", "in the loss function"),
     ],
 )
