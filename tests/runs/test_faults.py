@@ -323,7 +323,7 @@ def test_sweep_lives_on_when_the_clock_is_set(
     """By the time of day the process would be another one now, and its trials would be taken."""
     import optuna
 
-    leases = package("sweeps.leases")
+    leases = package("sweeps.storage")
     study = optuna.create_study()
     living, other = leases.LeaseHolders(study), leases.LeaseHolders(study)
     living.join()

@@ -95,7 +95,7 @@ def test_decisions_do_not_depend_on_what_an_error_says(
 
 def test_same_error_is_recognised_with_other_numbers(sweeps_package: Any) -> None:
     """A message that holds the learning rate would let all trials of a night fail."""
-    kind_of = sweeps_package("failures").kind_of
+    kind_of = sweeps_package("notes").kind_of
     alike: list[tuple[str, dict[str, str]]] = [
         ("became NaN at batch 3 (learning rate 0.0123)", {}),
         ("became NaN at batch 12 (learning rate 4.5e-05)", {}),
@@ -114,7 +114,7 @@ def test_trials_that_fail_alike_end_the_sweep(
     sweeps_package: Any, outcome: Any, has_finished: bool, enough: int
 ) -> None:
     """Three in a row where none ever finished, ten otherwise: both are documented."""
-    failures = sweeps_package("failures").Failures()
+    failures = sweeps_package("notes").Failures()
     if has_finished:
         failures.note(outcome("finished", 0.5), {})
     for number in range(enough):
@@ -154,8 +154,8 @@ def test_missing_winner_is_explained(sweeps_package: Any, record: Any, goals: li
         record(1, "finished", 0.8, metrics={"parameters": 1234}, constraints={"parameters": 234}),
     ]
     assert why(over, goals, small) == (
-        "There is no winner: hydra.sweeper.limits allows parameters up to 1000, and the lowest is "
-        "1234 (trial 1)."
+        "There is no winner: hydra.sweeper.limits allows parameters up to 1000, and the lowest "
+        "value is 1234 (trial 1)."
     )
     failed = [record(n, "failed", error=f"NaN at lr 0.{n}") for n in range(3)]
     assert why(failed, goals, {}) == "There is no winner: all 3 trials failed with: NaN at lr 0.0"
@@ -183,7 +183,7 @@ def test_limits_that_exclude_each_other_are_explained(
         for n, (size, loss) in enumerate([(90, 3.0), (110, 0.5)])
     ]
     sentence = str(sweeps_package("notes").why_no_winner(trials, goals, limits))
-    assert "trial 1 comes nearest, where parameters is 110 and may be 100" in sentence
+    assert "trial 1 comes closest: parameters is 110 and the limit 100" in sentence
 
 
 def test_unmeasured_limit_is_not_kept(search: Search, outcome: Any) -> None:

@@ -11,10 +11,9 @@ from ..errors import UserError
 from ..runs.logs import RunLog, capture_everything, console_handler
 from . import loggers, ray_workers
 from .display import Display
-from .failures import Failures
 from .identity import identify
 from .leaderboard import best_trials
-from .notes import all_failed, progress_of, why_no_winner
+from .notes import Failures, all_failed, progress_of, why_no_winner
 from .plan import Plan, narrowed
 from .preflight import check_point, warn_of_separate_runs
 from .results import finish

@@ -1,4 +1,4 @@
-"""Which trials are the best, and all of them in one table."""
+"""Ranks the trials of a sweep and writes them to `leaderboard.csv`."""
 
 import csv
 import math
@@ -18,37 +18,31 @@ STATES = (
     State.RUNNING,
     State.WAITING,
 )
-# Columns that are neither options nor metrics, beside the one that counts the reports.
+# Columns that are neither options nor metrics; another one counts the reports.
 OWN_COLUMNS = ("rank", "number", "state", "duration", "worker", "error", "folder")
 
 
 def best_trials(
     records: Sequence[TrialRecord], objectives: Sequence[Objective]
 ) -> list[TrialRecord]:
-    """The best trial, or with several objectives all that no other one beats in every respect.
-
-    Args:
-        records: all trials.
-        objectives: what is better.
+    """The best trial or, with several objectives, the Pareto front.
 
     Returns:
-        The best first; empty where no trial finished within its limits.
+        The best by the first objective first; empty if no trial finished within the limits.
     """
     front: list[TrialRecord] = []
     for record in _candidates(records, objectives):
         losses = _losses(record, objectives)
-        # Sorted by the first objective: nothing that comes later can beat what is in the front.
-        if not any(_beats(_losses(other, objectives), losses) for other in front):
+        # Sorted by the first objective, so no later trial dominates one in the front.
+        if not any(_dominates(_losses(other, objectives), losses) for other in front):
             front.append(record)
     return front if len(objectives) > 1 else front[:1]
 
 
 def ranked(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[TrialRecord]:
-    """The trials in the order of the leaderboard, without those that others took the place of.
+    """The trials in the order of the leaderboard, without superseded ones.
 
-    Args:
-        records: all trials.
-        objectives: what is better; with several, the front comes first.
+    With several objectives, the Pareto front comes first.
     """
     front = best_trials(records, objectives)
     good = _candidates(records, objectives)
@@ -59,7 +53,7 @@ def ranked(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> l
 
 
 def finished(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[TrialRecord]:
-    """The trials that have a number for every objective, whether or not they keep the limits."""
+    """The trials with a number for every objective, whether or not they meet the limits."""
     return [
         record
         for record in records
@@ -76,14 +70,7 @@ def write_leaderboard(
     objectives: Sequence[Objective],
     unit: Unit = Unit.EPOCH,
 ) -> None:
-    """Write one row per trial, the best first.
-
-    Args:
-        path: the CSV file.
-        records: all trials.
-        objectives: what is better; the trials of a front share the first rank.
-        unit: what the reports of a trial count.
-    """
+    """Write one row per trial to a CSV file, the best first; a Pareto front shares rank 1."""
     rows = list(leaderboard(records, objectives, unit))
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         # Every row has every column.
@@ -95,7 +82,7 @@ def write_leaderboard(
 def leaderboard(
     records: Sequence[TrialRecord], objectives: Sequence[Objective], unit: Unit = Unit.EPOCH
 ) -> Iterator[dict[str, Any]]:
-    """The rows of the leaderboard; what a trial does not have is None."""
+    """The rows of the leaderboard; None where a trial has no value."""
     rows = ranked(records, objectives)
     good = len(_candidates(records, objectives))
     best = len(best_trials(records, objectives))
@@ -113,47 +100,47 @@ def leaderboard(
         row |= {metric_column(name, taken): values.get(name) for name in names}
         row |= {key: record.params.get(key) for key in parameters}
         row |= {metric_column(name, taken): values.get(name) for name in others}
-        # Not all epochs are reported: some without validation, some skipped by copying a trial.
+        # The last step, not the number of reports: epochs without validation have none.
         row[f"{unit}s"] = max(record.steps, default=0)
         row |= {"duration": duration(record), "worker": record.worker}
         yield row | {"error": record.error, "folder": trial_folder(record.number)}
 
 
 def metric_column(name: str, taken: Collection[str] = OWN_COLUMNS) -> str:
-    """The column of a metric, which may be called like another column."""
+    """The column of a metric, whose name may be that of another column."""
     return f"metric {name}" if name in taken else name
 
 
 def duration(record: TrialRecord) -> float | None:
-    """The seconds from start to end; None where a trial has not ended."""
+    """Seconds from start to end; None if the trial has not ended."""
     if record.started is None or record.ended is None:
         return None
-    # A clock may have been set back in between.
+    # The clock may have been set back meanwhile.
     return round(max(0.0, (record.ended - record.started).total_seconds()), 1)
 
 
 def _candidates(
     records: Sequence[TrialRecord], objectives: Sequence[Objective]
 ) -> list[TrialRecord]:
-    """What finished within its limits, by the first objective; of equals the lowest number."""
+    """The trials that finished within the limits, by objectives and then by number."""
     good = [record for record in finished(records, objectives) if record.is_feasible]
     return sorted(good, key=lambda record: (_losses(record, objectives), record.number))
 
 
 def _losses(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """The values, turned so that less is better."""
+    """The values, negated if higher is better."""
     return tuple(
         -value if objective.mode == "max" else value
         for value, objective in zip(record.values, objectives, strict=True)
     )
 
 
-def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
 def _order(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[int, float, int]:
-    """Where a trial that is no candidate stands: by state, then by how far it came."""
+    """Sort key of a trial without a rank: by state, then by its last or best value."""
     loss = math.inf
     reached = None
     if record.state is State.PRUNED and record.steps:
@@ -162,10 +149,10 @@ def _order(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[int, f
         reached = record.best_so_far(objectives[0])
     if reached is not None:
         loss = -reached if objectives[0].mode == "max" else reached
-    # Nothing compares with NaN: one would leave the others in no order.
+    # Comparisons with NaN are always false: one NaN would leave the others unsorted.
     return STATES.index(record.state), math.inf if math.isnan(loss) else loss, record.number
 
 
 def _in_order(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """All keys, as they first appear."""
+    """All keys in the order of their first appearance."""
     return list(dict.fromkeys(key for mapping in mappings for key in mapping))

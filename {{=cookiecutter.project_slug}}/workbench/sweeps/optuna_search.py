@@ -21,11 +21,10 @@ from optuna.trial import FrozenTrial, TrialState
 from .enqueue import TOO_MANY_POINTS, read_points
 from .figures import Figure
 from .identity import IDENTITIES, Identity, check_unused, join
-from .leases import LeaseHolders
 from .plan import Plan
 from .samplers import build_pruner, build_sampler
 from .space import Parameter, Space, options_of
-from .storage import FileLock, open_database, open_journal
+from .storage import FileLock, LeaseHolders, open_database, open_journal
 from .types import (
     Next,
     Objective,
@@ -126,7 +125,7 @@ class OptunaSearch:
             if not is_waiting(trials) and not self._has_room(trials):
                 return None
             trial = self.study.ask()
-            trial.set_user_attr("parent", self.holders.id)
+            trial.set_user_attr("holder", self.holders.id)
             trial.set_user_attr("worker", worker)
             trial.set_user_attr("version", self.version)
             if self._is_too_many(trial.number):
@@ -227,7 +226,7 @@ class OptunaSearch:
         for trial in self._trials():
             if trial.state != TrialState.RUNNING or trial.number in self._running:
                 continue
-            owner = trial.user_attrs.get("parent")
+            owner = trial.user_attrs.get("holder")
             if owner == self.holders.id or not self.holders.is_alive(owner):
                 self._try_again(trial.number, State.STOPPED)
 

@@ -19,7 +19,6 @@ from ..runs.fold_options import folds_to_train
 from ..runs.loading import plain
 from ..runs.value_checks import check_values
 from .ax_client import check_ax
-from .budget import unit_of
 from .enqueue import put_first, read_points
 from .identity import Identity
 from .narrowing import leave_out_missing
@@ -35,6 +34,7 @@ from .settings import (
 )
 from .space import Space, options_of, parse_space, text, typed
 from .trial import Base, parsed
+from .trial_channel import unit_of
 from .tune_algorithms import POPULATIONS, check_engine, check_tune
 from .types import Objective, Unit, Value
 

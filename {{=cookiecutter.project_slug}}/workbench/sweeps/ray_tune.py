@@ -25,7 +25,6 @@ from ray.exceptions import RayTaskError
 from ..errors import UserError, first_line
 from . import ray_workers
 from . import trial as trials
-from .budget import max_epochs_of, max_steps_of
 from .command import Stop, Sweep
 from .enqueue import TOO_MANY_POINTS, read_points
 from .identity import IDENTITIES, Identity, join
@@ -34,6 +33,7 @@ from .plan import Plan
 from .preflight import gpus_on_ray
 from .ray_workers import room
 from .space import is_same_point
+from .trial_channel import max_epochs_of, max_steps_of
 from .tune_algorithms import (
     PAUSING,
     VALUE,

@@ -9,7 +9,7 @@ from ..callbacks import Stopping
 from ..callbacks.hooks import EpochEndCallback, is_within_epoch
 from ..runs.ending import Cause, Ending, EndsTraining
 from . import trial_channel
-from .budget import is_over, unit_of
+from .trial_channel import is_over, unit_of
 from .types import Unit, Verdict
 
 

@@ -23,8 +23,8 @@ from ..hydra_errors import explain
 from ..redact import redact
 from ..runs.directory import register_resolvers
 from . import loggers, trial_channel
-from .budget import is_over, max_epochs_of, unit_of
 from .space import options_of
+from .trial_channel import is_over, max_epochs_of, unit_of
 from .types import Objective, State, TrialOutcome, Unit, Value, Verdict
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> T
         if isinstance(result, TrialOutcome):
             return result
         results.append(result)
-        if trial_channel.current.answer is not Verdict.CONTINUE:
+        if trial_channel.current.verdict is not Verdict.CONTINUE:
             break
         length = max_epochs_of(config.trainer) if unit_of(config.trainer) is Unit.EPOCH else None
         trial_channel.current.end_run(result.get(base.objective.metric, math.nan), length)
@@ -161,7 +161,7 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> T
     if len(results) == len(repeats) > 1 and base.objective.metric in metrics:
         spread = statistics.pstdev(row[base.objective.metric] for row in results)
         metrics[f"{base.objective.metric}/std"] = spread
-    return TrialOutcome(STATES[trial_channel.current.answer], metrics)
+    return TrialOutcome(STATES[trial_channel.current.verdict], metrics)
 
 
 def check_trial(

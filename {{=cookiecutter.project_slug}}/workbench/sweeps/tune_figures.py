@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .figures import ACCENT, FAINT, Figure, styled
+from .figures import ACCENT, FAINT, Figure, label, styled
 from .leaderboard import best_trials
-from .memory_study import label
 from .types import Objective, TrialRecord, Unit
 
 if TYPE_CHECKING:

@@ -158,7 +158,7 @@ def test_report_tells_types_apart(sweeps_package: Any, space: Any) -> None:
         records.TrialRecord(number, records.State.FINISHED, point, (float(number),))
         for number, point in enumerate(space.grid())
     ]
-    study = sweeps_package("memory_study").make_study(rows, goal, space)
+    study = sweeps_package("figures").make_study(rows, goal, space)
     shown = [tuple(trial.params.values()) for trial in study.trials]
     texts = ("1", "1.0", "true", "'1'", "2.0")
     assert shown == [(x, y) for x in texts for y in ("0", "0.0")]
