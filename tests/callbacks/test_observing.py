@@ -383,7 +383,7 @@ def test_epoch_that_takes_too_long_is_cut_off(
     folder = train_here("cut", "trainer.max_epochs=4", limit)
     assert checkpoint(folder)["global_step"] == 3
     # 2 batches of this epoch and 3 epochs of 5 batches are left, 4 seconds each.
-    assert "the other 3.4 epochs take about 00:01:08" in caplog.text
+    assert "the remaining 3.4 epochs take about 00:01:08" in caplog.text
     last = f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"
     resumed = train_here("continued", "trainer.max_epochs=4", last)
     whole = train_here("in one go", "trainer.max_epochs=4")
@@ -503,7 +503,7 @@ def test_gpu_memory_is_the_highest_of_each_epoch(
     ("place", "words"),
     [
         ("module", "first in the output of wrong (Log)"),
-        ("parameter", "of the parameter last.weight"),
+        ("parameter", "in the parameter last.weight"),
         ("batch", "the batch itself contains such values"),
         ("loss", "in the loss function"),
     ],

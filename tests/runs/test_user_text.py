@@ -256,9 +256,7 @@ def test_tensorboard_shows_texts_as_they_are(package: Part, text: str) -> None:
     from tensorboard.plugin_util import markdown_to_safe_html
 
     description = package("callbacks.run_description")
-    table = description.environment_texts(
-        {"command": ["train.py", text], "packages": {text: text}}
-    )
+    table = description.environment_texts({"command": ["train.py", text], "packages": {text: text}})
     page = markdown_to_safe_html(table["environment"])
     cells = [
         html.unescape(re.sub("<[^>]*>", "", cell))

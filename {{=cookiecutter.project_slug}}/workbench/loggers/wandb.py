@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
 from pytorch_lightning import loggers
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
@@ -29,6 +30,19 @@ class WandbLogger(RunLogger, loggers.WandbLogger):
 
     The arguments are those of Lightning's `WandbLogger`.
     """
+
+    @classmethod
+    def join_sweep(cls, options: DictConfig, sweep: str, run_id: str | None, trial: str) -> None:
+        """Put the trial into a group; a group given in the command may span several sweeps."""
+        options.name = trial
+        options.group = options.get("group") or sweep
+
+    @classmethod
+    def end_run(cls, failed: bool) -> None:
+        """End the run, which Lightning leaves to the exit of the process."""
+        wandb = sys.modules.get("wandb")
+        if wandb is not None and wandb.run is not None:
+            wandb.finish(exit_code=int(failed))
 
     def outages(self) -> tuple[type[Exception], ...]:
         """The errors that mean that W&B's own process is unavailable."""
