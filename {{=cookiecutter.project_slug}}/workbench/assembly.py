@@ -29,8 +29,8 @@ from .data.sharing import share_evaluation
 from .errors import UserError
 from .hydra_errors import with_device_hint
 from .models.base import BaseModule
-from .models.optimizers import build_optimizer
-from .models.schedulers import Horizon, build_scheduler
+from .models.optimizers import Horizon, build_optimizer, build_scheduler
+from .models.supervised import check_task
 from .models.unread_options import check_given, find_unread
 from .runs.config_checks import check_combinations, check_objective, monitored_metrics
 from .runs.direction import check_direction
@@ -58,7 +58,8 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> LightningMo
             objective is undefined for the data.
     """
     check_samples(cfg.objective.metric, datamodule)
-    check_task(cfg, datamodule)
+    model_class = building.find_target(cfg.model, "model")
+    check_task(model_class, getattr(datamodule, "task", None))
     facts = building.facts_of(datamodule, cfg.model)
     model = building.build_model(cfg.model, facts, plain(cfg.optimizer), plain(cfg.scheduler))
     use_own_loaders(model, datamodule)
@@ -95,18 +96,6 @@ def check_trainable(model: LightningModule, datamodule: LightningDataModule) -> 
         owner = model if isinstance(datamodule, ModelData) else datamodule
         raise UserError(
             f"{type(owner).__name__} has no train_dataloader, so there is nothing to train on."
-        )
-
-
-def check_task(cfg: DictConfig, datamodule: LightningDataModule) -> None:
-    """Refuse a classifier for numbers or a regressor for classes, where both name their task."""
-    target = building.find_target(cfg.model, "model")
-    tasks, given = getattr(target, "tasks", None), getattr(datamodule, "task", None)
-    if tasks and given and given not in tasks:
-        raise UserError(
-            f"The data are a {given} task and {target.__name__} does {tasks[0]}: choose another "
-            f"model group, for example model="
-            f"{'mlp_regressor' if given == 'regression' else 'mlp'}."
         )
 
 

@@ -22,7 +22,7 @@ from .comparison import compare_weights, measured
 from .finders.base import find_values
 from .models.base import BaseModule
 from .models.batch_sizes import check_batches
-from .models.schedulers import check_horizon
+from .models.optimizers import check_horizon
 from .models.unread_options import without
 from .project import project
 from .redact import redact
