@@ -15,15 +15,15 @@ from .analysis.collect import collect, collect_features, find_layer, first_loade
 from .assembly import build_data_for, evaluation_callbacks, is_given
 from .building import has_loader, has_step
 from .comparison import measured
+from .config_checks import check_complete
 from .errors import UserError
 from .models.supervised import judges_samples
+from .rebuilding import Rebuilt, rebuild
 from .runs.checkpoint_file import as_plain
-from .runs.config_checks import check_complete
-from .runs.loading import check_data, config_of_checkpoint
+from .runs.config import CONFIG, config_of_checkpoint
 from .runs.logs import capture_everything
-from .runs.manifest import CONFIG
-from .runs.rebuilding import Rebuilt, rebuild
 from .runs.summary import print_metrics, print_places
+from .runs.trusted_targets import check_data
 
 log = logging.getLogger(__name__)
 

@@ -24,15 +24,15 @@ from torch.utils import _pytree
 
 from .analysis.collect import first_loader
 from .building import has_loader, has_step
+from .config_checks import check_top_level
 from .data.images import Normalise
 from .errors import UserError, first_line
 from .evaluation import find_data
 from .files import replacing
 from .models.supervised import SupervisedModule
 from .prediction_columns import has_categories
-from .runs.config_checks import check_top_level
+from .rebuilding import rebuild
 from .runs.logs import capture_everything
-from .runs.rebuilding import rebuild
 
 # The number of validation batches for which the file must predict what the model predicts.
 BATCHES_COMPARED = 10

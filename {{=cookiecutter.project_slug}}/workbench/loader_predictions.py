@@ -19,7 +19,7 @@ from .evaluation import build_evaluator, find_data
 from .floats import exact_floats
 from .models.supervised import SupervisedModule
 from .prediction_columns import result_columns, result_rows
-from .runs.rebuilding import rebuild
+from .rebuilding import rebuild
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from .config_checks import check_complete
 from .data.inputs import Inputs, read_inputs
 from .errors import UserError
+from .loading import load_model
 from .models.supervised import SupervisedModule
 from .prediction_columns import Cell, has_categories, result_columns, result_rows
-from .runs.checkpoints import load_model
-from .runs.config_checks import check_complete
 from .runs.logs import capture_everything
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ from fastapi import FastAPI, HTTPException, Request
 from omegaconf import DictConfig
 from starlette.concurrency import run_in_threadpool
 
+from .config_checks import check_top_level
 from .data.images import Normalise, PictureError, read_picture, reading_options
 from .data.inputs import Inputs, read_rows, warn_of_clipped
 from .data.table_file import TableFile, json_cell
 from .errors import UserError, first_line, nearest
 from .models.supervised import SupervisedModule
 from .prediction import UNKNOWN, load_predictor, run_model, table_of
-from .runs.config_checks import check_top_level
 from .runs.logs import capture_everything
 
 log = logging.getLogger(__name__)

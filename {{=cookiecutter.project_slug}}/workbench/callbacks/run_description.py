@@ -10,9 +10,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from ..loggers.base import log_config, log_metrics, run_loggers
-from ..runs.layers import describe_model
+from ..runs.config import CONFIG
+from ..runs.environment import describe_model
 from ..runs.logs import FILE_ONLY
-from ..runs.manifest import CONFIG, read_manifest
+from ..runs.manifest import read_manifest
 from ..user_text import one_line
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,6 @@ from .ending import EXIT_CODES, Ending, ending_by
 log = logging.getLogger(__name__)
 
 MANIFEST = "run.json"
-CONFIG = "config.yaml"
 
 
 def now() -> str:

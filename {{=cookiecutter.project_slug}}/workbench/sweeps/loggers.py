@@ -14,16 +14,15 @@ from omegaconf import DictConfig, open_dict
 
 from .. import loggers
 from ..errors import UserError
-from ..runs.loading import plain
+from ..runs.config import plain
+from .engines import Record
 from .leaderboard import best_trials
-from .search import Record
 from .types import TrialOutcome
-from .workers import Workers, run_alone
+from .workers import Workers, run_alone, run_job
 
 if TYPE_CHECKING:
     from ..loggers.base import RunLogger
-    from .plan import Plan
-    from .trial import Base
+    from .plan import Base, Plan
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +121,6 @@ def _in_a_process(plan: "Plan", package: str, method: str, *args: Any) -> Any:
 
 
 def _call(base: "Base", folder: Path, package: str, method: str, args: tuple[Any, ...]) -> Any:
-    from .trial import run_job
-
     def with_options(config: DictConfig) -> Any:
         (entry, *_) = [entry for name, entry in _entries(config) if name == package]
         return getattr(_logger_class(package, entry), method)(plain(entry), *args)
