@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import UserError, nearest
-from .images import Normalise, PictureError, read_picture, reading_options
+from .images import ImageError, Normalise, read_image, reading_options
 from .inputs import Inputs, read_rows, warn_of_clipped
 from .table_file import TableFile, json_cell
 
@@ -34,8 +34,8 @@ def read_body(preprocessing: dict[str, Any], body: bytes) -> Inputs:
 def _read_picture(preprocessing: dict[str, Any], body: bytes) -> Inputs:
     """One picture, as the bytes of its file."""
     try:
-        pixels = read_picture(BytesIO(body), *reading_options(preprocessing))
-    except PictureError as error:
+        pixels = read_image(BytesIO(body), *reading_options(preprocessing))
+    except ImageError as error:
         sentence = str(error).rstrip(".")
         raise UserError(f"{sentence}: send the bytes of a PNG or JPEG file.") from error
     warn_of_clipped(preprocessing, ["the request"], pixels.unsqueeze(0))
