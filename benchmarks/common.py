@@ -38,11 +38,17 @@ class Project:
         if hides_gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         sys.path.insert(0, str(root))
-        self.module("runs.directory").register_resolvers()
+        # The package registers the project with the library.
+        importlib.import_module(self.package)
+        self.library("runs.directory").register_resolvers()
 
     def module(self, name: str) -> Any:
-        """A module of the package."""
+        """A module of the project's package."""
         return importlib.import_module(f"{self.package}.{name}")
+
+    def library(self, name: str) -> Any:
+        """A module of `workbench`."""
+        return importlib.import_module(f"workbench.{name}")
 
     def configure(self, *options: str) -> Any:
         """The config of a run with these options, in a new folder."""

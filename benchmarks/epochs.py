@@ -115,7 +115,7 @@ def contenders(
     """All ways to train the same network on the same data."""
     always = ("trainer=cpu", "test=false", f"trainer.max_epochs={epochs}")
     cfg = project.configure(*always, *options)
-    datamodule = project.module("assembly").build_datamodule(cfg)
+    datamodule = project.library("assembly").build_datamodule(cfg)
     common = (project, cfg, datamodule, epochs)
     return {
         "raw loop": partial(raw, *common),
@@ -129,7 +129,7 @@ def contenders(
 
 def build_net(project: Project, cfg: Any, datamodule: Any) -> Any:
     """The network of a config, alone."""
-    return project.module("assembly").build_model(cfg, datamodule).net
+    return project.library("assembly").build_model(cfg, datamodule).net
 
 
 def raw(project: Project, cfg: Any, datamodule: Any, epochs: int, turn: Turn) -> None:
@@ -163,7 +163,7 @@ def bare_with_our_module(
     project: Project, cfg: Any, datamodule: Any, epochs: int, turn: Turn
 ) -> None:
     """Lightning's fastest trainer, and the module of the project: it measures loss and metrics."""
-    model = project.module("assembly").build_model(cfg, datamodule)
+    model = project.library("assembly").build_model(cfg, datamodule)
     fit_barebones(model, datamodule, epochs, turn)
 
 

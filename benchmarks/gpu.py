@@ -152,7 +152,7 @@ def made_up_images(project: Project, size: Size) -> Any:
     pixels = torch.randint(0, 256, (size.images + tested, 3, 32, 32), dtype=torch.uint8)
     labels = torch.arange(size.images + tested) % size.classes
     names = [f"class {number}" for number in range(size.classes)]
-    return project.module("data.image_arrays").ImageArrays(pixels, labels, names, tested)
+    return project.library("data.image_arrays").ImageArrays(pixels, labels, names, tested)
 
 
 def next_epoch(size: Size, turn: Turn) -> None:

@@ -360,7 +360,7 @@ def measure_grown(root: Path, count: int) -> tuple[list[float], list[float], flo
     import psutil
 
     project = Project(root)
-    records = project.module("sweeps.records")
+    records = project.library("sweeps.types")
     with tempfile.TemporaryDirectory() as folder:
         search = grown_search(project, Path(folder), count)
         wall, cpu = [], []
@@ -368,7 +368,7 @@ def measure_grown(root: Path, count: int) -> tuple[list[float], list[float], flo
             start, cpu_start = time.perf_counter(), time.process_time()
             trial = search.ask("0")
             loss = sum(value for value in trial.params.values() if isinstance(value, float))
-            search.tell(trial.number, records.Outcome(records.State.FINISHED, {METRIC: loss}))
+            search.tell(trial.number, records.TrialOutcome(records.State.FINISHED, {METRIC: loss}))
             wall.append(1000 * (time.perf_counter() - start))
             cpu.append(1000 * (time.process_time() - cpu_start))
     megabytes = psutil.Process().memory_info().rss / 1e6
@@ -377,8 +377,8 @@ def measure_grown(root: Path, count: int) -> tuple[list[float], list[float], flo
 
 def grown_search(project: Project, folder: Path, count: int) -> Any:
     """A search on a journal file that holds so many trials."""
-    journal, search = project.module("sweeps.journal"), project.module("sweeps.optuna_search")
-    space, records = project.module("sweeps.space"), project.module("sweeps.records")
+    journal, search = project.library("sweeps.storage"), project.library("sweeps.optuna_search")
+    space, records = project.library("sweeps.space"), project.library("sweeps.types")
     parameters = [space.Parameter(f"x{n}", low=0.0, high=1.0) for n in range(3)]
     parameters += [space.Parameter(f"log{n}", low=1e-4, high=0.1, log=True) for n in range(2)]
     parameters += [space.Parameter(f"n{n}", low=1, high=9, is_integer=True) for n in range(2)]
@@ -412,7 +412,7 @@ def past_trial(space: Any, number: int) -> optuna.trial.FrozenTrial:
         distributions=asked.distributions,
         intermediate_values=dict.fromkeys((1, 2, 3), value),
         user_attrs={
-            "parent": "earlier",
+            "holder": "earlier",
             "worker": "0",
             "metrics": {METRIC: value, "val/loss": 1.0, "parameters": 1e4, "seconds": 1.0},
         },

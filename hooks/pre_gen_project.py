@@ -3,6 +3,9 @@
 cookiecutter renders this file and runs it inside the new, still empty folder; a non-zero exit
 makes it remove that folder. The answers come as one JSON text in a raw string: they are data,
 whatever they hold. JSON never has three double quotes in a row, so no answer can end the string.
+
+cookiecutter makes the folder before it runs this file. `cookiecutter.json` therefore replaces a
+slug that may be a path, such as `a/b`, and keeps what was answered in `__answered_slug`.
 """
 
 import json
@@ -29,10 +32,12 @@ TEMPLATE_MARKS = ["{" + mark for mark in ("{=", "%=", "#=")]
 DISTRIBUTIONS = frozenset(
     """
     ax-platform bandit cmaes configspace fastapi hatchling hpbandster hydra-core hyperopt
-    lightning matplotlib mlflow mypy numpy omegaconf onnx onnxruntime onnxscript optuna pandas
+    lightning lightning-workbench matplotlib mlflow mypy
+    numpy omegaconf onnx onnxruntime onnxscript optuna pandas
     pillow pip pip-audit plotly polars pre-commit psutil psycopg pytest pytorch-lightning pyyaml
     ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard torch torchmetrics
     torchvision types-pyyaml uv uvicorn wandb wheel
+    workbench
     """.split()
 )
 
@@ -59,7 +64,7 @@ INSTALLED = frozenset(
     """.split()
 )
 
-# These stand beside the package, or will as soon as the project runs.
+# These are beside the package, or will be as soon as the project runs.
 BESIDE = frozenset(
     """
     build clusters configs conftest data dist docs evaluate export hydra_plugins logs multirun
@@ -78,6 +83,7 @@ def main() -> None:
 def find_fault(answers: dict[str, str | None]) -> str | None:
     """Return what is wrong with the first bad answer and what to do, or None."""
     texts = {name: answers[name] or "" for name in (*REQUIRED, *OPTIONAL)}
+    texts["project_slug"] = answers["__answered_slug"] or ""
     for name, text in texts.items():
         fault = check_text(name, text)
         if fault:
@@ -156,7 +162,7 @@ def find_owner(package: str) -> str | None:
     if package in INSTALLED:
         return "the name of an installed package"
     if package in BESIDE:
-        return "the name of a file or folder that stands beside the package"
+        return "the name of a file or folder beside the package"
     return None
 
 

@@ -55,7 +55,8 @@ def train(project: Path, folder: Path, params: Mapping[str, Any], epochs: int) -
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
     package = next(project.glob("*/training.py")).parent.name
-    importlib.import_module(f"{package}.runs.directory").register_resolvers()
+    importlib.import_module(package)
+    importlib.import_module("workbench.runs.directory").register_resolvers()
     options = [f"++paths.output_dir={folder}", *options_of(params, epochs)]
     with initialize_config_dir(str(project / "configs"), version_base="1.3"):
         config = compose("train", options)

@@ -105,7 +105,7 @@ def test_cause_of_a_failed_training_is_told(project: Project, name: str) -> None
     assert words in manifest["ended_text"]
 
 
-@pytest.mark.parametrize(("answer", "cause"), [("PRUNE", "pruned"), ("STOP", "stopped")])
+@pytest.mark.parametrize(("answer", "cause"), [("PRUNE", "pruned"), ("PAUSE", "stopped")])
 def test_trial_says_that_the_sweep_ended_it(
     project: Project, monkeypatch: pytest.MonkeyPatch, answer: str, cause: str
 ) -> None:
@@ -136,12 +136,12 @@ def train_as_trial(
     project: Project, monkeypatch: pytest.MonkeyPatch, answers: list[str], *options: str
 ) -> tuple[Run, list[tuple[int, float, bool]]]:
     """Train with a sweep at the other end of the line that gives these answers."""
-    link, records = project.module("sweeps.link"), project.module("sweeps.records")
+    link, records = project.module("sweeps.trial_channel"), project.module("sweeps.types")
     sweep, trial = Pipe()
     for answer in answers:
-        sweep.send(records.Answer[answer])
-    monkeypatch.setattr(link, "current", link.Link(trial))
-    target = "_target_:workbench.sweeps.reporting.TrialReporter,metric:val/acc"
+        sweep.send(records.Verdict[answer])
+    monkeypatch.setattr(link, "current", link.Channel(trial))
+    target = "_target_:workbench.sweeps.reporter.TrialReporter,metric:val/acc"
     run = project.train(*COMMON, f"+callbacks.report={{{target}}}", *options)
     reports = []
     while sweep.poll():

@@ -168,7 +168,7 @@ def make_reader(bake: Bake, name: str, start: str = "digits") -> Reader:
     for file in (project.root / "configs").rglob("*.yaml"):
         text = file.read_text("utf-8")
         file.write_text(re.sub(r"max_epochs: \d+", "max_epochs: 2", text), "utf-8")
-    write_fruit(project.root / "pictures", per_class=12)
+    write_fruit(project.root / "images", per_class=12)
     write_flats(project.root / "table.csv", rows=100)
     header, *rows = (project.root / "table.csv").read_text("utf-8").splitlines()
     more = [f"{row},{30 * i},{i % 2},{'yes' if i % 3 else 'no'}" for i, row in enumerate(rows)]
@@ -200,7 +200,7 @@ def test_commands_run(bake: Bake) -> None:
     # The page ends with renaming the package, which runs are to outlive, and so its notebook.
     blocks = read_blocks(reader.project.root / "README.md")
     (notebook,) = (block.code for block in blocks if block.language == "python")
-    assert "from new_name.runs import load_run" in notebook
+    assert "from workbench.runs import load_run" in notebook
     script(reader.project, "-c", reader.fill_in(notebook))
 
 

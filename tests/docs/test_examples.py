@@ -155,7 +155,7 @@ def test_types_of_the_page_are_right(project: BakedProject) -> None:
 
 def test_excerpts_of_the_page_are_the_code(project: BakedProject, blocks: list[Block]) -> None:
     """An explanation of code that is no longer there explains nothing."""
-    code = project.read("my_project/models/simclr.py")
+    code = project.read("my_project/models/simclr/simclr.py")
     excerpts = [b.code for b in blocks if b.language == "python" and b.heading.startswith("4.")]
     assert len(excerpts) == 2
     for excerpt in excerpts:

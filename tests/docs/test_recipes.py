@@ -94,7 +94,7 @@ def project(bake: Bake) -> BakedProject:
         for long, short in SHORTER.items():
             text = re.sub(long, short, text)
         config.write_text(text, "utf-8")
-    write_fruit(baked.root / "pictures", per_class=12)
+    write_fruit(baked.root / "images", per_class=12)
     with (baked.root / "table.csv").open("w", newline="", encoding="utf-8") as new:
         table = csv.writer(new)
         table.writerow(["patient", "length", "species"])

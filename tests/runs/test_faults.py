@@ -323,9 +323,9 @@ def test_sweep_lives_on_when_the_clock_is_set(
     """By the time of day the process would be another one now, and its trials would be taken."""
     import optuna
 
-    leases = package("sweeps.leases")
+    leases = package("sweeps.storage")
     study = optuna.create_study()
-    living, other = leases.Parents(study), leases.Parents(study)
+    living, other = leases.LeaseHolders(study), leases.LeaseHolders(study)
     living.join()
     before = psutil.Process.create_time
     monkeypatch.setattr(psutil.Process, "create_time", lambda self: before(self) + 3600)
@@ -340,7 +340,7 @@ def test_damaged_journal_is_told(package: Any, tmp_path: Path, damage: bytes, pl
     """A disk that lost a block; a traceback from the depths of Optuna helps nobody."""
     import optuna
 
-    journal = package("sweeps.journal")
+    journal = package("sweeps.storage")
     lock = journal.FileLock(tmp_path / "study.lock")
     study = optuna.create_study(storage=journal.open_journal(tmp_path, lock), study_name="x")
     for _ in range(3):

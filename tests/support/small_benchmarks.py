@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import bake, epochs, gpu, start, sweeps  # noqa: E402
 from benchmarks.common import Project, Took  # noqa: E402
-from tests import warm_start  # noqa: E402
+from tests.support import warm_start  # noqa: E402
 
 
 def main(root: Path) -> None:

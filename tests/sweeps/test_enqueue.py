@@ -179,6 +179,6 @@ def test_added_points_are_tried_too(sweeps_package: Any, space: Any, tmp_path: P
         assert searching.lay_out(points) == left
         while (trial := searching.ask("0")) is not None:
             tried.append(trial.params["optimizer.lr"])
-            outcome = records.Outcome(records.State.FINISHED, {"loss": 1.0})
+            outcome = records.TrialOutcome(records.State.FINISHED, {"loss": 1.0})
             searching.tell(trial.number, outcome)
     assert tried == rates

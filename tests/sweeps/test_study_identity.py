@@ -327,7 +327,7 @@ def test_winner_is_tested_as_it_was_trained(
     plans: Plans, sweeps_package: Any, demo: BakedProject, tmp_path: Path
 ) -> None:
     """Another split would test it on what it was trained on."""
-    identity, records = sweeps_package("identity"), sweeps_package("records")
+    identity, records = sweeps_package("identity"), sweeps_package("types")
     commands = (
         (LR, NAMED, "model=cnn,mlp", "data.split_seed=1", "+trainer.barebones=false"),
         (LR, NAMED, "model=cnn,mlp", "data.split_seed=2", "trainer.max_epochs=9"),

@@ -45,7 +45,7 @@ def record(sweeps_package: Any) -> Callable[..., Any]:
 
     def make(number: int, params: dict[str, Any], *values: float, **more: Any) -> Any:
         state = more.pop("state", "finished")
-        records = sweeps_package("records")
+        records = sweeps_package("types")
         return records.TrialRecord(number, records.State(state), params, values, **more)
 
     return make

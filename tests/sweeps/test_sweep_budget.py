@@ -72,13 +72,13 @@ def test_sweep_without_a_winner_fails(project: BakedProject, tmp_path: Path) -> 
 
 LIVE = """
 from workbench.sweeps.display import Display
-from workbench.sweeps.records import Next, Outcome, State, Trial
+from workbench.sweeps.types import Next, TrialOutcome, State, Trial
 display = Display("study", "val/acc", 1)
 print("before")
 with display.live() as live:
     display.start(Trial(0, {"optimizer.lr": 0.1}), 0)
     live.refresh()
-    display.end(Trial(0, {"optimizer.lr": 0.1}), Outcome(State.FINISHED), Next.NOTHING)
+    display.end(Trial(0, {"optimizer.lr": 0.1}), TrialOutcome(State.FINISHED), Next.NOTHING)
     live.refresh()
 print("after")
 """

@@ -133,7 +133,7 @@ def test_error_in_a_step_is_the_users_own(logged: Any) -> None:
 
 
 def test_unknown_metric_is_refused_with_all_names(project: Project) -> None:
-    check = project.module("sweeps.checking")._check_metrics
+    check = project.module("sweeps.preflight")._check_metrics
     with pytest.raises(project.module("errors").UserError) as caught:
         check(["val_los"], ["train_loss", "val_loss", "test/loss"])
     assert str(caught.value) == (
@@ -248,7 +248,7 @@ METRICS = [
 def test_ax_takes_metrics_of_any_name(project: Project, tmp_path: Path) -> None:
     """To Ax a name is part of a formula: beta would be a function, and error (a, b) a product."""
     pytest.importorskip("ax")
-    client, records = project.module("sweeps.ax_client"), project.module("sweeps.records")
+    client, records = project.module("sweeps.ax_client"), project.module("sweeps.types")
     names = client.ax_names(METRICS)
     assert len(set(names.values())) == len(METRICS)
     assert names["val/loss"] == "val/loss"
@@ -273,7 +273,7 @@ def test_ax_takes_metrics_of_any_name(project: Project, tmp_path: Path) -> None:
 
 def test_column_of_a_metric_is_no_other_column(project: Project, tmp_path: Path) -> None:
     """A metric may be called error, and still it is not the text of the error."""
-    records, results = project.module("sweeps.records"), project.module("sweeps.results")
+    records, results = project.module("sweeps.types"), project.module("sweeps.leaderboard")
     metrics = {"error": 0.25, "lr": 0.5, 'a,"b"': 1.0}
     trial = records.TrialRecord(0, records.State.FINISHED, {"lr": 0.1}, (0.25,), {1: 0.25}, metrics)
     goals = [records.Objective("error", "min")]
@@ -291,7 +291,7 @@ def test_objective_of_any_name_is_in_the_report(
     project: Project, tmp_path: Path, metric: str
 ) -> None:
     """The table leaves out what makes it wide, and never what the sweep is about."""
-    records, space = project.module("sweeps.records"), project.module("sweeps.space")
+    records, space = project.module("sweeps.types"), project.module("sweeps.space")
     trial = records.TrialRecord(
         0, records.State.FINISHED, {"lr": 0.1}, (0.5,), metrics={metric: 0.5, "train/acc": 0.1}
     )

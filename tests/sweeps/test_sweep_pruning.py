@@ -52,7 +52,7 @@ def plan(project: BakedProject, tmp_path: Path) -> Callable[..., Any]:
 
 def pruned(plan: Any) -> int:
     """How many trials are pruned if each is worse than all before, in every epoch."""
-    records = module("sweeps.records")
+    records = module("sweeps.types")
     plan.folder.mkdir()
     identity = module("sweeps.identity").identify(plan, {})
     search = module("sweeps.search").open_search(replace(plan, identity=identity))
@@ -63,11 +63,11 @@ def pruned(plan: Any) -> int:
         state = records.State.FINISHED
         for epoch in range(1, 11):
             answer = search.report(number, epoch, epoch / 100 - number)
-            if answer is records.Answer.PRUNE:
+            if answer is records.Verdict.PRUNE:
                 state = records.State.PRUNED
                 count += 1
                 break
-        search.tell(number, records.Outcome(state, {"val/acc": 0.1 - number}))
+        search.tell(number, records.TrialOutcome(state, {"val/acc": 0.1 - number}))
     search.close()
     return count
 
@@ -170,7 +170,7 @@ def test_pruner_that_judges_single_seeds_is_reported(
     plan: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who names a pruner gets it, and should know what it does to a mean over seeds."""
-    warn = module("sweeps.checking").warn_of_separate_runs
+    warn = module("sweeps.preflight").warn_of_separate_runs
     seeds = ("search_space=none", "optimizer.lr=0.1,0.2", "seed=0,1,2")
     warn(plan(*seeds))
     warn(plan(*GRID, "hydra/sweeper/pruner=median"))

@@ -52,19 +52,19 @@ class Trial:
 @pytest.fixture
 def trial(project: Project, tmp_path: Path) -> Callable[..., Trial]:
     """Trains as a trial does, on the line to a sweep that gives these answers."""
-    link, answer = project.module("sweeps.link"), project.module("sweeps.records").Answer
+    link, answer = project.module("sweeps.trial_channel"), project.module("sweeps.types").Verdict
     folders = itertools.count()
 
     def train(*options: str, answers: Sequence[str] = (), metric: str = "val_loss") -> Trial:
         here, there = Pipe()
         folder = tmp_path / str(next(folders))
-        target = "workbench.sweeps.reporting.TrialReporter"
+        target = "workbench.sweeps.reporter.TrialReporter"
         reporter = f"+callbacks.report={{_target_:{target},metric:{metric}}}"
         objective = f"objective.metric={metric}"
         cfg = project.configure("train", folder, *OWN, objective, *options, reporter)
         for name in [*answers, *["CONTINUE"] * (ENOUGH - len(answers))]:
             here.send(answer[name])
-        link.current = link.Link(there)
+        link.current = link.Channel(there)
         try:
             project.module("training").train(cfg)
         finally:
@@ -179,11 +179,11 @@ def test_resumed_trial_ends_as_if_it_had_not_been_stopped(
     # 1 is after 5 of 8 batches, 2 after 2 of the second epoch.
     options = (f"data={data}", *STEPS, *EVERY_5_BATCHES)
     whole = trial(*options)
-    first = trial(*options, answers=[*["CONTINUE"] * (stopped_at - 1), "STOP"])
+    first = trial(*options, answers=[*["CONTINUE"] * (stopped_at - 1), "PAUSE"])
     assert first.run.manifest["ended_because"] == "stopped"
     assert first.reports == whole.reports[:stopped_at]
     path = first.run.folder / "checkpoints" / "last.ckpt"
-    second = trial(*options, f"ckpt_path={path}", answers=["STOP"] * stopped_at)
+    second = trial(*options, f"ckpt_path={path}", answers=["PAUSE"] * stopped_at)
     # Those before the resume are repeated, and their answers do not count.
     assert second.reports == whole.reports
     weights = whole.run.weights("last")

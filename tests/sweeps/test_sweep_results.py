@@ -64,7 +64,7 @@ def compose(project: BakedProject, package: Part) -> Compose:
 @pytest.fixture(scope="module")
 def make(package: Part) -> Callable[..., Any]:
     """Makes a record; by default of a trial that finished."""
-    records = package("sweeps.records")
+    records = package("sweeps.types")
 
     def make_record(number: int, *values: float, state: str = "finished", **more: Any) -> Any:
         more = {"params": {}} | more
@@ -76,7 +76,7 @@ def make(package: Part) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def goals(package: Part) -> Callable[..., Any]:
     """Makes objectives: `goals("max", "min")`."""
-    objective = package("sweeps.records").Objective
+    objective = package("sweeps.types").Objective
     names = ("val/acc", "parameters", "seconds", "val/loss")
     return lambda *modes: [objective(n, mode) for n, mode in zip(names, modes, strict=False)]
 
@@ -94,7 +94,7 @@ def test_best_is_the_first_of_equals(
 ) -> None:
     """A winner that changes with the order of the trials cannot be trusted."""
     records = [make(n, v) for n, v in [(7, 0.9), (2, 0.9), (6, 0.1), (5, 0.1), (3, 0.5)]]
-    assert numbers(package("sweeps.results").best_trials(records, goals(mode))) == [winner]
+    assert numbers(package("sweeps.leaderboard").best_trials(records, goals(mode))) == [winner]
 
 
 def test_only_valid_trials_win(package: Part, make: Any, goals: Any) -> None:
@@ -107,7 +107,7 @@ def test_only_valid_trials_win(package: Part, make: Any, goals: Any) -> None:
         make(4, state="finished"),
         make(5, 0.5, constraints={"parameters": 0.0, "seconds": -3.0}),
     ]
-    best_trials = package("sweeps.results").best_trials
+    best_trials = package("sweeps.leaderboard").best_trials
     assert numbers(best_trials(records, goals("max"))) == [5]
     assert best_trials(records[:5], goals("max")) == []
     assert best_trials([], goals("max", "min")) == []
@@ -126,7 +126,7 @@ def test_front_is_what_nothing_beats(
 ) -> None:
     """A trial that is missing from the front is a trade-off that nobody hears of."""
     records = [make(number, *map(float, pair)) for number, pair in enumerate(values)]
-    front = package("sweeps.results").best_trials(records, goals("max", "min"))
+    front = package("sweeps.leaderboard").best_trials(records, goals("max", "min"))
     for record in records:
         beaten = any(beats(other, record) for other in records)
         assert (record in front) is not beaten
@@ -147,7 +147,7 @@ def test_leaderboard_goes_from_best_to_waiting(package: Part, make: Any, goals: 
         make(9, 0.8),
         make(10, state="failed", superseded=True),
     ]
-    order = numbers(package("sweeps.results").ranked(records, goals("max")))
+    order = numbers(package("sweeps.leaderboard").ranked(records, goals("max")))
     assert order == [9, 8, 7, 4, 3, 5, 6, 2, 1, 0]
 
 
@@ -173,7 +173,7 @@ def test_leaderboard_holds_every_trial(
         make(2, state="failed", error='ValueError: "x",\ny', worker="node:1"),
     ]
     path = tmp_path / "leaderboard.csv"
-    package("sweeps.results").write_leaderboard(path, records, goals("max"))
+    package("sweeps.leaderboard").write_leaderboard(path, records, goals("max"))
     rows = read_table(path)
     assert list(rows[0])[:7] == "rank number state val/acc model optimizer.lr note".split()
     assert list(rows[0])[7:] == "val/loss seconds epochs duration worker error folder".split()
@@ -193,7 +193,7 @@ def test_leaderboard_holds_every_trial(
 
 def test_leaderboard_of_nothing_is_a_table(package: Part, goals: Any, tmp_path: Path) -> None:
     """A sweep that was stopped at once must end without a second error."""
-    package("sweeps.results").write_leaderboard(tmp_path / "leaderboard.csv", [], goals("max"))
+    package("sweeps.leaderboard").write_leaderboard(tmp_path / "leaderboard.csv", [], goals("max"))
     assert read_table(tmp_path / "leaderboard.csv") == []
 
 
@@ -203,7 +203,7 @@ def test_a_front_shares_the_first_rank(
     """Ranks within a front would claim an order that is not there."""
     records = [make(0, 0.9, 10), make(1, 0.8, 5), make(2, 0.8, 20)]
     path = tmp_path / "leaderboard.csv"
-    package("sweeps.results").write_leaderboard(path, records, goals("max", "min"))
+    package("sweeps.leaderboard").write_leaderboard(path, records, goals("max", "min"))
     assert [row["rank"] for row in read_table(path)] == ["1", "1", "3"]
 
 
@@ -566,7 +566,7 @@ def test_user_texts_stay_texts(
     package: Part, report: Any, make: Any, parameters: list[Any]
 ) -> None:
     """A parameter's value or an error from elsewhere must not run in the reader's browser."""
-    objective = package("sweeps.records").Objective(f"val/{HOSTILE}", "max")
+    objective = package("sweeps.types").Objective(f"val/{HOSTILE}", "max")
     more: dict[str, Any] = {"params": {HOSTILE: HOSTILE, "optimizer.lr": 0.1}, "worker": HOSTILE}
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     more |= {"started": begin, "ended": begin, "steps": {1: 0.1, 2: 0.2}}
@@ -671,7 +671,7 @@ def test_several_objectives_have_a_front(
     page = report(records, objectives, parameters)
     assert "Pareto front" in page.texts
     assert "History of parameters" in page.texts
-    front = package("sweeps.results").best_trials(records, objectives)
+    front = package("sweeps.leaderboard").best_trials(records, objectives)
     drawn = page.figures[0]["data"][-1]
     assert sorted(zip(drawn["x"], drawn["y"], strict=True)) == sorted(r.values for r in front)
     assert f"{len(front)} trials form the front" in page.text

@@ -71,7 +71,7 @@ def share(project: BakedProject, folder: Path, total: int) -> None:
     assert swept.states() == {"COMPLETE": total}
     assert len(swept.study.trials) == total
     assert sorted(t.number for t in swept.study.trials) == list(range(total))
-    shares = [t.user_attrs["parent"] for t in swept.study.trials]
+    shares = [t.user_attrs["holder"] for t in swept.study.trials]
     assert len(set(shares)) == 2, "one of the two did nothing"
     assert len({t.params["optimizer.lr"] for t in swept.study.trials}) == total
     assert len(list(folder.glob("trials/*/test.log"))) == 1
@@ -136,7 +136,7 @@ def test_second_interrupt_ends_at_once(project: BakedProject, tmp_path: Path) ->
 
 def make_study(sweeps_package: Any, folder: Path, trials: int) -> optuna.Study:
     """A study on a journal of ours."""
-    journal = sweeps_package("journal")
+    journal = sweeps_package("storage")
     storage = journal.open_journal(folder, journal.FileLock(folder / "study.lock"))
     study = optuna.create_study(storage=storage, study_name="torn", load_if_exists=True)
     for _ in range(trials):
@@ -179,11 +179,11 @@ def test_lease_of_another_machine_runs_out(
     sweeps_package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trials of a machine that went away must not stay in progress for ever, nor a living one's."""
-    leases = sweeps_package("leases")
+    leases = sweeps_package("storage")
     study = make_study(sweeps_package, tmp_path, 0)
     monkeypatch.setattr(leases, "RENEW", 0.0)
     monkeypatch.setattr(leases, "LEASE", 0.3)
-    there, here = leases.Parents(study), leases.Parents(study)
+    there, here = leases.LeaseHolders(study), leases.LeaseHolders(study)
     monkeypatch.setattr(leases, "host", lambda: "another")
     there.join()
     monkeypatch.undo()
@@ -203,14 +203,14 @@ def test_lease_of_another_machine_runs_out(
 
 def test_process_number_of_another_program_is_no_life(sweeps_package: Any, tmp_path: Path) -> None:
     """After a restart of the machine the number of the dead command may be somebody else's."""
-    leases = sweeps_package("leases")
+    leases = sweeps_package("storage")
     study = make_study(sweeps_package, tmp_path, 0)
-    dead, here = leases.Parents(study), leases.Parents(study)
+    dead, here = leases.LeaseHolders(study), leases.LeaseHolders(study)
     dead.join()
     here.join()
     assert here.is_alive(dead.id)
-    lease = study.user_attrs[f"parent:{dead.id}"]
-    study.set_user_attr(f"parent:{dead.id}", lease | {"created": lease["created"] - 100})
+    lease = study.user_attrs[f"holder:{dead.id}"]
+    study.set_user_attr(f"holder:{dead.id}", lease | {"created": lease["created"] - 100})
     assert not here.is_alive(dead.id)
 
 
@@ -258,7 +258,7 @@ def _answers(port: int) -> bool:
 
 def test_many_open_an_empty_database_at_once(sweeps_package: Any, postgres: str) -> None:
     """The jobs of an array start in the same second, and each finds no tables."""
-    open_database = sweeps_package("journal").open_database
+    open_database = sweeps_package("storage").open_database
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(open_database, [postgres] * 8))) == 8
 
@@ -277,7 +277,7 @@ def test_machines_without_a_shared_disk_share_a_database(
     swept = Swept(tmp_path / "a" / "study")
     trials = [t for t in study.trials if not t.user_attrs.get("withdrawn")]
     assert [t.state.name for t in trials] == ["COMPLETE"] * 10
-    assert len({t.user_attrs["parent"] for t in trials}) == 2
+    assert len({t.user_attrs["holder"] for t in trials}) == 2
     assert len(swept.rows) == 10
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"hush" not in path.read_bytes(), path

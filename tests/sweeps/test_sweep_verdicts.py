@@ -15,8 +15,8 @@ def search(sweeps_package: Any, tmp_path: Path) -> Search:
     """Opens the study of a folder; again, as the next command would."""
 
     def open_search(n_trials: int = 5, max_retries: int = 1, **limits: float) -> Any:
-        space, records = sweeps_package("space"), sweeps_package("records")
-        journal, module = sweeps_package("journal"), sweeps_package("optuna_search")
+        space, records = sweeps_package("space"), sweeps_package("types")
+        journal, module = sweeps_package("storage"), sweeps_package("optuna_search")
         lr = space.Parameter("optimizer.lr", low=1e-4, high=0.1, log=True)
         objectives = [records.Objective("val/acc", "max")]
         lock = journal.FileLock(tmp_path / "study.lock")
@@ -33,11 +33,11 @@ def search(sweeps_package: Any, tmp_path: Path) -> Search:
 @pytest.fixture
 def outcome(sweeps_package: Any) -> Callable[..., Any]:
     """Makes the outcome of a trial."""
-    records = sweeps_package("records")
+    records = sweeps_package("types")
 
     def make(state: str, acc: float | None = None, **more: Any) -> Any:
         metrics = {} if acc is None else {"val/acc": acc}
-        return records.Outcome(records.State(state), metrics | more.pop("metrics", {}), **more)
+        return records.TrialOutcome(records.State(state), metrics | more.pop("metrics", {}), **more)
 
     return make
 
@@ -49,7 +49,7 @@ def test_stopped_trial_is_no_failure(search: Search, outcome: Any, sweeps_packag
     first.report(trial.number, 1, 0.6)
     first.report(trial.number, 2, 0.7)
     decision = first.tell(trial.number, outcome("stopped", 0.7))
-    assert decision is sweeps_package("records").Next.RESUME
+    assert decision is sweeps_package("types").Next.RESUME
     (record,) = first.records()
     assert (record.number, str(record.state), record.superseded) == (0, "stopped", False)
     assert (record.steps, record.metrics) == ({1: 0.6, 2: 0.7}, {"val/acc": 0.7})
@@ -79,7 +79,7 @@ def test_decisions_do_not_depend_on_what_an_error_says(
     search: Search, outcome: Any, sweeps_package: Any
 ) -> None:
     """A text is for people: an empty one must not cost a trial its retry or its checkpoint."""
-    decide = sweeps_package("records").Next
+    decide = sweeps_package("types").Next
     for text in ("", "RuntimeError: boom", "goes on later"):
         found = search(n_trials=50)
         trial = found.ask("0")
@@ -95,7 +95,7 @@ def test_decisions_do_not_depend_on_what_an_error_says(
 
 def test_same_error_is_recognised_with_other_numbers(sweeps_package: Any) -> None:
     """A message that holds the learning rate would let all trials of a night fail."""
-    kind_of = sweeps_package("failures").kind_of
+    kind_of = sweeps_package("notes").kind_of
     alike: list[tuple[str, dict[str, str]]] = [
         ("became NaN at batch 3 (learning rate 0.0123)", {}),
         ("became NaN at batch 12 (learning rate 4.5e-05)", {}),
@@ -114,7 +114,7 @@ def test_trials_that_fail_alike_end_the_sweep(
     sweeps_package: Any, outcome: Any, has_finished: bool, enough: int
 ) -> None:
     """Three in a row where none ever finished, ten otherwise: both are documented."""
-    failures = sweeps_package("failures").Failures()
+    failures = sweeps_package("notes").Failures()
     if has_finished:
         failures.note(outcome("finished", 0.5), {})
     for number in range(enough):
@@ -130,7 +130,7 @@ def test_trials_that_fail_alike_end_the_sweep(
 @pytest.fixture
 def record(sweeps_package: Any) -> Callable[..., Any]:
     """Makes the record of a trial."""
-    records = sweeps_package("records")
+    records = sweeps_package("types")
 
     def make(number: int, state: str, *values: float, **more: Any) -> Any:
         return records.TrialRecord(
@@ -142,7 +142,7 @@ def record(sweeps_package: Any) -> Callable[..., Any]:
 
 @pytest.fixture
 def goals(sweeps_package: Any) -> list[Any]:
-    return [sweeps_package("records").Objective("val/acc", "max")]
+    return [sweeps_package("types").Objective("val/acc", "max")]
 
 
 def test_missing_winner_is_explained(sweeps_package: Any, record: Any, goals: list[Any]) -> None:
@@ -154,8 +154,8 @@ def test_missing_winner_is_explained(sweeps_package: Any, record: Any, goals: li
         record(1, "finished", 0.8, metrics={"parameters": 1234}, constraints={"parameters": 234}),
     ]
     assert why(over, goals, small) == (
-        "There is no winner: hydra.sweeper.limits allows parameters up to 1000, and the lowest is "
-        "1234 (trial 1)."
+        "There is no winner: hydra.sweeper.limits allows parameters up to 1000, and the lowest "
+        "value is 1234 (trial 1)."
     )
     failed = [record(n, "failed", error=f"NaN at lr 0.{n}") for n in range(3)]
     assert why(failed, goals, {}) == "There is no winner: all 3 trials failed with: NaN at lr 0.0"
@@ -183,7 +183,7 @@ def test_limits_that_exclude_each_other_are_explained(
         for n, (size, loss) in enumerate([(90, 3.0), (110, 0.5)])
     ]
     sentence = str(sweeps_package("notes").why_no_winner(trials, goals, limits))
-    assert "trial 1 comes nearest, where parameters is 110 and may be 100" in sentence
+    assert "trial 1 comes closest: parameters is 110 and the limit 100" in sentence
 
 
 def test_unmeasured_limit_is_not_kept(search: Search, outcome: Any) -> None:
@@ -207,7 +207,9 @@ def test_stopped_trials_are_shown_as_such(
         record(1, "stopped", steps={1: 0.95, 2: 0.9}, **times),
         record(2, "failed", error="boom", **times),
     ]
-    (row,) = [r for r in sweeps_package("results").leaderboard(records, goals) if r["number"] == 1]
+    (row,) = [
+        r for r in sweeps_package("leaderboard").leaderboard(records, goals) if r["number"] == 1
+    ]
     assert (row["rank"], row["state"], row["val/acc"]) == (None, "stopped", 0.95)
     (remark,) = sweeps_package("notes").notes(records, goals)
     assert "trial 1, val/acc 0.95 so far" in remark
@@ -221,7 +223,7 @@ def test_stopped_trials_are_shown_as_such(
     assert "<h2>Stopped</h2>" in text
     assert remark in text
     colours = sweeps_package("figures").COLOURS
-    states = sweeps_package("records").State
+    states = sweeps_package("types").State
     assert colours[states.STOPPED] != colours[states.FAILED]
     # The bar of the timeline, and the learning curve.
     assert text.count(f'"color":"{colours[states.STOPPED]}"') == 2

@@ -6,6 +6,7 @@ from pathlib import Path
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
 from .building import has_loader, has_step
+from .floats import to_floats
 from .runs.checkpoints import read_checkpoint
 
 Metrics = dict[str, float]
@@ -53,4 +54,4 @@ def compare_weights(
 
 def measured(trainer: Trainer) -> Metrics:
     """What was logged last, as floats."""
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return to_floats(trainer.callback_metrics)

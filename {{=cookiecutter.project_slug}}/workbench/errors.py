@@ -1,29 +1,39 @@
-"""The one exception that means: the user can mend this."""
+"""Errors that the user can fix, and the phrases that their messages are made of."""
 
 import difflib
 from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
-    """A mistake in a command, a config or the data, told in one sentence without a traceback."""
+    """A mistake in a command, a config or the data, reported in one sentence without traceback."""
 
 
 class NotFiniteError(UserError):
-    """A loss that is NaN or infinite ended the training."""
+    """Training ended because the loss became NaN or infinite."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without its full stop, for a sentence of ours; else what it is."""
+    """The first line of an error's message without its full stop, or the error's class name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".!")
 
 
-def named(options: Mapping[str, object]) -> str:
-    """Options as they are given, for a sentence: lr=0.1, betas=0.9."""
-    return ", ".join(f"{key}={value}" for key, value in options.items()) or "no options"
+def cannot_build(
+    kind: str, name: str, options: Mapping[str, object], error: BaseException
+) -> UserError:
+    """The error for a class that rejected its options.
+
+    Args:
+        kind: what the class is, such as "optimizer".
+        name: the name by which it was chosen.
+        options: its arguments, as they were given.
+        error: what it raised.
+    """
+    given = ", ".join(f"{key}={value}" for key, value in options.items()) or "no options"
+    return UserError(f"The {kind} {name!r} cannot be built from {given}: {first_line(error)}.")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the nearest known one, or all of them."""
+    """The end of a sentence about an unknown word: the nearest known one, or all known ones."""
     names = sorted(set(known))
     close = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}."

@@ -21,6 +21,7 @@ from .building import has_loader
 from .data.images import Normalise
 from .errors import UserError, first_line
 from .evaluation import find_data
+from .files import replacing
 from .forward_export import (
     check_exportable,
     compare_forward,
@@ -131,20 +132,18 @@ def export(cfg: DictConfig) -> Path:
         check_exportable(rebuilt.model)
     loader = validation_loader(find_data(cfg, rebuilt))
     output = Path(cfg.output or Path(cfg.ckpt_path).with_suffix(".onnx"))
-    partial = output.with_name(f"{output.name}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        difference, samples = write_and_compare(rebuilt.model, loader, partial)
-        if not difference <= cfg.tolerance:
-            raise UserError(
-                f"The exported model predicts something else: it differs by {difference:.2g}, and "
-                f"tolerance={cfg.tolerance} allows less; no file was kept."
-            )
-        partial.replace(output)
+        with replacing(output) as partial:
+            difference, samples = write_and_compare(rebuilt.model, loader, partial)
+            if not difference <= cfg.tolerance:
+                raise UserError(
+                    "The exported model predicts something else: it differs by "
+                    f"{difference:.2g}, and tolerance={cfg.tolerance} allows less; no file was "
+                    "kept."
+                )
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     print_file(output)
     print(
         f"compared  {samples} samples, at most {difference:.1e} from the checkpoint's predictions"

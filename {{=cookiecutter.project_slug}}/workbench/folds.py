@@ -42,8 +42,8 @@ from .runs.manifest import MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
 from .shell import option
 from .sweeps.loggers import close_runs, mark_runs, packages
-from .sweeps.records import Outcome, State
 from .sweeps.trial import run_job
+from .sweeps.types import State, TrialOutcome
 from .sweeps.workers import Ended, Workers, local_workers, run_alone, start_server
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ def check_data(config: DictConfig) -> tuple[dict[str, Any], int]:
     """
     folder = Path(tempfile.mkdtemp(prefix="check-"))
     result = run_alone(Workers(1), folder / "run.log", check_fold, config, folder, sys.argv)
-    if isinstance(result, Outcome):
+    if isinstance(result, TrialOutcome):
         if result.retry:
             # The traceback is worth keeping.
             raise UserError(f"{result.error} (see {folder / 'run.log'})")
@@ -207,7 +207,7 @@ def check_data(config: DictConfig) -> tuple[dict[str, Any], int]:
 
 
 def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
-    """Check a fold in a worker's process: environment and number of GPUs, or a failed Outcome."""
+    """Environment and number of GPUs, found in a worker's process; or a failed `TrialOutcome`."""
     import torch
 
     from .dry_run import check
@@ -216,21 +216,21 @@ def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
     sys.argv = command
     config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
     result = run_job(config, check)
-    if isinstance(result, Outcome):
+    if isinstance(result, TrialOutcome):
         return result
     return describe_environment(project().root), torch.cuda.device_count()
 
 
-def train_fold(config: DictConfig, script: str) -> Metrics | Outcome:
+def train_fold(config: DictConfig, script: str) -> Metrics | TrialOutcome:
     """Train a fold in a worker's process: its metrics, or why there are none."""
     sys.argv = [script, *config.hydra.overrides.task]
     try:
-        result: Metrics | Outcome = run_job(
+        result: Metrics | TrialOutcome = run_job(
             config, partial(_train, function=config.hydra.sweeper.function)
         )
     except (KeyboardInterrupt, SystemExit):
-        result = Outcome(State.STOPPED)
-    close_runs(failed=isinstance(result, Outcome))
+        result = TrialOutcome(State.STOPPED)
+    close_runs(failed=isinstance(result, TrialOutcome))
     return result
 
 
@@ -282,7 +282,7 @@ class FoldLoop:
                             self._end(event, time.monotonic() - started[event.number])
         finally:
             for fold in list(self.workers.running):
-                self.workers.kill(fold, Outcome(State.STOPPED))
+                self.workers.kill(fold, TrialOutcome(State.STOPPED))
 
     def _start(self, fold: int) -> None:
         script = str(Path(sys.argv[0]).absolute())
@@ -291,8 +291,8 @@ class FoldLoop:
 
     def _end(self, event: Ended, seconds: float) -> None:
         found = event.result
-        outcome = found if isinstance(found, Outcome) else Outcome(State.FINISHED)
-        metrics = {} if isinstance(found, Outcome) else found
+        outcome = found if isinstance(found, TrialOutcome) else TrialOutcome(State.FINISHED)
+        metrics = {} if isinstance(found, TrialOutcome) else found
         result = FoldResult(event.number, outcome.state, metrics, outcome.error, seconds)
         self.results[event.number] = result
         log.info(
@@ -312,7 +312,7 @@ class FoldLoop:
         def pass_on(signum: int, frame: FrameType | None) -> None:
             if self.stopped_by is not None:
                 for fold in self.workers.running:
-                    self.workers.kill(fold, Outcome(State.STOPPED))
+                    self.workers.kill(fold, TrialOutcome(State.STOPPED))
                 return
             self.stopped_by = signal.Signals(signum)
             log.info("the folds are saved and end; once more stops them now")

@@ -14,9 +14,9 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, Tr
 from torch import Tensor
 
 from .building import has_loader, has_step
-from .decimals import exact_floats
 from .errors import UserError, first_line
 from .evaluation import build_evaluator, find_data
+from .floats import exact_floats
 from .models.supervised import SupervisedModule
 from .runs.rebuilding import rebuild
 

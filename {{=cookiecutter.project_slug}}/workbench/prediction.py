@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from .data.inputs import Inputs, read_inputs
-from .decimals import exact_floats
 from .errors import UserError
+from .floats import exact_floats
 from .models.supervised import SupervisedModule
 from .multilabel import THRESHOLD, join_labels
 from .runs.checkpoints import load_model

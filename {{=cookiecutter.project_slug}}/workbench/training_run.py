@@ -296,7 +296,7 @@ def can_be_tested(model: LightningModule, datamodule: LightningDataModule) -> bo
 def collect_metrics(cfg: DictConfig, trainer: Trainer) -> dict[str, Metrics]:
     """Metrics of the best and of the last epoch."""
     history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), MetricHistory())
-    last = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    last = measured(trainer)
     return {
         "best": history.best(cfg.objective.metric, cfg.objective.mode) or last,
         "final": history.rows[-1] if history.rows else last,

@@ -15,7 +15,7 @@ from torchmetrics import (
     regression,
 )
 
-from ..errors import UserError, first_line, named, nearest
+from ..errors import UserError, cannot_build, nearest
 from .regression_metrics import R2, OfTarget
 
 Spec = str | Mapping[str, Any]
@@ -209,9 +209,7 @@ def build_metric(name: str, metric_class: type[Metric], options: Mapping[str, An
     try:
         return metric_class(**options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The metric {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("metric", name, options, error) from error
 
 
 def unit(

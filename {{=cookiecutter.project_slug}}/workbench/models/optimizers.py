@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import UserError, first_line, named, nearest
+from ..errors import UserError, cannot_build, nearest
 
 
 def build_optimizer(
@@ -29,9 +29,7 @@ def build_optimizer(
     try:
         optimizer: torch.optim.Optimizer = getattr(torch.optim, name)(parameters, **options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The optimizer {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("optimizer", name, options, error) from error
     return optimizer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
-from ..errors import UserError, first_line, named, nearest
+from ..errors import UserError, cannot_build, nearest
 
 # These are drawn over the whole training, so a resumed run must have the same length.
 WITH_HORIZON = ("cosine", "one_cycle")
@@ -69,9 +69,7 @@ def build_scheduler(
     try:
         return SCHEDULES[name](optimizer, horizon, **options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The schedule {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("schedule", name, options, error) from error
 
 
 def _cosine(

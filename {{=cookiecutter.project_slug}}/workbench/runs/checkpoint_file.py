@@ -13,6 +13,7 @@ from omegaconf import Container, DictConfig, OmegaConf
 from torch import Tensor
 
 from ..errors import UserError
+from ..files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +64,13 @@ class CheckpointFile(TorchCheckpointIO):
         """
         path = Path(path)
         checkpoint = self._plain(checkpoint | self.record)
-        # Always the same name: the next checkpoint writes over what a kill has left. And without
-        # that of the checkpoint, by which a requeued job would take it for the newest one.
-        partial = path.with_name("checkpoint.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            # Always the same name: the next checkpoint overwrites what a kill left behind. It does
+            # not contain the checkpoint's name, by which a requeued job would take it for one.
+            with replacing(path, "checkpoint.partial") as partial, partial.open("wb") as file:
                 torch.save(checkpoint, file)
-            partial.replace(path)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
             # A full disk leaves torch's file without an end, of which torch complains last.
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):

@@ -1,6 +1,5 @@
 """The code, the packages and the machine of a run."""
 
-import os
 import platform
 import sys
 from functools import cache
@@ -8,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..machine import usable_cores
 from .code_state import describe_code
 
 PACKAGES = (
@@ -50,13 +50,11 @@ def describe_hardware() -> dict[str, Any]:
     import psutil
     import torch
 
-    # The cores this process may use: fewer than the machine has on a shared cluster.
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "host": platform.node(),
         "platform": platform.platform(),
-        "cpus": cpus,
+        "cpus": usable_cores(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),

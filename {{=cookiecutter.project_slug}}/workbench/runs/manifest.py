@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..files import replace_text
 from ..hydra_errors import explain
 from ..redact import redact
 from .ending import EXIT_CODES, Ending, ending_by
@@ -107,8 +108,5 @@ class Manifest:
     def _write(self) -> None:
         if not (self.enabled and self._has_begun):
             return
-        # A reader, or a crash in mid-write, must never meet half a file.
-        partial = self.path.with_suffix(".partial")
         text = json.dumps(self.content, indent=2, default=str)
-        partial.write_text(redact(text) + "\n", "utf-8")
-        partial.replace(self.path)
+        replace_text(self.path, redact(text) + "\n")

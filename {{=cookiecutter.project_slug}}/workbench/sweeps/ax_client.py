@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, first_line, nearest
-from .records import Objective, State, TrialRecord, Value
 from .space import Parameter, Space, text
+from .types import Objective, State, TrialRecord, Value
 
 if TYPE_CHECKING:
     from ax.api.client import Client

@@ -13,8 +13,8 @@ from .ax_client import AxClient, Proposal, make_client
 from .figures import Figure, styled
 from .optuna_search import OptunaSearch, is_waiting
 from .plan import Plan
-from .records import Answer, Next, Outcome, Trial
 from .space import is_same_point
+from .types import Next, Trial, TrialOutcome, Verdict
 
 
 class AxSearch(OptunaSearch):
@@ -70,16 +70,16 @@ class AxSearch(OptunaSearch):
             self._begin_proposal()
         return trial
 
-    def report(self, number: int, step: int, value: float) -> Answer:
+    def report(self, number: int, step: int, value: float) -> Verdict:
         """Note a value; PRUNE if the trial is unpromising."""
         answer = super().report(number, step, value)
         if not self.is_ax_pruner or self._is_busy:
             return answer
         self.client.catch_up(self.records())
         is_behind = self.client.should_stop(number, step, value)
-        return Answer.PRUNE if is_behind else Answer.CONTINUE
+        return Verdict.PRUNE if is_behind else Verdict.CONTINUE
 
-    def tell(self, number: int, outcome: Outcome) -> Next:
+    def tell(self, number: int, outcome: TrialOutcome) -> Next:
         """Note how a trial ended."""
         decision = super().tell(number, outcome)
         self._keep()

@@ -10,16 +10,15 @@ from enum import Enum, auto
 from ..errors import UserError
 from ..runs.logs import RunLog, capture_everything, console_handler
 from . import loggers, ray_workers
-from .checking import check_point, warn_of_separate_runs
 from .display import Display
-from .failures import Failures
-from .finish import finish
 from .identity import identify
-from .notes import all_failed, progress_of, why_no_winner
+from .leaderboard import best_trials
+from .notes import Failures, all_failed, progress_of, why_no_winner
 from .plan import Plan, narrowed
-from .records import Next, Outcome, State, Trial, excesses
-from .results import best_trials
+from .preflight import check_point, warn_of_separate_runs
+from .results import finish
 from .search import Record, warm_up
+from .types import Next, State, Trial, TrialOutcome, excesses
 from .workers import Workers, start_server
 
 log = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ class Sweep(ABC):
         """Whether no trial is to be started any more."""
         return self.stopped_by is not None or self.failures.is_hopeless
 
-    def note_end(self, record: Record, trial: Trial, outcome: Outcome, decision: Next) -> None:
+    def note_end(self, record: Record, trial: Trial, outcome: TrialOutcome, decision: Next) -> None:
         """Show how a trial ended, and remember which error it had."""
         if self.stopped_by is None:
             self.failures.note(outcome, trial.params)
@@ -130,7 +129,7 @@ class Sweep(ABC):
             self.note_best(record, trial, outcome)
         self.display.end(trial, outcome, decision)
 
-    def note_best(self, record: Record, trial: Trial, outcome: Outcome) -> None:
+    def note_best(self, record: Record, trial: Trial, outcome: TrialOutcome) -> None:
         """Show the best trial so far."""
         if len(self.plan.objectives) > 1:
             front = best_trials(record.records(), self.plan.objectives)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .records import Next, Outcome, State, Trial, Unit, Value
+from .types import Next, State, Trial, TrialOutcome, Unit, Value
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,7 +71,7 @@ class Display:
         self.running[number].step = step
         self.running[number].value = value
 
-    def end(self, trial: Trial, outcome: Outcome, decision: Next) -> None:
+    def end(self, trial: Trial, outcome: TrialOutcome, decision: Next) -> None:
         """A trial has ended: one line in the log."""
         shown = self.running.pop(trial.number)
         seconds = time.monotonic() - shown.started

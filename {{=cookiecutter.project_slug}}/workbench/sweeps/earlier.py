@@ -9,8 +9,8 @@ from ..errors import UserError, first_line
 from ..redact import HIDDEN, redact
 from .identity import IDENTITIES, Identity, option_texts
 from .plan import Plan, make_base
-from .records import TrialRecord
 from .search import Record
+from .types import TrialRecord
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any
 from hydra.errors import HydraException
 
 from ..errors import UserError, nearest
-from .records import Value
 from .space import Parameter, Space, identity, text
+from .types import Value
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
-"""The figures of a sweep's report: Optuna's own, drawn from the records, and two more."""
+"""The figures of a sweep's report: those of Optuna, drawn from the records, and two of our own."""
 
+import html
 import logging
 import statistics
 import warnings
@@ -7,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .memory_study import label, make_study
-from .records import Objective, State, TrialRecord, Unit
-from .results import best_trials, finished, ranked
-from .space import Space
+from .leaderboard import best_trials, finished, ranked
+from .space import Parameter, Space, text
+from .types import Objective, State, TrialRecord, Unit, Value
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.distributions import BaseDistribution
     from plotly.graph_objects import Figure as Plot
 
 log = logging.getLogger(__name__)
@@ -26,19 +27,19 @@ COLOURS = {
     State.FAILED: "#d64545",
     State.RUNNING: FAINT,
 }
-# More lines than these are neither told apart nor drawn in good time.
+# More lines can neither be told apart nor drawn in reasonable time.
 MOST_LINES = 300
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure, or why there is none.
+    """A figure, or the reason why it was not drawn.
 
     Attributes:
-        title: what it shows.
-        caption: how to read it; without a plot, what it would take.
+        title: of its section.
+        caption: how to read it; without a plot, what it requires.
         plot: the plotly figure.
-        width: with fewer pixels it is scrolled, not squeezed.
+        width: minimum width in pixels; on a narrower screen it is scrolled.
     """
 
     title: str
@@ -53,14 +54,7 @@ def draw_figures(
     space: Space,
     unit: Unit = Unit.EPOCH,
 ) -> Iterator[Figure]:
-    """Draw a sweep.
-
-    Args:
-        records: all trials.
-        objectives: what is optimised.
-        space: what varied.
-        unit: what the reports of a trial count.
-    """
+    """Draw the figures that every engine has."""
     from optuna import visualization
 
     done = finished(records, objectives)
@@ -68,7 +62,7 @@ def draw_figures(
     if len(objectives) > 1:
         yield _drawn(
             "Pareto front",
-            "No trial beats one of the front, in blue, in every respect.",
+            "The trials of the front, in blue, are not dominated by any other.",
             "two finished trials, and not more than three objectives",
             lambda: _front(make_study(done, objectives, space), names),
         )
@@ -76,7 +70,7 @@ def draw_figures(
         yield from _draw_objective(done, objective, index, space)
     yield _drawn(
         "Learning curves",
-        f"{objectives[0].metric} after every {unit}; crosses are where trials were pruned.",
+        f"{objectives[0].metric} after every {unit}; crosses mark where trials were pruned.",
         f"a trial of two {unit}s",
         lambda: _curves(records, objectives, unit),
     )
@@ -103,7 +97,7 @@ def draw_figures(
 def _draw_objective(
     done: Sequence[TrialRecord], objective: Objective, index: int, space: Space
 ) -> Iterator[Figure]:
-    """What concerns one objective, as if there were no other."""
+    """The figures of one objective, as if there were no other."""
     alone = [replace(record, values=record.values[index : index + 1]) for record in done]
     name = label(objective.metric)
 
@@ -153,7 +147,7 @@ def _history(study: "Study", name: str) -> "Plot":
             line = {"color": ACCENT, "width": 2.5, "shape": "hv"}
             trace.update(name="best so far", line=line)
         elif trace.name == "Infeasible Trial":
-            trace.update(name="over a limit", marker={"color": FAINT, "symbol": "circle-open"})
+            trace.update(name="exceeds a limit", marker={"color": FAINT, "symbol": "circle-open"})
         else:
             trace.update(marker={"color": COLOURS[State.FINISHED], "size": 7})
     return _readable(plot, study)
@@ -164,7 +158,7 @@ def _importances(study: "Study", name: str) -> "Plot":
 
     plot = visualization.plot_param_importances(study, target_name=name)
     plot.update_traces(marker_color=ACCENT)
-    return plot.update_layout(xaxis_title="share", yaxis_title=None)
+    return plot.update_layout(xaxis_title="importance", yaxis_title=None)
 
 
 def _slices(study: "Study", name: str) -> "Plot":
@@ -174,7 +168,7 @@ def _slices(study: "Study", name: str) -> "Plot":
 
 
 def _readable(plot: "Plot", study: "Study") -> "Plot":
-    """Keep a trial that went astray from pressing all others into a line."""
+    """Use a logarithmic axis where an outlier would flatten all other trials."""
     values = [trial.values[0] for trial in study.trials if trial.values]
     if min(values) > 0 and max(values) > 100 * statistics.median(values):
         plot.update_yaxes(type="log")
@@ -184,7 +178,7 @@ def _readable(plot: "Plot", study: "Study") -> "Plot":
 def _curves(
     records: Sequence[TrialRecord], objectives: Sequence[Objective], unit: Unit
 ) -> "Plot | None":
-    """The objective after each epoch or validation, the best trials above the others."""
+    """The objective after each epoch or validation, the best trials on top."""
     from plotly.graph_objects import Figure as Plot
 
     rows = [record for record in ranked(records, objectives) if record.steps]
@@ -192,7 +186,7 @@ def _curves(
     if longest < 2:
         return None
     best = [record for record in best_trials(records, objectives) if record.steps]
-    # Some of all kinds, from the best to the worst.
+    # An even selection, from the best to the worst.
     others = [r for r in rows[:: len(rows) // MOST_LINES + 1] if r not in best]
     plot = Plot()
     for state, colour in COLOURS.items():
@@ -209,13 +203,13 @@ def _curves(
         showlegend=False,
         hoverinfo="skip",
     )
-    # There is no half an epoch.
+    # No ticks between epochs.
     plot.update_xaxes(title=str(unit), dtick=max(1, longest // 10))
     return plot.update_yaxes(title=label(objectives[0].metric))
 
 
 def _add_curves(plot: "Plot", records: Sequence[TrialRecord], unit: Unit, **style: Any) -> None:
-    """Draw curves as one line that is lifted in between; one by one they would slow the page."""
+    """Draw all curves as one line with gaps: one trace each would slow the page down."""
     points: list[tuple[float | None, ...]] = []
     for record in records:
         points += [(step, value, record.number) for step, value in sorted(record.steps.items())]
@@ -227,7 +221,7 @@ def _add_curves(plot: "Plot", records: Sequence[TrialRecord], unit: Unit, **styl
 
 
 def _timeline(records: Sequence[TrialRecord]) -> "Plot | None":
-    """A lane for each worker, a bar for each trial."""
+    """A row for each worker, with a bar for each trial."""
     from plotly.graph_objects import Figure as Plot
 
     spans = [(record, record.started, record.ended) for record in records]
@@ -257,7 +251,7 @@ def _timeline(records: Sequence[TrialRecord]) -> "Plot | None":
                 hovertemplate=f"trial %{{customdata}}, {state}: %{{x:.3g}} {name}<extra></extra>",
             )
     lanes = sorted({label(record.worker) for record in records}, reverse=True)
-    # A worker's number is a name.
+    # The number of a worker is a name, not a quantity.
     axis = {"title": "worker", "type": "category", "categoryarray": lanes, "showgrid": False}
     plot.update_layout(barmode="overlay", height=150 + 34 * len(lanes), yaxis=axis)
     return plot.update_layout(xaxis_title=f"{name} since the sweep began")
@@ -275,7 +269,7 @@ def _drawn(
     enough: bool = True,
     width: int = 0,
 ) -> Figure:
-    """Draw and style a figure if there is enough for it, or say what it would take."""
+    """Draw and style a figure, or state what it requires."""
     import optuna
 
     verbosity = optuna.logging.get_verbosity()
@@ -285,22 +279,22 @@ def _drawn(
             warnings.simplefilter("ignore")
             plot = draw() if enough else None
     except Exception:
-        # A figure is never worth the end of a sweep: the table is there in any case.
+        # A figure must never end a sweep.
         log.debug("no figure %r", title, exc_info=True)
         plot = None
     finally:
         optuna.logging.set_verbosity(verbosity)
     if plot is None or not plot.data:
-        return Figure(title, f"takes {needs}", None)
+        return Figure(title, f"requires {needs}", None)
     return Figure(title, caption, styled(plot), width)
 
 
 def styled(plot: "Plot") -> "Plot":
-    """Give figures of different origin one face."""
+    """Give figures of different origin the same style."""
     axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True}
     plot.update_xaxes(axis)
     plot.update_yaxes(axis)
-    # Every power of ten, and nothing in between.
+    # One tick per power of ten.
     for update in (plot.update_xaxes, plot.update_yaxes):
         update(dtick=1, exponentformat="power", selector={"type": "log"})
     return plot.update_layout(
@@ -312,3 +306,70 @@ def styled(plot: "Plot") -> "Plot":
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
         hoverlabel={"bgcolor": "white", "font": {"color": INK}},
     )
+
+
+def label(name: str) -> str:
+    """A text for a figure, escaped because plotly interprets HTML tags."""
+    return html.escape(name, quote=False)
+
+
+def make_study(
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    space: Space,
+) -> "Study":
+    """An in-memory Optuna study of finished trials, whichever engine ran them."""
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    study = optuna.create_study(
+        directions=["minimize" if o.mode == "min" else "maximize" for o in objectives]
+    )
+    study.set_metric_names([label(objective.metric) for objective in objectives])
+    known = {parameter.key: parameter for parameter in space.parameters}
+    values: dict[str, list[Value]] = {}
+    for record in records:
+        for key, value in record.params.items():
+            values.setdefault(key, []).append(value)
+    ranges = {key: _range(known.get(key), found) for key, found in values.items()}
+    by_number = {record.number: record for record in records}
+    for number in range(max(by_number, default=-1) + 1):
+        if number in by_number:
+            record = by_number[number]
+            trial = create_trial(
+                values=record.values,
+                params={label(k): _choice(ranges[k], v) for k, v in record.params.items()},
+                distributions={label(key): ranges[key] for key in record.params},
+                constraints=record.constraints,
+            )
+        else:
+            # Optuna numbers trials consecutively, so those that are not drawn need a placeholder.
+            trial = create_trial(state=TrialState.FAIL)
+        study.add_trial(trial)
+    return study
+
+
+def _range(parameter: Parameter | None, values: Sequence[Value]) -> "BaseDistribution":
+    """The distribution of a parameter; trials of earlier spaces may lie outside the present one."""
+    from optuna import distributions
+
+    if (parameter and parameter.choices) or any(isinstance(value, str) for value in values):
+        known = [*(parameter.choices or () if parameter else ()), *values]
+        # 1 and 1.0 are different choices but equal numbers.
+        is_ambiguous = len(set(known)) < len(set(map(text, known)))
+        if is_ambiguous or any(isinstance(value, str) for value in known):
+            known = [label(text(value)) for value in known]
+        return distributions.CategoricalDistribution(tuple(dict.fromkeys(known)))
+    numbers = [value for value in values if not isinstance(value, str)]
+    ends = [*numbers, *((parameter.low, parameter.high) if parameter else ())]
+    low, high = min(ends), max(ends)
+    is_log = parameter is not None and parameter.log and low > 0
+    if all(isinstance(number, int) for number in numbers):
+        return distributions.IntDistribution(int(low), int(high), log=is_log)
+    return distributions.FloatDistribution(low, high, log=is_log)
+
+
+def _choice(distribution: "BaseDistribution", value: Value) -> Value:
+    """A value in the representation of its distribution."""
+    choices = getattr(distribution, "choices", (0,))
+    return label(text(value)) if isinstance(choices[0], str) else value

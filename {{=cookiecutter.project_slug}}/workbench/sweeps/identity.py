@@ -19,8 +19,8 @@ from ..project import LIBRARY, project
 from ..redact import redact
 from ..runs.loading import plain
 from .enqueue import read_points
-from .records import Value
 from .space import options_of, typed
+from .types import Value
 
 if TYPE_CHECKING:
     from .plan import Plan

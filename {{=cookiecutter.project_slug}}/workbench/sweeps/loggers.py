@@ -13,9 +13,9 @@ from omegaconf import DictConfig, open_dict
 
 from ..errors import UserError
 from ..runs.loading import plain
-from .records import Outcome
-from .results import best_trials
+from .leaderboard import best_trials
 from .search import Record
+from .types import TrialOutcome
 from .workers import Workers, run_alone
 
 if TYPE_CHECKING:
@@ -71,14 +71,14 @@ def begin_parent(plan: "Plan", record: Record) -> str | None:
     Raises:
         UserError: MLflow does not answer.
     """
-    from .journal import FileLock
+    from .storage import FileLock
 
     if not _has_mlflow(plan):
         return None
     with FileLock(plan.folder / "mlflow.lock").held():
         known = record.recall("mlflow").get("run_id")
         run_id = _in_a_process(plan, _open_parent, plan.name, known)
-        if isinstance(run_id, Outcome):
+        if isinstance(run_id, TrialOutcome):
             raise UserError(f"MLflow has no run for the sweep: {run_id.error}")
         record.remember("mlflow", {"run_id": run_id})
     return str(run_id)
@@ -97,7 +97,7 @@ def end_parent(plan: "Plan", record: Record) -> None:
     facts = {"best_trial": str(best[0].number)} if best else {}
     run_id, is_whole = plan.base.parent_run, record.is_finished()
     result = _in_a_process(plan, _close_parent, run_id, metrics, facts, is_whole)
-    if isinstance(result, Outcome):
+    if isinstance(result, TrialOutcome):
         log.warning("MLflow does not know that the sweep has ended: %s", result.error)
 
 

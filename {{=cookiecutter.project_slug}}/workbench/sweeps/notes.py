@@ -1,28 +1,33 @@
-"""What the owner of a sweep should know about its result, in sentences."""
+"""What is worth knowing about the result of a sweep, in sentences; and trials that fail alike."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from .failures import most_common_error
-from .records import Objective, State, TrialRecord
-from .results import best_trials, finished, ranked
+from .leaderboard import best_trials, finished, ranked
 from .space import text
+from .types import Objective, State, TrialOutcome, TrialRecord, Value
 
 ENDED = (State.FINISHED, State.PRUNED, State.FAILED)
-# They differ from one training to the next in any case.
+# They differ between any two trainings.
 NOT_COMPARED = ("seconds",)
+# Number of consecutive trials with the same error that end a sweep; fewer if none has finished.
+SAME_ERRORS = 10
+SAME_ERRORS_AT_FIRST = 3
+# Numbers, memory addresses, and the values of a diverged loss.
+NUMBER = re.compile(r"0x[0-9a-f]+|[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|\b(nan|inf)\b", re.IGNORECASE)
 
 
 def why_no_winner(
     records: Sequence[TrialRecord], objectives: Sequence[Objective], limits: Mapping[str, float]
 ) -> str | None:
-    """Why no trial won; None if one did.
+    """Why there is no winner; None if there is one.
 
     Args:
         records: all trials.
-        objectives: what is optimised.
-        limits: metrics and the greatest value that is allowed of each.
+        objectives: of the sweep.
+        limits: the maximum of each limited metric.
     """
     if best_trials(records, objectives):
         return None
@@ -35,7 +40,7 @@ def why_no_winner(
         besides = f" and {len(failed)} failed" if failed else ""
         return (
             f"There is no winner: {len(pruned)} trials were pruned{besides}, and none finished. "
-            "hydra/sweeper/pruner=none trains each of them to its end."
+            "hydra/sweeper/pruner=none trains each of them to the end."
         )
     if failed:
         error, count = most_common_error(failed)
@@ -45,13 +50,13 @@ def why_no_winner(
 
 
 def all_failed(records: Sequence[TrialRecord]) -> bool:
-    """Whether trials have ended, and each of them failed."""
+    """Whether every trial that has ended failed; False if none has."""
     ended = [r.state for r in records if not r.superseded and r.state in ENDED]
     return bool(ended) and set(ended) == {State.FAILED}
 
 
 def progress_of(records: Sequence[TrialRecord], total: int) -> str:
-    """How many trials have ended, and how, for example "3 of 20 trials have ended (3 finished)"."""
+    """The progress in words, such as "3 of 20 trials have ended (3 finished)"."""
     counts = Counter(record.state for record in records if not record.superseded)
     ended = sum(counts[state] for state in ENDED)
     states = ", ".join(f"{counts[state]} {state}" for state in ENDED if counts[state])
@@ -60,40 +65,40 @@ def progress_of(records: Sequence[TrialRecord], total: int) -> str:
 
 
 def notes(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[str]:
-    """What is easily overlooked in the table of trials."""
+    """Remarks on what is easily overlooked in the table of trials."""
     return [*_stopped(records, objectives), *_without_effect(records, objectives)]
 
 
 def _over_limits(done: Sequence[TrialRecord], limits: Mapping[str, float]) -> str:
-    """Which limits are too low, and the trial that comes nearest."""
+    """Which limits are too low, and the trial that comes closest."""
     kept_by_none = [name for name in limits if all(r.constraints[name] > 0 for r in done)]
     parts = []
     for name in kept_by_none:
         nearest = min(done, key=lambda record: record.constraints[name])
         value = nearest.metrics.get(name, math.nan)
         parts.append(
-            f"hydra.sweeper.limits allows {name} up to {limits[name]:g}, and the lowest is "
+            f"hydra.sweeper.limits allows {name} up to {limits[name]:g}, and the lowest value is "
             f"{value:g} (trial {nearest.number})"
         )
     if not parts:
         nearest = min(done, key=lambda record: _excess(record, limits))
         over = (name for name in limits if nearest.constraints[name] > 0)
-        values = (f"{n} is {nearest.metrics[n]:g} and may be {limits[n]:g}" for n in over)
+        values = (f"{n} is {nearest.metrics[n]:g} and the limit {limits[n]:g}" for n in over)
         parts.append(
-            "no trial keeps all of hydra.sweeper.limits at once, and trial "
-            f"{nearest.number} comes nearest, where {' and '.join(values)}"
+            "no trial meets all of hydra.sweeper.limits at once, and trial "
+            f"{nearest.number} comes closest: {' and '.join(values)}"
         )
     return f"{'; '.join(parts)}."
 
 
 def _excess(record: TrialRecord, limits: Mapping[str, float]) -> float:
-    """By how much a trial exceeds its limits, as a sum of fractions of them."""
+    """By how much a trial exceeds its limits: the sum of the excesses relative to the limits."""
     excesses = ((record.constraints[name], limit) for name, limit in limits.items())
     return sum(max(excess, 0) / (abs(limit) or 1) for excess, limit in excesses)
 
 
 def _stopped(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
-    """The trials that were stopped are no candidates yet, however good they are."""
+    """Stopped trials cannot win yet, however good they are."""
     stopped = [r for r in ranked(records, objectives) if r.state is State.STOPPED]
     if not stopped:
         return
@@ -110,7 +115,7 @@ def _stopped(records: Sequence[TrialRecord], objectives: Sequence[Objective]) ->
 def _without_effect(
     records: Sequence[TrialRecord], objectives: Sequence[Objective]
 ) -> Iterator[str]:
-    """Options that were varied and made no difference at all."""
+    """Options that were varied without any effect."""
     done = finished(records, objectives)
     if len({tuple(record.params.items()) for record in done}) < 2:
         return
@@ -128,25 +133,25 @@ def _without_effect(
         groups = _alike_but_for(name, done)
         if groups and all(len({_measured(record) for record in group}) == 1 for group in groups):
             yield (
-                f"{name} made no difference: trials that differ in nothing else have exactly the "
-                "same metrics; check that something reads it."
+                f"{name} made no difference: trials that differ only in it have exactly the same "
+                "metrics; check that something reads it."
             )
 
 
 def _varied(done: Sequence[TrialRecord]) -> list[str]:
-    """The options that do not have the same value in all trials."""
+    """The options with more than one value among the trials."""
     names = dict.fromkeys(name for record in done for name in record.params)
     return [name for name in names if len(_values_of(name, done)) > 1]
 
 
 def _measured(record: TrialRecord) -> tuple[tuple[str, float], ...]:
-    """All metrics of a trial by which it can be told from another one."""
+    """The metrics of a trial by which it is compared with others."""
     metrics = {n: v for n, v in record.metrics.items() if n not in NOT_COMPARED}
     return tuple(sorted(metrics.items()))
 
 
 def _alike_but_for(name: str, done: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
-    """Groups of trials in which the values of one option differ, and no others."""
+    """Groups of trials that differ in this option only."""
     groups: dict[frozenset[tuple[str, str]], list[TrialRecord]] = {}
     for record in done:
         rest = frozenset((key, text(value)) for key, value in record.params.items() if key != name)
@@ -156,3 +161,49 @@ def _alike_but_for(name: str, done: Sequence[TrialRecord]) -> list[list[TrialRec
 
 def _values_of(name: str, records: Sequence[TrialRecord]) -> set[str | None]:
     return {text(r.params[name]) if name in r.params else None for r in records}
+
+
+def kind_of(error: str, params: Mapping[str, Value]) -> str:
+    """An error without what differs between trials: numbers, and the values that vary."""
+    for value in params.values():
+        if isinstance(value, str):
+            error = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "#", error)
+    return NUMBER.sub("#", error)
+
+
+def most_common_error(failed: Sequence[TrialRecord]) -> tuple[str, int]:
+    """The first error of the most frequent kind, and the number of trials with that kind."""
+    kinds = Counter(kind_of(record.error, record.params) for record in failed)
+    kind, count = kinds.most_common(1)[0]
+    errors = (record.error for record in failed if kind_of(record.error, record.params) == kind)
+    return next(errors), count
+
+
+class Failures:
+    """Counts consecutive trials that fail with the same kind of error.
+
+    Attributes:
+        count: number of the latest consecutive failures.
+        error: the message of the latest.
+        ever_finished: whether any trial of the sweep has finished or was pruned.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.error = ""
+        self.ever_finished = False
+        self._kind = ""
+
+    def note(self, outcome: TrialOutcome, params: Mapping[str, Value]) -> None:
+        """Count a trial; one that was stopped tells nothing."""
+        if outcome.state is State.FAILED:
+            kind = kind_of(outcome.error, params)
+            self.count = self.count + 1 if self.count and kind == self._kind else 1
+            self._kind, self.error = kind, outcome.error
+        elif outcome.state is not State.STOPPED:
+            self.count, self.ever_finished = 0, True
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether starting more trials is pointless."""
+        return self.count >= (SAME_ERRORS if self.ever_finished else SAME_ERRORS_AT_FIRST)

@@ -21,22 +21,21 @@ from optuna.trial import FrozenTrial, TrialState
 from .enqueue import TOO_MANY_POINTS, read_points
 from .figures import Figure
 from .identity import IDENTITIES, Identity, check_unused, join
-from .journal import FileLock, open_database, open_journal
-from .leases import Parents
 from .plan import Plan
-from .records import (
-    Answer,
-    Next,
-    Objective,
-    Outcome,
-    State,
-    Trial,
-    TrialRecord,
-    Value,
-    excesses,
-)
 from .samplers import build_pruner, build_sampler
 from .space import Parameter, Space, options_of
+from .storage import FileLock, LeaseHolders, open_database, open_journal
+from .types import (
+    Next,
+    Objective,
+    State,
+    Trial,
+    TrialOutcome,
+    TrialRecord,
+    Value,
+    Verdict,
+    excesses,
+)
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ class OptunaSearch:
         self.n_trials = n_trials
         self.max_retries = max_retries
         self.limits = limits
-        self.parents = Parents(study)
+        self.holders = LeaseHolders(study)
         self.folder = lock.path.parent
         self._lock = lock
         self._running: dict[int, optuna.Trial] = {}
@@ -94,7 +93,7 @@ class OptunaSearch:
     ) -> int | None:
         """Take a lease on the study, and sampler and pruner for it; the seed of this command."""
         with self._lock.held():
-            earlier = self.parents.join()
+            earlier = self.holders.join()
         # With the first seed again, a continued study would propose its first points once more.
         seed = None if seed is None else (seed + 1_000_003 * earlier) % 2**32
         self.study.sampler = build_sampler(dict(sampler), seed)
@@ -126,7 +125,7 @@ class OptunaSearch:
             if not is_waiting(trials) and not self._has_room(trials):
                 return None
             trial = self.study.ask()
-            trial.set_user_attr("parent", self.parents.id)
+            trial.set_user_attr("holder", self.holders.id)
             trial.set_user_attr("worker", worker)
             trial.set_user_attr("version", self.version)
             if self._is_too_many(trial.number):
@@ -141,16 +140,16 @@ class OptunaSearch:
         same = tuple(number for number in earlier if versions[number] == self.version)
         return Trial(trial.number, params, same)
 
-    def report(self, number: int, step: int, value: float) -> Answer:
+    def report(self, number: int, step: int, value: float) -> Verdict:
         """Note a value; PRUNE if the pruner says so."""
         trial = self._running[number]
         if len(self.objectives) > 1:
             # Optuna judges single objectives only.
-            return Answer.CONTINUE
+            return Verdict.CONTINUE
         trial.report(value, step)
-        return Answer.PRUNE if trial.should_prune() else Answer.CONTINUE
+        return Verdict.PRUNE if trial.should_prune() else Verdict.CONTINUE
 
-    def tell(self, number: int, outcome: Outcome) -> Next:
+    def tell(self, number: int, outcome: TrialOutcome) -> Next:
         """Note how a trial ended, and put it into the queue again if that may help."""
         trial = self._running.pop(number)
         trial.set_user_attr("metrics", outcome.metrics)
@@ -173,7 +172,7 @@ class OptunaSearch:
 
     def tick(self) -> None:
         """Renew the lease."""
-        self.parents.renew()
+        self.holders.renew()
 
     def is_finished(self) -> bool:
         """Whether as many trials have ended as were asked for."""
@@ -211,7 +210,7 @@ class OptunaSearch:
 
     def close(self) -> None:
         """Give the lease back."""
-        self.parents.leave()
+        self.holders.leave()
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -227,8 +226,8 @@ class OptunaSearch:
         for trial in self._trials():
             if trial.state != TrialState.RUNNING or trial.number in self._running:
                 continue
-            owner = trial.user_attrs.get("parent")
-            if owner == self.parents.id or not self.parents.is_alive(owner):
+            owner = trial.user_attrs.get("holder")
+            if owner == self.holders.id or not self.holders.is_alive(owner):
                 self._try_again(trial.number, State.STOPPED)
 
     def _try_again(self, number: int, state: State) -> None:

@@ -19,11 +19,9 @@ from ..runs.fold_options import folds_to_train
 from ..runs.loading import plain
 from ..runs.value_checks import check_values
 from .ax_client import check_ax
-from .budget import unit_of
 from .enqueue import put_first, read_points
 from .identity import Identity
 from .narrowing import leave_out_missing
-from .records import Objective, Unit, Value
 from .samplers import automatic_pruner
 from .settings import (
     LARGEST_GRID,
@@ -36,7 +34,9 @@ from .settings import (
 )
 from .space import Space, options_of, parse_space, text, typed
 from .trial import Base, parsed
+from .trial_channel import unit_of
 from .tune_algorithms import POPULATIONS, check_engine, check_tune
+from .types import Objective, Unit, Value
 
 DEFAULT_TRIALS = 20
 # What shows a single run has no reader among a hundred.
@@ -221,7 +221,7 @@ def make_base(
     plain = config_loader.load_sweep_config(master, fixed)
     objective = objective_of(plain)
     package = __name__.rpartition(".")[0]
-    reporter = f"{package}.reporting.TrialReporter"
+    reporter = f"{package}.reporter.TrialReporter"
     options = [
         *fixed,
         "test=false",
@@ -302,7 +302,7 @@ def _check_settings(settings: Settings, space: Space) -> None:
     if not by_ax:
         build_pruner(settings.pruner)
     if settings.storage is not None:
-        from .journal import open_database
+        from .storage import open_database
 
         open_database(settings.storage)
 

@@ -27,7 +27,7 @@ from ..runs.config_checks import check_arguments, check_top_level
 from ..runs.directory import register_resolvers
 from ..runs.environment import versions
 from ..runs.loading import plain
-from . import reporting, trial  # noqa: F401
+from . import reporter, trial  # noqa: F401
 
 # The end of a cluster job is told to all its processes, the server and the trials among them. Only
 # the sweep is to listen, and lets the epochs end; Lightning would end them at once.

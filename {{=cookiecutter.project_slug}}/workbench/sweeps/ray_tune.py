@@ -25,16 +25,15 @@ from ray.exceptions import RayTaskError
 from ..errors import UserError, first_line
 from . import ray_workers
 from . import trial as trials
-from .budget import max_epochs_of, max_steps_of
-from .checking import gpus_on_ray
 from .command import Stop, Sweep
 from .enqueue import TOO_MANY_POINTS, read_points
 from .identity import IDENTITIES, Identity, join
 from .loggers import packages
 from .plan import Plan
+from .preflight import gpus_on_ray
 from .ray_workers import room
-from .records import Next, Outcome, State, Trial, Unit, Value, trial_folder
 from .space import is_same_point
+from .trial_channel import max_epochs_of, max_steps_of
 from .tune_algorithms import (
     PAUSING,
     VALUE,
@@ -47,6 +46,7 @@ from .tune_algorithms import (
 from .tune_records import OPEN, Row, TuneRecords
 from .tune_space import TuneSpace
 from .tune_trial import ROW, Task, TuneTrial
+from .types import Next, State, Trial, TrialOutcome, Unit, Value, trial_folder
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ class TuneSweep(Sweep):
             self.record.end(number, state, error=error or "")
         known = self.record.record(number)
         trial = Trial(number, known.params)
-        outcome = Outcome(known.state, known.metrics, known.error)
+        outcome = TrialOutcome(known.state, known.metrics, known.error)
         self.note_end(self.record, trial, outcome, Next.NOTHING)
         if self.failures.is_hopeless:
             self.stop(Stop.ERRORS)

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, first_line
+from ..machine import usable_cores
 from ..project import project
-from .records import Answer, Outcome, State
 from .trial import Base
-from .workers import Ended, Report, Workers, run_alone, start_server, usable_cores
+from .types import State, TrialOutcome, Verdict
+from .workers import Ended, Progress, Workers, run_alone, start_server
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Slot:
 
 
 @dataclass
-class Running:
+class RemoteTrial:
     """A trial at work, and the events that are waited for."""
 
     worker: int
@@ -82,7 +83,7 @@ class RayWorkers:
     ) -> None:
         self.count = count
         self.folder = folder
-        self.running: dict[int, Running] = {}
+        self.running: dict[int, RemoteTrial] = {}
         self._needs = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": "SPREAD"}
         self._threads = max(1, int(cpus))
         self._packages = list(packages)
@@ -110,17 +111,17 @@ class RayWorkers:
         # A trial is told its folder, and those of its earlier tries.
         files = {path: _pack(path, "checkpoints/last.ckpt") for path in args[-1][1:]}
         events = actor.start.remote(number, log, function, args, files)
-        self.running[number] = Running(worker, log.parent, events)
+        self.running[number] = RemoteTrial(worker, log.parent, events)
 
-    def answer(self, number: int, answer: Answer) -> None:
+    def answer(self, number: int, answer: Verdict) -> None:
         """Answer a report."""
         self._actor(number).answer.remote(number, answer)
 
-    def kill(self, number: int, outcome: Outcome) -> None:
+    def kill(self, number: int, outcome: TrialOutcome) -> None:
         """End a process and all it started, with this outcome."""
         self._actor(number).kill.remote(number, outcome)
 
-    def wait(self, timeout: float) -> Iterator[Report | Ended]:
+    def wait(self, timeout: float) -> Iterator[Progress | Ended]:
         """What happened, waiting for it at most `timeout` seconds."""
         import ray
 
@@ -144,7 +145,7 @@ class RayWorkers:
         self._marker.unlink(missing_ok=True)
         ray.shutdown()
 
-    def _listen(self, number: int) -> Iterator[Report | Ended]:
+    def _listen(self, number: int) -> Iterator[Progress | Ended]:
         import ray
 
         running = self.running[number]
@@ -166,7 +167,7 @@ class RayWorkers:
         if number in self.running:
             running.events = self._actor(number).listen.remote()
 
-    def _lost(self, worker: int, error: Exception) -> Outcome:
+    def _lost(self, worker: int, error: Exception) -> TrialOutcome:
         """What becomes of a trial whose slot is gone: it is not to blame for its node."""
         import ray
 
@@ -175,9 +176,11 @@ class RayWorkers:
         if slot.node_id not in alive or isinstance(error, ray.exceptions.ActorUnavailableError):
             # Only its connection may be gone, and the trial shall not run twice.
             ray.kill(slot.actor)
-            return Outcome(State.STOPPED, error=f"its node {slot.node} does not answer")
+            return TrialOutcome(State.STOPPED, error=f"its node {slot.node} does not answer")
         reason = first_line(error)
-        return Outcome(State.FAILED, error=f"its worker on {slot.node} died: {reason}", retry=True)
+        return TrialOutcome(
+            State.FAILED, error=f"its worker on {slot.node} died: {reason}", retry=True
+        )
 
     def _welcome(self, worker: int) -> None:
         """A slot is ready, or will never be."""
@@ -244,7 +247,7 @@ class RemoteWorker:
         function: Callable[..., Any],
         args: Sequence[Any],
         files: dict[Path, dict[str, bytes]],
-    ) -> tuple[list[Report | Ended], dict[str, bytes]]:
+    ) -> tuple[list[Progress | Ended], dict[str, bytes]]:
         """Begin a trial, with the checkpoints of its earlier tries, and listen to it."""
         if not self.is_shared:
             for path, packed in files.items():
@@ -259,7 +262,7 @@ class RemoteWorker:
         self.log = self._here(log)
         self.workers.start(number, self.log, function, *map(self._here, args))
 
-    def listen(self) -> tuple[list[Report | Ended], dict[str, bytes]]:
+    def listen(self) -> tuple[list[Progress | Ended], dict[str, bytes]]:
         """What happened in the next second; at its end also the trial's files."""
         events = list(self.workers.wait(LISTEN))
         has_ended = any(isinstance(event, Ended) for event in events)
@@ -269,11 +272,11 @@ class RemoteWorker:
         shutil.rmtree(self.log.parent)
         return events, packed
 
-    def answer(self, number: int, answer: Answer) -> None:
+    def answer(self, number: int, answer: Verdict) -> None:
         """Answer a report."""
         self.workers.answer(number, answer)
 
-    def kill(self, number: int, outcome: Outcome) -> None:
+    def kill(self, number: int, outcome: TrialOutcome) -> None:
         """End the trial."""
         if number in self.workers.running:
             self.workers.kill(number, outcome)

@@ -1,82 +1,28 @@
-"""The report of a sweep: one page that opens anywhere, without a network."""
+"""The report of a sweep: a single HTML page that needs no network."""
 
 import html
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import Any
 
+from ..files import replace_text
 from .figures import Figure, draw_figures
-from .records import Objective, State, TrialRecord, Unit, trial_folder
-from .results import OWN_COLUMNS, best_trials, duration, leaderboard
+from .leaderboard import OWN_COLUMNS, best_trials, duration, leaderboard
 from .space import Space, text
+from .types import Objective, State, TrialRecord, Unit, trial_folder
 
-# More rows are for a spreadsheet.
+# Beyond this, a spreadsheet is the better tool.
 MOST_ROWS = 200
-# Columns that would only make the tables wide, and how the names of others begin.
+# Columns, and prefixes of columns, that are only in leaderboard.csv: they would widen the tables.
 FOR_SPREADSHEETS = ("state", "error", "folder", "epoch", "step", "share")
 OF_TRAINING = ("train/", "train_")
 WORDS = {"min": "lowest", "max": "highest"}
 
-STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f4f5f7; color: #1d2939; font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1160px; margin: auto; padding: 2rem 1rem 4rem; }
-h1, h2, td, section { overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; margin: 0; }
-h2 { font-size: 1.1rem; margin: 0 0 .3rem; }
-p { margin: 0 0 .7rem; color: #667085; }
-section { background: white; border: 1px solid #e4e7ec; border-radius: 10px;
-  padding: 1.1rem 1.3rem; margin: 0 0 1rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 1rem; }
-.tiles section { color: #667085; font-size: .85rem; }
-.tiles b { display: block; color: #1d2939; font-size: 1.6rem; line-height: 1.3; }
-.tiles .best b { color: #2f5bea; }
-.scroll { overflow: auto; max-height: 36rem; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .35rem 1.2rem .35rem 0;
-  border-bottom: 1px solid #eaecf0; }
-th { color: #667085; font-weight: 500; }
-thead th { position: sticky; top: 0; background: white; white-space: nowrap; }
-.scroll td { min-width: 4rem; }
-th, .number { white-space: nowrap; }
-code { font: .85rem/1.5 ui-monospace, monospace; }
-@media (max-width: 600px) {
-  main { padding: 1rem .6rem 3rem; }
-  section { padding: .9rem; }
-  .tiles { grid-template-columns: 1fr 1fr; gap: .6rem; }
-  .tiles section { margin: 0; }
-  .tiles b { font-size: 1.15rem; }
-  .tiles + section { margin-top: .6rem; }
-  tbody th { white-space: normal; overflow-wrap: normal; }
-}
-"""
-
-# A finger on a figure scrolls the page; only a mouse zooms.
-DRAW = """
-const finger = matchMedia("(pointer: coarse)").matches;
-function draw(place, plot) {
-  if (finger) plot.layout.dragmode = false;
-  const buttons = [["toImage", "resetScale2d"]];
-  const config = {responsive: true, displaylogo: false, modeBarButtons: buttons};
-  Plotly.newPlot(place, plot.data, plot.layout, config);
-}
-"""
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>{style}</style>
-<main>
-{body}
-</main>
-{scripts}
-</html>
-"""
+# The page, with a part that is left out if there are no figures.
+TEMPLATE = Path(__file__).with_name("report.html")
+FIGURES = "<!-- figures -->\n"
 
 
 def write_report(
@@ -94,12 +40,12 @@ def write_report(
 
     Args:
         path: the HTML file.
-        title: the name of the sweep.
+        title: name of the sweep.
         records: all trials.
-        objectives: what was optimised.
-        space: what varied.
-        facts: what else is good to know, such as commands, by name.
-        more: figures of the engine.
+        objectives: of the sweep.
+        space: of the sweep.
+        facts: further information by name, such as commands.
+        more: figures that only the engine can draw.
         remarks: sentences about the result.
         unit: what the reports of a trial count.
     """
@@ -114,16 +60,15 @@ def write_report(
         *_left_out(figures),
         *_tables(records, objectives, unit),
     ]
-    page = PAGE.format(
-        title=html.escape(title), style=STYLE, body="\n".join(body), scripts=_scripts(figures)
+    head, scripts, tail = TEMPLATE.read_text("utf-8").split(FIGURES)
+    page = Template(f"{head}{scripts if any(f.plot for f in figures) else ''}{tail}").substitute(
+        title=html.escape(title), body="\n".join(body), **_scripts(figures)
     )
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, "utf-8")
-    partial.replace(path)
+    replace_text(path, page)
 
 
 def _summary(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
-    """What was searched for and found, and the largest numbers."""
+    """The objectives, the best values, and the key figures."""
     best = best_trials(records, objectives)
     goals = " and ".join(f"the {WORDS[o.mode]} {o.metric}" for o in objectives)
     found = ""
@@ -154,7 +99,7 @@ def _remarks(remarks: Sequence[str]) -> Iterator[str]:
 
 
 def _winner(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Iterator[str]:
-    """The parameters of the best trial, where there is one best."""
+    """The parameters of the best trial; nothing with several objectives."""
     for trial in best_trials(records, objectives) if len(objectives) == 1 else []:
         values = {key: text(value) for key, value in trial.params.items()}
         yield _section(
@@ -165,7 +110,7 @@ def _winner(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
 def _tables(
     records: Sequence[TrialRecord], objectives: Sequence[Objective], unit: Unit
 ) -> Iterator[str]:
-    """The leaderboard, the trials that were pruned, and those that failed."""
+    """The leaderboard, and the stopped, pruned and failed trials."""
     rows = list(leaderboard(records, objectives, unit))
     finished, stopped, pruned, failed = (
         [row for row in rows if row["state"] == state]
@@ -199,22 +144,20 @@ def _figure(index: int, figure: Figure) -> str:
 
 
 def _left_out(figures: Sequence[Figure]) -> Iterator[str]:
-    """What could not be drawn, and what it takes."""
+    """The figures that could not be drawn, and what they require."""
     missing = {figure.title: figure.caption for figure in figures if figure.plot is None}
     if missing:
         yield _section("Not drawn", "", _facts(missing, "span"))
 
 
-def _scripts(figures: Sequence[Figure]) -> str:
-    """Plotly itself, and the figures; at the end of the page, so that its text shows at once."""
-    drawn = {f"figure-{i}": figure.plot for i, figure in enumerate(figures) if figure.plot}
-    if not drawn:
-        return ""
+def _scripts(figures: Sequence[Figure]) -> dict[str, str]:
+    """Plotly and the figures, at the end of the page so that the text is displayed first."""
     from plotly.offline import get_plotlyjs
 
-    # Plotly writes < and > of texts as escapes: no text can end the script.
-    plots = "".join(f'draw("{name}", {plot.to_json()});\n' for name, plot in drawn.items())
-    return f"<script>{get_plotlyjs()}</script>\n<script>{DRAW}{plots}</script>"
+    # Plotly escapes < and > in texts, so no text can close the script element.
+    drawn = {index: figure.plot for index, figure in enumerate(figures) if figure.plot}
+    plots = [f'draw("figure-{index}", {plot.to_json()});\n' for index, plot in drawn.items()]
+    return {"plotly": get_plotlyjs(), "plots": "".join(plots)}
 
 
 def _section(title: str, caption: str, content: str) -> str:
@@ -235,7 +178,7 @@ def _facts(facts: Mapping[str, str], tag: str = "code") -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A table of rows, or as many of them as a page bears."""
+    """A table of the first `MOST_ROWS` rows."""
     if not rows:
         return "<p>None.</p>"
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
@@ -259,7 +202,7 @@ def _cell(value: Any) -> str:
 
 
 def _short(number: float) -> str:
-    """A number as people read it."""
+    """A number with at most four significant digits; an integer in full."""
     is_whole = float(number).is_integer() and abs(number) < 1e9
     return str(int(number)) if is_whole else f"{number:.4g}"
 

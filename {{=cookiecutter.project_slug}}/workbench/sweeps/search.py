@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .records import Answer, Next, Outcome, Trial, TrialRecord
+from .types import Next, Trial, TrialOutcome, TrialRecord, Verdict
 
 if TYPE_CHECKING:
     from .figures import Figure
@@ -39,10 +39,10 @@ class Search(Record, Protocol):
     def ask(self, worker: str) -> Trial | None:
         """The next trial, None when there is none to start at present."""
 
-    def report(self, number: int, step: int, value: float) -> Answer:
+    def report(self, number: int, step: int, value: float) -> Verdict:
         """Note the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
 
-    def tell(self, number: int, outcome: Outcome) -> Next:
+    def tell(self, number: int, outcome: TrialOutcome) -> Next:
         """Note how a trial ended, and decide whether its point is tried again."""
 
     def tick(self) -> None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from ..errors import UserError
 from ..runs.loading import plain
-from .records import Objective
+from .types import Objective
 
 
 class Tested(StrEnum):

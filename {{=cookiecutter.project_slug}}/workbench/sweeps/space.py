@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from ..errors import UserError, nearest
-from .records import Value
+from .types import Value
 
 # Keys and values of other parameters.
 Conditions = tuple[tuple[str, tuple[str, ...]], ...]

@@ -15,13 +15,13 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from . import trial as trials
-from .checking import make_workers
 from .command import Stop, Sweep
 from .plan import make_plan
+from .preflight import make_workers
 from .ray_workers import AnyWorkers
-from .records import Answer, Next, Outcome, State, Trial, judged, trial_folder
 from .search import Search, open_search
-from .workers import Ended, Report, Workers
+from .types import Next, State, Trial, TrialOutcome, Verdict, judged, trial_folder
+from .workers import Ended, Progress, Workers
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class AskTellSweep(Sweep):
                 self.loop(workers)
         finally:
             for number in list(workers.running):
-                workers.kill(number, Outcome(State.STOPPED))
+                workers.kill(number, TrialOutcome(State.STOPPED))
             workers.close()
 
     def loop(self, workers: AnyWorkers) -> None:
@@ -110,12 +110,12 @@ class AskTellSweep(Sweep):
                 folders,
             )
 
-    def handle(self, event: Report | Ended, workers: AnyWorkers) -> None:
+    def handle(self, event: Progress | Ended, workers: AnyWorkers) -> None:
         """Answer a trial, or note its end."""
-        if isinstance(event, Report):
+        if isinstance(event, Progress):
             self.display.report(event.number, event.step, event.value)
             answer = self.study.report(event.number, event.step, event.value)
-            workers.answer(event.number, answer if self.stopped_by is None else Answer.STOP)
+            workers.answer(event.number, answer if self.stopped_by is None else Verdict.PAUSE)
             return
         trial, outcome = self.trials.pop(event.number), judged(event.result, self.plan.objectives)
         decision = self.study.tell(event.number, outcome)
@@ -131,7 +131,7 @@ class AskTellSweep(Sweep):
         for number, running in workers.running.items():
             if limit is not None and time.monotonic() - running.started > limit:
                 error = f"took longer than trial_timeout={limit:g} seconds"
-                workers.kill(number, Outcome(State.FAILED, error=error))
+                workers.kill(number, TrialOutcome(State.FAILED, error=error))
 
     @contextmanager
     def interruptible(self, workers: AnyWorkers) -> Iterator[None]:
@@ -143,7 +143,7 @@ class AskTellSweep(Sweep):
                 log.info("the running trials end their epochs; once more stops them now")
             else:
                 for number in workers.running:
-                    workers.kill(number, Outcome(State.STOPPED))
+                    workers.kill(number, TrialOutcome(State.STOPPED))
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

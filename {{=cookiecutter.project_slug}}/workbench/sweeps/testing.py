@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from . import trial as trials
 from .earlier import plan_of_trial
 from .plan import Plan
-from .records import Answer, Outcome, TrialRecord, trial_folder
 from .search import Record
-from .workers import Report, Workers
+from .types import TrialOutcome, TrialRecord, Verdict, trial_folder
+from .workers import Progress, Workers
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,9 @@ def test_trials(
                 # An earlier command may have had other options.
                 _start(plan_of_trial(plan, record, trial), trial, workers)
             for event in workers.wait(timeout=1):
-                if isinstance(event, Report):
-                    workers.answer(event.number, Answer.CONTINUE)
-                elif isinstance(event.result, Outcome):
+                if isinstance(event, Progress):
+                    workers.answer(event.number, Verdict.CONTINUE)
+                elif isinstance(event.result, TrialOutcome):
                     failed.setdefault(event.result.error, []).append(event.number)
                 else:
                     known[str(event.number)] = event.result

@@ -22,10 +22,10 @@ from ..errors import UserError
 from ..hydra_errors import explain
 from ..redact import redact
 from ..runs.directory import register_resolvers
-from . import link, loggers
-from .budget import is_over, max_epochs_of, unit_of
-from .records import Answer, Objective, Outcome, State, Unit, Value
+from . import loggers, trial_channel
 from .space import options_of
+from .trial_channel import is_over, max_epochs_of, unit_of
+from .types import Objective, State, TrialOutcome, Unit, Value, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 BROKE_OFF = "the trial broke off"
 # What a trial is that ended after the last answer.
 STATES = {
-    Answer.CONTINUE: State.FINISHED,
-    Answer.PRUNE: State.PRUNED,
-    Answer.STOP: State.STOPPED,
+    Verdict.CONTINUE: State.FINISHED,
+    Verdict.PRUNE: State.PRUNED,
+    Verdict.PAUSE: State.STOPPED,
 }
 
 
@@ -121,7 +121,7 @@ class Repeat:
     folder: str
 
 
-def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> Outcome:
+def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> TrialOutcome:
     """Train one point, with every seed and fold, and say how it ended.
 
     Args:
@@ -129,7 +129,7 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> O
         params: the point.
         folders: the trial's folder, and those of earlier tries to go on from.
     """
-    assert link.current is not None
+    assert trial_channel.current is not None
     results: list[dict[str, float]] = []
     repeats = base.repeats()
     for repeat in repeats:
@@ -148,20 +148,20 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> O
         loggers.mark_runs(config, base.study, base.parent_run, name)
         sys.argv = [base.script, *arguments, f"seed={config.seed}"]
         result = run_job(config, partial(_train, function=base.function))
-        loggers.close_runs(failed=isinstance(result, Outcome))
-        if isinstance(result, Outcome):
+        loggers.close_runs(failed=isinstance(result, TrialOutcome))
+        if isinstance(result, TrialOutcome):
             return result
         results.append(result)
-        if link.current.answer is not Answer.CONTINUE:
+        if trial_channel.current.verdict is not Verdict.CONTINUE:
             break
         length = max_epochs_of(config.trainer) if unit_of(config.trainer) is Unit.EPOCH else None
-        link.current.end_run(result.get(base.objective.metric, math.nan), length)
+        trial_channel.current.end_run(result.get(base.objective.metric, math.nan), length)
     metrics = _mean(results)
     # A spread of fewer trainings than the other points have would look better than it is.
     if len(results) == len(repeats) > 1 and base.objective.metric in metrics:
         spread = statistics.pstdev(row[base.objective.metric] for row in results)
         metrics[f"{base.objective.metric}/std"] = spread
-    return Outcome(STATES[link.current.answer], metrics)
+    return TrialOutcome(STATES[trial_channel.current.verdict], metrics)
 
 
 def check_trial(
@@ -181,7 +181,7 @@ def check_trial(
         monitored: the metrics that the sweep needs.
 
     Returns:
-        What is known of the trial, and the number of GPUs; or an Outcome with the error.
+        What is known of the trial, and the number of GPUs; or an TrialOutcome with the error.
     """
     import torch
 
@@ -190,13 +190,13 @@ def check_trial(
     given = [key for key in params if key not in optional]
     config = _given(base, params, folder, optional)
     result = run_job(config, partial(check, varied=given, monitored=monitored))
-    return result if isinstance(result, Outcome) else (result, torch.cuda.device_count())
+    return result if isinstance(result, TrialOutcome) else (result, torch.cuda.device_count())
 
 
 def find_useless(
     base: Base, params: Mapping[str, Value], folder: Path, optional: frozenset[str]
 ) -> Any:
-    """The options that have no effect at a point; an Outcome with another error.
+    """The options that have no effect at a point; an TrialOutcome with another error.
 
     Where one of those has none that is not `optional`, it is a sentence.
     """
@@ -217,7 +217,7 @@ def _given(
 
 
 def test_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
-    """Test the best checkpoint of a finished trial; its metrics, or an Outcome with the error.
+    """Test the best checkpoint of a finished trial; its metrics, or an TrialOutcome with the error.
 
     With several seeds or folds it is the mean over them, as for all other metrics.
     """
@@ -229,7 +229,7 @@ def test_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
         if repeat.fold is not None:
             config.data.fold = repeat.fold
         result = run_job(config, partial(_test, path=path))
-        if isinstance(result, Outcome):
+        if isinstance(result, TrialOutcome):
             return result
         results.append(result)
     return _mean(results)
@@ -259,7 +259,7 @@ def metrics_of(folder: Path) -> dict[str, float]:
 
 
 def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
-    """Run a function as Hydra runs a job; a failed Outcome if it raises."""
+    """Run a function as Hydra runs a job; a failed TrialOutcome if it raises."""
     setup_globals()
     register_resolvers()
     # Its method `set_config` would copy the config first.
@@ -277,15 +277,15 @@ def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
         return failed(error)
 
 
-def failed(error: Exception) -> Outcome:
+def failed(error: Exception) -> TrialOutcome:
     """An exception as an outcome; a mistake in the config would be one the next time too."""
     sentence = explain(error)
     if sentence is not None:
         log.error("%s", sentence)
-        return Outcome(State.FAILED, error=redact(sentence))
+        return TrialOutcome(State.FAILED, error=redact(sentence))
     log.exception(BROKE_OFF, exc_info=error)
     first = (str(error).strip().splitlines() or [""])[0]
-    return Outcome(State.FAILED, error=redact(f"{type(error).__name__}: {first}"), retry=True)
+    return TrialOutcome(State.FAILED, error=redact(f"{type(error).__name__}: {first}"), retry=True)
 
 
 def _checkpoint(folders: list[Path], trainer: DictConfig) -> str | None:

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..errors import UserError, nearest
-from .records import Value
 from .samplers import SAMPLERS, build_sampler
 from .settings import Settings
 from .space import Space
 from .tune_space import TuneSpace
+from .types import Value
 
 OLDEST_RAY = (2, 60)
 # The packages of what Ray Tune has besides Optuna's samplers, each an extra of the same name.

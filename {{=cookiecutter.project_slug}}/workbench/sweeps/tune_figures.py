@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .figures import ACCENT, FAINT, Figure, styled
-from .memory_study import label
-from .records import Objective, TrialRecord, Unit
-from .results import best_trials
+from .figures import ACCENT, FAINT, Figure, label, styled
+from .leaderboard import best_trials
+from .types import Objective, TrialRecord, Unit
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .figures import Figure
-from .records import Objective, State, TrialRecord, Unit, Value, excesses
 from .space import is_same_point
 from .tune_figures import draw_schedules
+from .types import Objective, State, TrialRecord, Unit, Value, excesses
 
 # What a trial is whose last line does not tell its end: nothing runs any more when this is read.
 OPEN = State.STOPPED

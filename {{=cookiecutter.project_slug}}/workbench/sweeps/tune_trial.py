@@ -13,12 +13,12 @@ from ray import tune
 
 from . import trial as trials
 from .ray_workers import RemoteWorker
-from .records import Answer, Objective, Outcome, State, judged, trial_folder
 from .space import is_same_point
 from .tune_algorithms import EPOCH, VALUE
 from .tune_records import OPEN, Row
 from .tune_space import TuneSpace
-from .workers import Ended, Report
+from .types import Objective, State, TrialOutcome, Verdict, judged, trial_folder
+from .workers import Ended, Progress
 
 # The key of what is told to the sweep, beside what Ray Tune reads.
 ROW = "row"
@@ -99,7 +99,7 @@ class TuneTrial(tune.Trainable):
         if self.known is not None:
             return self.known
         if self.slot.workers.running:
-            self.slot.answer(self.number, Answer.CONTINUE)
+            self.slot.answer(self.number, Verdict.CONTINUE)
         else:
             self._start()
         while True:
@@ -110,7 +110,7 @@ class TuneTrial(tune.Trainable):
             limit = self.task.timeout
             if limit is not None and time.time() - self.began > limit:
                 error = f"took longer than trial_timeout={limit:g} seconds"
-                self.slot.kill(self.number, Outcome(State.FAILED, error=error))
+                self.slot.kill(self.number, TrialOutcome(State.FAILED, error=error))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Copy what the trial saved before its last report."""
@@ -138,9 +138,9 @@ class TuneTrial(tune.Trainable):
         """End the trial's process as at its last epoch, so that its loggers close properly."""
         until = time.monotonic() + PATIENCE
         while self.slot.workers.running:
-            self.slot.answer(self.number, Answer.PRUNE)
+            self.slot.answer(self.number, Verdict.PRUNE)
             if time.monotonic() > until:
-                self.slot.kill(self.number, Outcome(State.PRUNED))
+                self.slot.kill(self.number, TrialOutcome(State.PRUNED))
             self.slot.listen()
 
     def _prepare(self, config: dict[str, Any]) -> None:
@@ -200,7 +200,7 @@ class TuneTrial(tune.Trainable):
             return False
         return is_same_point(params, self.params)
 
-    def _heard(self, event: Report | Ended) -> dict[str, Any] | None:
+    def _heard(self, event: Progress | Ended) -> dict[str, Any] | None:
         """What Ray Tune is to know of an event, if anything."""
         if isinstance(event, Ended):
             return self._ended(judged(event.result, [self.task.objective]))
@@ -211,10 +211,10 @@ class TuneTrial(tune.Trainable):
         if is_new and not event.is_last:
             return self._told(self.value)
         # Told before; or the last one, which comes with the end.
-        self.slot.answer(self.number, Answer.CONTINUE)
+        self.slot.answer(self.number, Verdict.CONTINUE)
         return None
 
-    def _ended(self, outcome: Outcome) -> dict[str, Any] | None:
+    def _ended(self, outcome: TrialOutcome) -> dict[str, Any] | None:
         if outcome.retry and self.crashes < self.task.max_retries:
             self.crashes += 1
             self._start(after="crash")
@@ -227,7 +227,7 @@ class TuneTrial(tune.Trainable):
         return self._told(score, state, outcome)
 
     def _told(
-        self, score: float, state: State = OPEN, outcome: Outcome | None = None
+        self, score: float, state: State = OPEN, outcome: TrialOutcome | None = None
     ) -> dict[str, Any]:
         """A result for Ray Tune, with what the sweep writes down."""
         row = Row(

@@ -12,10 +12,11 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from ..experiment_files import is_experiment_file, read_experiment
+from ..files import replace_text
 from ..project import project
 from ..redact import redact
-from .records import TrialRecord
 from .space import text
+from .types import TrialRecord
 
 
 def write_best(
@@ -52,9 +53,7 @@ def write_best(
             experiment.choose(option)
         else:
             experiment.set(option)
-    partial = path.with_suffix(".partial")
-    partial.write_text(experiment.to_yaml(), "utf-8")
-    partial.replace(path)
+    replace_text(path, experiment.to_yaml())
 
 
 @dataclass

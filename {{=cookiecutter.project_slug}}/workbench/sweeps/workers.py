@@ -21,14 +21,15 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ..errors import UserError
+from ..machine import usable_cores
 from ..project import project
-from .records import Answer, Outcome, State
+from .types import State, TrialOutcome, Verdict
 
 context = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
-class Report:
+class Progress:
     """A trial has come so far, and waits for an answer.
 
     Attributes:
@@ -46,14 +47,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Ended:
-    """A process has ended: with its result, or an Outcome that says why there is none."""
+    """A process has ended: with its result, or an TrialOutcome that says why there is none."""
 
     number: int
     result: Any
 
 
 @dataclass
-class Running:
+class TrialProcess:
     """A process at work."""
 
     number: int
@@ -63,7 +64,7 @@ class Running:
     line: connection.Connection
     started: float = field(default_factory=time.monotonic)
     results: list[Any] = field(default_factory=list)
-    killed: Outcome | None = None
+    killed: TrialOutcome | None = None
 
 
 class Workers:
@@ -86,7 +87,7 @@ class Workers:
             self._unit = share
         self.count = count
         self.threads = max(1, usable_cores() // max(count, 1))
-        self.running: dict[int, Running] = {}
+        self.running: dict[int, TrialProcess] = {}
 
     def free_worker(self) -> int | None:
         """The lowest number of a worker that has nothing to do."""
@@ -121,34 +122,34 @@ class Workers:
             ) from error
         # Only the child's end may be open, or its death would not be noticed.
         there.close()
-        self.running[number] = Running(number, worker, gpus, process, here)
+        self.running[number] = TrialProcess(number, worker, gpus, process, here)
 
-    def answer(self, number: int, answer: Answer) -> None:
+    def answer(self, number: int, answer: Verdict) -> None:
         """Answer a report."""
         with suppress(OSError):
             self.running[number].line.send(answer)
 
-    def wait(self, timeout: float) -> Iterator[Report | Ended]:
+    def wait(self, timeout: float) -> Iterator[Progress | Ended]:
         """What happened, waiting for it at most `timeout` seconds."""
-        sources: dict[Any, Running] = {}
+        sources: dict[Any, TrialProcess] = {}
         for running in self.running.values():
             sources |= {running.line: running, running.process.sentinel: running}
         ready = connection.wait(list(sources), timeout)
         for running in {id(sources[source]): sources[source] for source in ready}.values():
             yield from self._listen(running)
 
-    def kill(self, number: int, outcome: Outcome) -> None:
+    def kill(self, number: int, outcome: TrialOutcome) -> None:
         """End a process and all it started, with this outcome."""
         running = self.running[number]
         running.killed = running.killed or outcome
         _kill_group(running.process)
 
-    def _listen(self, running: Running) -> Iterator[Report | Ended]:
+    def _listen(self, running: TrialProcess) -> Iterator[Progress | Ended]:
         with suppress(EOFError, OSError):
             while running.line.poll():
                 message = running.line.recv()
                 if isinstance(message, tuple) and len(message) == 3:
-                    yield Report(running.number, *message)
+                    yield Progress(running.number, *message)
                 else:
                     running.results += message
         if running.process.exitcode is None:
@@ -161,7 +162,7 @@ class Workers:
         self._give_back(running.gpus)
         yield Ended(running.number, self._result(running))
 
-    def _result(self, running: Running) -> Any:
+    def _result(self, running: TrialProcess) -> Any:
         # It may be None.
         if running.results:
             return running.results[0]
@@ -171,8 +172,8 @@ class Workers:
         if code < 0:
             name = signal.Signals(-code).name
             why = " (by hand, or out of memory)" if name == "SIGKILL" else ""
-            return Outcome(State.FAILED, error=f"killed by {name}{why}", retry=True)
-        return Outcome(State.FAILED, error=f"ended with exit code {code}", retry=True)
+            return TrialOutcome(State.FAILED, error=f"killed by {name}{why}", retry=True)
+        return TrialOutcome(State.FAILED, error=f"ended with exit code {code}", retry=True)
 
     def _take_gpus(self) -> list[int]:
         free = self._free
@@ -240,12 +241,12 @@ def work(
     import rich
     import torch
 
-    from . import link
+    from . import trial_channel
 
     # What is printed goes to a file now, not to the terminal that the server saw.
     rich.reconfigure()
     torch.set_num_threads(int(surroundings["OMP_NUM_THREADS"]))
-    link.current = link.Link(line)
+    trial_channel.current = trial_channel.Channel(line)
     try:
         line.send((function(*args),))
     except BaseException:
@@ -261,7 +262,7 @@ def run_alone(workers: Workers, log_file: Path, function: Callable[..., Any], *a
         for event in workers.wait(timeout=1):
             if isinstance(event, Ended):
                 return event.result
-            workers.answer(event.number, Answer.CONTINUE)
+            workers.answer(event.number, Verdict.CONTINUE)
 
 
 def local_workers(
@@ -294,13 +295,6 @@ def local_workers(
     check_gpus_per_trial(gpus_per_trial, len(gpus))
     room = max(1, int(len(gpus) / gpus_per_trial + 1e-9)) if gpus_per_trial else usable_cores()
     return Workers(min(workers or room, count), gpus or None, gpus_per_trial)
-
-
-def usable_cores() -> int:
-    """The cores this process may use: fewer than the machine has on a shared cluster."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_gpus_per_trial(share: float, count: int) -> None:

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from workbench.analysis.outcome import Outcome, columns
 from workbench.analysis.table import Table
-from workbench.decimals import exact_floats
+from workbench.floats import exact_floats
 from workbench.multilabel import THRESHOLD, join_labels
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.errors import UserError, first_line, named, nearest
+from workbench.errors import UserError, cannot_build, nearest
 from workbench.models.precision import only_move
 
 BALANCED = "balanced"
@@ -173,9 +173,7 @@ def build_loss(
     try:
         return known[name](**options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The loss {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("loss", name, options, error) from error
 
 
 def class_weights(

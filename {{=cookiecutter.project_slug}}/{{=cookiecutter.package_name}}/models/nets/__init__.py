@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from workbench.errors import UserError, first_line, named, nearest
+from workbench.errors import UserError, cannot_build, nearest
 
 from .cnn import CNN
 from .mlp import MLP
@@ -66,9 +66,7 @@ def build_by_name(
     try:
         return NETS[name](input_shape, num_outputs, **options)
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"The net {name!r} cannot be built from {named(options)}: {first_line(error)}."
-        ) from error
+        raise cannot_build("net", name, options, error) from error
 
 
 __all__ = ["CNN", "MLP", "NETS", "Net", "build_net", "parts_of", "resnet18"]

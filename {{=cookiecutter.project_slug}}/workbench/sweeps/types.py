@@ -1,4 +1,4 @@
-"""What the parts of a sweep tell each other, as plain values."""
+"""The values that the parts of a sweep exchange: plain dataclasses and enums."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum, auto
 
-# A value of a parameter: a number, or the text of an option as it stands on a command line.
+# A value of a parameter: a number, or the text of an option as typed on the command line.
 Value = int | float | str
 
 
 class State(StrEnum):
-    """What became of a trial."""
+    """The state of a trial."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -29,13 +29,13 @@ class Unit(StrEnum):
     VALIDATION = "validation"
 
 
-class Answer(Enum):
-    """What a trial is told after each report."""
+class Verdict(Enum):
+    """The answer to a report of a trial."""
 
     CONTINUE = auto()
     PRUNE = auto()
     # Save a checkpoint and end: the trial will be resumed.
-    STOP = auto()
+    PAUSE = auto()
 
 
 class Next(Enum):
@@ -48,7 +48,7 @@ class Next(Enum):
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric and what is better, `min` or `max`."""
+    """A metric and its direction, `min` or `max`."""
 
     metric: str
     mode: str
@@ -56,12 +56,12 @@ class Objective:
 
 @dataclass(frozen=True)
 class Trial:
-    """A point of the search space to be tried.
+    """A configuration to train.
 
     Attributes:
         number: its number in the study; its folder is `trials/<number>/`.
-        params: the value of every parameter that exists at this point.
-        earlier: numbers of earlier tries of this very point that broke off, the newest first.
+        params: the value of every parameter that exists in this configuration.
+        earlier: numbers of its interrupted or crashed attempts, the newest first.
     """
 
     number: int
@@ -70,14 +70,14 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a trial's process ended.
+class TrialOutcome:
+    """How the process of a trial ended.
 
     Attributes:
-        state: FINISHED, PRUNED or FAILED; STOPPED if it is to be resumed.
-        metrics: the metrics of its best epoch, and what else was measured.
-        error: what went wrong, in one line.
-        retry: whether another try may end better.
+        state: FINISHED, PRUNED or FAILED; STOPPED if the trial is to be resumed.
+        metrics: metrics of the best epoch, with `parameters` and `seconds`.
+        error: one line.
+        retry: whether another attempt may succeed.
     """
 
     state: State
@@ -88,16 +88,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as the study remembers it: a row of the leaderboard.
+    """A trial as stored in the study; a row of the leaderboard.
 
     Attributes:
-        values: one per objective; empty where the trial did not finish.
+        values: one per objective; empty unless the trial finished.
         steps: the first objective after each epoch or validation, counted from 1.
-        metrics: the metrics of the best epoch, as far as they are known.
-        worker: which worker ran it, for the timeline.
-        constraints: how far each limit was exceeded; not above zero is kept.
-        superseded: another trial took its place after it broke off.
-        version: which of the study's identities it was trained with, counted from 0.
+        metrics: metrics of the best epoch, as far as they are known.
+        worker: the worker that ran it, for the timeline.
+        constraints: by how much each limit was exceeded; a limit is met at 0 or below.
+        superseded: whether another trial repeats or resumes this one.
+        version: index of the study's identity that it was trained with, counted from 0.
     """
 
     number: int
@@ -116,11 +116,11 @@ class TrialRecord:
 
     @property
     def is_feasible(self) -> bool:
-        """Whether all limits are kept."""
+        """Whether all limits are met."""
         return all(excess <= 0 for excess in self.constraints.values())
 
     def best_so_far(self, objective: Objective) -> float | None:
-        """The best value of the first objective, also of a trial that did not finish."""
+        """The best value of the first objective, including those of an unfinished trial."""
         if self.values:
             return self.values[0]
         choose = max if objective.mode == "max" else min
@@ -129,21 +129,21 @@ class TrialRecord:
 
 
 def excesses(metrics: Mapping[str, float], limits: Mapping[str, float]) -> dict[str, float]:
-    """How far each limit is exceeded: at most 0 if it is kept, infinite if it was not measured."""
+    """By how much each limit is exceeded: at most 0 if it is met, infinite if not measured."""
     found = {name: metrics.get(name, math.nan) - limit for name, limit in limits.items()}
     return {name: math.inf if math.isnan(excess) else excess for name, excess in found.items()}
 
 
 def trial_folder(number: int) -> str:
-    """Where a trial writes, below the sweep's folder."""
+    """The folder of a trial, relative to the sweep's folder."""
     return f"trials/{number:04d}"
 
 
-def judged(outcome: Outcome, objectives: Iterable[Objective]) -> Outcome:
-    """The outcome, failed if an objective never was a number."""
+def judged(outcome: TrialOutcome, objectives: Iterable[Objective]) -> TrialOutcome:
+    """The outcome; FAILED if an objective was never a finite number."""
     for objective in objectives if outcome.state == State.FINISHED else []:
         if not math.isfinite(outcome.metrics.get(objective.metric, math.nan)):
             what = "a number" if objective.metric in outcome.metrics else "measured"
             error = f"{objective.metric} was never {what}"
-            return Outcome(State.FAILED, outcome.metrics, error)
+            return TrialOutcome(State.FAILED, outcome.metrics, error)
     return outcome

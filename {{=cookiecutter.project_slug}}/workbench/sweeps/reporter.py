@@ -9,9 +9,9 @@ from ..callbacks import Stopping
 from ..callbacks.epoch_end import EpochEndCallback
 from ..callbacks.last_checkpoint import is_within_epoch
 from ..runs.ending import Cause, Ending, EndsTraining
-from . import link
-from .budget import is_over, unit_of
-from .records import Answer, Unit
+from . import trial_channel
+from .trial_channel import is_over, unit_of
+from .types import Unit, Verdict
 
 
 class TrialReporter(EndsTraining, EpochEndCallback):
@@ -47,8 +47,8 @@ class TrialReporter(EndsTraining, EpochEndCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Repeat the reports from before a resume: they belong to this trial too."""
-        if link.current is not None:
-            link.current.repeat(self.reports)
+        if trial_channel.current is not None:
+            trial_channel.current.repeat(self.reports)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin an epoch in which nothing has been measured."""
@@ -85,15 +85,15 @@ class TrialReporter(EndsTraining, EpochEndCallback):
         if self._is_sent:
             return
         self._is_sent = True
-        answer, (step, value) = Answer.CONTINUE, self.reports[-1]
-        if link.current is not None and trainer.is_global_zero:
+        answer, (step, value) = Verdict.CONTINUE, self.reports[-1]
+        if trial_channel.current is not None and trainer.is_global_zero:
             is_last = is_over(trainer, epochs, trainer.global_step)
-            answer = link.current.report(step, value, is_last)
+            answer = trial_channel.current.report(step, value, is_last)
         answer = trainer.strategy.broadcast(answer)
         place = f"after {unit_of(trainer)} {step}"
-        if answer is Answer.PRUNE:
+        if answer is Verdict.PRUNE:
             self.ending = Ending(Cause.PRUNED, f"the sweep pruned the trial {place}")
-        elif answer is Answer.STOP:
+        elif answer is Verdict.PAUSE:
             text = f"the sweep stopped the trial {place}, to be resumed"
             self.ending = Ending(Cause.STOPPED, text)
         if self.ending is not None:

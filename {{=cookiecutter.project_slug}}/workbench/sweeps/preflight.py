@@ -15,9 +15,9 @@ from .loggers import packages
 from .narrowing import Place, leave_out, places
 from .plan import Plan
 from .ray_workers import AnyWorkers, RayWorkers, gpu_count, room
-from .records import Outcome, Value
 from .space import Parameter, Space
 from .tune_algorithms import POPULATIONS
+from .types import TrialOutcome, Value
 from .workers import Workers, check_gpus_per_trial, local_workers, run_alone
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def check_point(plan: Plan) -> Checked:
     folder = Path(tempfile.mkdtemp(prefix="check-"))
     task = (trials.check_trial, plan.base, params, folder, _optional(plan.space), monitored)
     result = run_alone(Workers(1), folder / "run.log", *task)
-    if isinstance(result, Outcome) and result.retry:
+    if isinstance(result, TrialOutcome) and result.retry:
         # Whose code it is shows in the traceback alone.
         text = (folder / "run.log").read_text("utf-8")
         _, is_traced, traceback = text.rpartition(f"{trials.BROKE_OFF}\n")
@@ -66,7 +66,7 @@ def check_point(plan: Plan) -> Checked:
             log.error("%s", traceback.rstrip())
         raise UserError(f"{result.error} (see {folder / 'run.log'})")
     shutil.rmtree(folder)
-    if isinstance(result, Outcome):
+    if isinstance(result, TrialOutcome):
         raise UserError(result.error)
     checked, gpus = result
     if checked.metrics is not None:
@@ -147,7 +147,7 @@ def _useless_with(plan: Plan, choice: str, chosen: Mapping[str, Value]) -> Set[s
             f"With {choice}: {result.rstrip('.')}; or vary it with the other choices only, by "
             f"`when: {choice.partition('=')[0]}=...` in a search space."
         )
-    return set() if isinstance(result, Outcome) else result
+    return set() if isinstance(result, TrialOutcome) else result
 
 
 def _is_among(key: str, options: Set[str]) -> bool:

@@ -124,7 +124,7 @@ def _study(storage: Any) -> Any:
 @needs_ax
 def test_ax_tells_types_apart(sweeps_package: Any, space: Any, tmp_path: Path) -> None:
     """Ax has numbers of one type only."""
-    module, records = sweeps_package("ax_client"), sweeps_package("records")
+    module, records = sweeps_package("ax_client"), sweeps_package("types")
     goal = [records.Objective("loss", "min")]
     ax = module.AxClient(tmp_path / "ax.json", space, goal, {}, {}, {"name": "none"}, 7)
     points = space.grid()
@@ -152,13 +152,13 @@ def test_ray_tune_tells_types_apart(sweeps_package: Any, space: Any) -> None:
 
 def test_report_tells_types_apart(sweeps_package: Any, space: Any) -> None:
     """Figures that merge two choices show the mean of both."""
-    records = sweeps_package("records")
+    records = sweeps_package("types")
     goal = [records.Objective("loss", "min")]
     rows = [
         records.TrialRecord(number, records.State.FINISHED, point, (float(number),))
         for number, point in enumerate(space.grid())
     ]
-    study = sweeps_package("memory_study").make_study(rows, goal, space)
+    study = sweeps_package("figures").make_study(rows, goal, space)
     shown = [tuple(trial.params.values()) for trial in study.trials]
     texts = ("1", "1.0", "true", "'1'", "2.0")
     assert shown == [(x, y) for x in texts for y in ("0", "0.0")]

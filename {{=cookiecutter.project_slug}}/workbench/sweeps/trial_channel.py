@@ -1,0 +1,97 @@
+"""The channel from a trial's process to the sweep, and what its reports count."""
+
+from multiprocessing.connection import Connection
+from typing import Any
+
+from .types import Unit, Verdict
+
+# Lightning's own limit if neither epochs nor steps are given.
+DEFAULT_EPOCHS = 1000
+
+
+class Channel:
+    """The channel from a trial's process to the sweep.
+
+    Attributes:
+        verdict: the last answer of the sweep.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._offset = 0
+        self._furthest = 0
+        self._ended: list[float] = []
+        self.verdict = Verdict.CONTINUE
+
+    def report(self, step: int, value: float, is_last: bool = False) -> Verdict:
+        """Send the value after an epoch or validation, counted from 1, and wait for the verdict.
+
+        With several seeds or folds, the mean over them is sent, in which completed ones count with
+        their best value: a configuration is compared with others at the same stage. After the last
+        report nothing is left to prune, so the verdict is always CONTINUE.
+        """
+        mean = sum([*self._ended, value]) / (len(self._ended) + 1)
+        self._furthest = max(self._furthest, step)
+        self._connection.send((self._offset + step, mean, is_last))
+        verdict: Verdict = self._connection.recv()
+        self.verdict = Verdict.CONTINUE if is_last else verdict
+        return self.verdict
+
+    def repeat(self, reports: list[tuple[int, float]]) -> None:
+        """Send the reports of an earlier attempt: to the sweep, a resumed trial is a new one.
+
+        The verdicts are ignored; the next report gets one.
+        """
+        for step, value in reports:
+            self.report(step, value)
+        self.verdict = Verdict.CONTINUE
+
+    def end_run(self, best: float, length: int | None) -> None:
+        """Continue with the next seed or fold.
+
+        Args:
+            best: the objective of the completed training.
+            length: number of reports of a complete training; None for the number sent.
+        """
+        self._ended.append(best)
+        self._offset += length or self._furthest
+        self._furthest = 0
+
+
+# Set in the process of a trial; None in the other processes of a DDP trial.
+current: Channel | None = None
+
+
+def unit_of(trainer: Any) -> Unit:
+    """What a trial reports: epochs, or validations if epochs have several or never end.
+
+    Args:
+        trainer: the trainer, or its config.
+    """
+    every = getattr(trainer, "check_val_every_n_epoch", 1)
+    interval = getattr(trainer, "val_check_interval", None)
+    # 1.0 is once per epoch, and 1 is after every batch.
+    is_once = interval is None or (isinstance(interval, float) and interval == 1.0)
+    return Unit.EPOCH if is_once and every is not None else Unit.VALIDATION
+
+
+def max_epochs_of(trainer: Any) -> int | None:
+    """Number of epochs of a complete training; None without such a limit."""
+    epochs = getattr(trainer, "max_epochs", None)
+    if epochs is None and max_steps_of(trainer) is None:
+        return DEFAULT_EPOCHS
+    return None if epochs is None or epochs < 0 else int(epochs)
+
+
+def max_steps_of(trainer: Any) -> int | None:
+    """Number of optimizer steps of a complete training; None without such a limit."""
+    steps = getattr(trainer, "max_steps", -1)
+    return None if steps is None or steps < 0 else int(steps)
+
+
+def is_over(trainer: Any, epochs: int, steps: int) -> bool:
+    """Whether a training is complete after this number of epochs and steps."""
+    max_epochs, max_steps = max_epochs_of(trainer), max_steps_of(trainer)
+    return (max_epochs is not None and epochs >= max_epochs) or (
+        max_steps is not None and steps >= max_steps
+    )
