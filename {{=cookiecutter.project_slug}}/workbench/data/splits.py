@@ -16,14 +16,14 @@ which `python train.py data.folds=5` fills in:
 
 The functions below share these arguments:
 
-    count: number of samples.
-    seed: the same seed gives the same splits.
-    labels: class numbers of all samples (count,). If given, all splits have the same class ratio.
-    class_names: names for the messages.
-    groups: any values of all samples (count,). If given, samples with equal values stay in one
-        split; sizes and class ratios are then as close as the groups allow.
-    folds: number of folds of a cross-validation.
-    fold: the fold to hold out, counted from 0.
+- count: number of samples.
+- seed: the same seed gives the same splits.
+- labels: class numbers of all samples (count,). If given, all splits have the same class ratio.
+- class_names: names for the messages.
+- groups: any values of all samples (count,). If given, samples with equal values stay in one split;
+  sizes and class ratios are then as close as the groups allow.
+- folds: number of folds of a cross-validation.
+- fold: the fold to hold out, counted from 0.
 """
 
 import logging
