@@ -97,8 +97,8 @@ def test_batch_normalisation_fits_the_averaged_weights(project: Project, swa: Ru
     import torch
 
     checkpoint = swa.folder / "checkpoints" / "swa.ckpt"
-    model = project.module("runs.checkpoints").load_model(checkpoint)
-    datamodule = project.module("runs").load_run(swa.folder).datamodule
+    model = project.module("loading").load_model(checkpoint)
+    datamodule = project.module("loading").load_run(swa.folder).datamodule
     images = torch.cat([x for x, _ in datamodule.train_dataloader()])
     with torch.no_grad():
         outputs = model.net.features[0][0](images)
@@ -302,7 +302,7 @@ def test_found_rate_is_written_down(project: Project, found: Run) -> None:
     """Who reads the config, the manifest or a checkpoint later must see the rate there was."""
     rate = found.manifest["found"]["optimizer.lr"]
     assert found.manifest["config"]["optimizer"]["lr"] == rate
-    assert project.module("runs").load_run(found.folder).config.optimizer.lr == rate
+    assert project.module("loading").load_run(found.folder).config.optimizer.lr == rate
     assert found.saved("best")["hyper_parameters"]["optimizer"]["lr"] == rate
     assert found.saved("best")["hyper_parameters"]["scheduler"]["name"] == "one_cycle"
 

@@ -100,7 +100,7 @@ def test_values_keep_all_their_levels(
     path = parts["test"].paths[0]
     for found in (
         package("data.inputs").read_inputs(preprocessing, path),
-        package("data.bodies").read_body(preprocessing, path.read_bytes()),
+        package("serving").read_body(preprocessing, path.read_bytes()),
     ):
         assert torch.equal(found.x[0], parts["test"][0][0])
 
@@ -319,7 +319,7 @@ def test_the_server_says_why_it_reads_no_image(package: Part) -> None:
         (cut, "truncated"),
     ):
         with pytest.raises(package("errors").UserError) as refused:
-            package("data.bodies").read_body(preprocessing, body)
+            package("serving").read_body(preprocessing, body)
         message = str(refused.value)
         assert reason in message
         assert message.startswith("The image of the request cannot be read (")

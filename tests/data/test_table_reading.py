@@ -170,7 +170,7 @@ def test_a_number_in_json_keeps_its_point_in_a_column_of_commas(
     module = tables.column(["1,5", "2,25", "1.000,5"])
     module.setup()
     body = json.dumps([{"x": 1.234, "k": 1}, {"x": "1,234", "k": 1}, {"x": 7, "k": 1.5}])
-    x = package("data.bodies").read_body(module.preprocessing, body.encode()).x[:, 0]
+    x = package("serving").read_body(module.preprocessing, body.encode()).x[:, 0]
     fitted = module.preprocessing["columns"][0]
     expected = (np.array([1.234, 1.234, 7]) - fitted["mean"]) / fitted["std"]
     assert x.numpy() == pytest.approx(expected, rel=1e-6)
@@ -302,7 +302,7 @@ def test_true_in_json_is_the_true_of_the_table(package: Part, tables: Tables) ->
     module = tables.column(["true", "false"])
     module.setup()
     body = b'[{"x": true, "k": 1}, {"x": false, "k": 1}, {"x": "TRUE", "k": 1}]'
-    inputs = package("data.bodies").read_body(module.preprocessing, body)
+    inputs = package("serving").read_body(module.preprocessing, body)
     assert inputs.x[:, :2].tolist() == [[0, 1], [1, 0], [0, 1]]
     assert inputs.unknown == {}
 

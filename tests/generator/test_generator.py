@@ -140,7 +140,9 @@ def test_all_of_the_template_is_typed(bake: Bake, pytestconfig: pytest.Config) -
     project = bake(project_name="Strict", **COMBINATIONS["all_different"])
     # As for the machinery, so for all.
     settings = project.read("pyproject.toml")
-    strict = re.sub(r"(Strict for the library.*?\nmodule = )\[.*?\]", r'\1["*"]', settings, flags=re.DOTALL)
+    strict = re.sub(
+        r"(Strict for the library.*?\nmodule = )\[.*?\]", r'\1["*"]', settings, flags=re.DOTALL
+    )
     assert strict != settings
     (project.root / "pyproject.toml").write_text(strict, "utf-8")
     project.run("mypy", "--cache-dir", cache, ".")

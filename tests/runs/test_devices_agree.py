@@ -99,7 +99,7 @@ def test_shares_are_whole_and_even(package: Part) -> None:
             for batch_size in (1, 2, 3, 5, 8):
                 loader = DataLoader(dataset, batch_size=batch_size)
                 shares = [
-                    [batch[0].tolist() for batch in sharing._share(loader, processes, rank)]
+                    [batch[0].tolist() for batch in sharing._share_loader(loader, processes, rank)]
                     for rank in range(processes)
                 ]
                 case = (processes, samples, batch_size)

@@ -257,7 +257,7 @@ def test_foreign_checkpoints_are_told(package: Any, digits: TrainedRun, tmp_path
     content = digits.checkpoint().read_bytes()
     for size in range(0, len(content), len(content) // 20):
         path.write_bytes(content[:size])
-        with pytest.raises(user_error, match="cut off, or something else"):
+        with pytest.raises(user_error, match="truncated or another file"):
             checkpoints.read_checkpoint(path)
 
 

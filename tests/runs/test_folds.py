@@ -588,7 +588,7 @@ def test_number_of_folds_cannot_vary_or_be_lost(demo: BakedProject, tmp_path: Pa
     command = ("experiment=diabetes", "optimizer.lr=0.001,0.01")
     for options, words in (
         (("data.folds=3,5",), "data.folds cannot vary"),
-        (("data.folds=3", "hydra/sweeper=ray"), "Ray Tune cannot do data.folds"),
+        (("data.folds=3", "hydra/sweeper=ray"), "Ray Tune does not support data.folds"),
     ):
         swept = sweep(demo, tmp_path / "refused", *command, *options, check=False)
         assert words in swept.printed

@@ -228,7 +228,7 @@ def test_console_tables_show_names_as_they_are(
     metrics = {"best": {f"val/{name}": 0.5}, "test": {f"test/{name}": 0.25}}
     summary.print_metrics(name, metrics)
     summary.print_places(tmp_path / name, {"checkpoints": {"best": f"{name}/best.ckpt"}})
-    package("analysis.table").Table([name], [[name]], shown=1).show(name)
+    package("analysis").Table([name], [[name]], shown=1).show(name)
     printed = capsys.readouterr().out
     # Run and metric, folder and checkpoint, column, cell and title.
     assert printed.count(name) == 7

@@ -165,7 +165,7 @@ def test_added_points_are_tried_too(sweeps_package: Any, space: Any, tmp_path: P
     """A table that has grown since the first command is not the table of the first command."""
     import optuna
 
-    search, journal, records = map(sweeps_package, ("optuna_search", "journal", "records"))
+    search, journal, records = map(sweeps_package, ("optuna_search", "storage", "types"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     rates = [0.01, 0.02, 0.03, 0.04]

@@ -128,7 +128,7 @@ def accuracy(checkpoint: Path) -> float:
     """The share of right predictions on the test set, counted by NumPy."""
     import torch
 
-    run = module("runs.loading").load_run(checkpoint.parents[1])
+    run = module("loading").load_run(checkpoint.parents[1])
     run.datamodule.setup("test")
     with torch.no_grad():
         batches = [(run.model(x).numpy(), y.numpy()) for x, y in run.datamodule.test_dataloader()]

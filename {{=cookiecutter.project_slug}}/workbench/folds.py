@@ -35,9 +35,8 @@ from .errors import UserError
 from .project import project
 from .redact import redact
 from .runs import slurm
+from .runs.config import CONFIG, folds_to_train, plain
 from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
-from .runs.fold_options import folds_to_train
-from .runs.loading import CONFIG, plain
 from .runs.manifest import MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
 from .shell import option
@@ -211,14 +210,14 @@ def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
     import torch
 
     from .dry_run import check
-    from .runs.environment import describe_environment
+    from .runs.environment import collect_environment
 
     sys.argv = command
     config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
     result = run_job(config, check)
     if isinstance(result, TrialOutcome):
         return result
-    return describe_environment(project().root), torch.cuda.device_count()
+    return collect_environment(project().root), torch.cuda.device_count()
 
 
 def train_fold(config: DictConfig, script: str) -> Metrics | TrialOutcome:

@@ -9,8 +9,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from ..runs.layers import describe_model
-from ..runs.loading import CONFIG
+from ..runs.config import CONFIG
+from ..runs.environment import describe_model
 from ..runs.logs import FILE_ONLY
 from ..runs.manifest import read_manifest
 from ..user_text import one_line

@@ -4,20 +4,22 @@ import logging
 import sys
 import threading
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
 
 from ..errors import UserError
 from ..runs.logs import RunLog, capture_everything, console_handler
-from . import loggers, ray_workers
+from . import loggers
 from .display import Display
+from .engines import cluster_of
 from .identity import identify
 from .leaderboard import best_trials
 from .notes import Failures, all_failed, progress_of, why_no_winner
 from .plan import Plan, narrowed
 from .preflight import check_point, warn_of_separate_runs
 from .results import finish
-from .search import Record, warm_up
+from .search import Record
 from .types import Next, State, Trial, TrialOutcome, excesses
 from .workers import Workers, start_server
 
@@ -64,7 +66,7 @@ class Sweep(ABC):
         capture_everything()
         self.connect()
         start_server(loggers.packages(self.plan.config))
-        threading.Thread(target=warm_up, args=(self.plan,), daemon=True).start()
+        threading.Thread(target=self.warm_up, daemon=True).start()
         checked = check_point(self.plan)
         if checked.space != self.plan.space:
             self.plan = narrowed(self.plan, checked.space)
@@ -88,8 +90,15 @@ class Sweep(ABC):
 
     def connect(self) -> None:
         """Join the cluster, if trials run on one."""
-        if self.plan.settings.is_on_ray:
-            ray_workers.connect(self.plan.settings.address)
+        if (cluster := cluster_of(self.plan.settings)) is not None:
+            cluster.connect(self.plan.settings.address)
+
+    def warm_up(self) -> None:
+        """Import what the search and its report need while the first trial is checked."""
+        with suppress(ImportError):
+            # The second for Optuna's importances.
+            import optuna.visualization  # noqa: F401
+            import sklearn.ensemble  # noqa: F401
 
     def testers(self) -> Workers:
         """Workers of this machine, to test trials when none is trained any more."""

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..errors import UserError
 from ..project import LIBRARY, project
 from ..redact import redact
-from ..runs.loading import plain
+from ..runs.config import plain
 from .enqueue import read_points
 from .space import options_of, typed
 from .types import Value
@@ -95,8 +95,7 @@ def identify(plan: "Plan", data: Mapping[str, dict[str, Any]]) -> Identity:
     options = dict(_options_by_choice(plan))
     sweeper = dict(_sweeper_options(plan))
     question = dict(_question(plan))
-    if plan.settings.engine == "ray":
-        # Ray Tune continues with the algorithms that it began with.
+    if plan.engine.keeps_algorithms:
         question |= sweeper | {"hydra.sweeper.n_trials": str(plan.n_trials)}
         question["hydra.sweeper.enqueue"] = _points_to_try(plan)
         sweeper = {}
@@ -183,7 +182,7 @@ def _options_by_choice(plan: "Plan") -> Iterator[tuple[str, str | None]]:
 
 def _question(plan: "Plan") -> Iterator[tuple[str, str]]:
     first, *others = plan.objectives
-    yield "hydra/sweeper", plan.settings.engine
+    yield "hydra/sweeper", plan.engine.name
     yield "objective.metric", first.metric
     yield "objective.mode", first.mode
     more = {objective.metric: objective.mode for objective in others}

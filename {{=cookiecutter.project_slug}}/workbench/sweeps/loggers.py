@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, open_dict
 
 from ..errors import UserError
-from ..runs.loading import plain
+from ..runs.config import plain
 from .leaderboard import best_trials
 from .search import Record
 from .types import TrialOutcome

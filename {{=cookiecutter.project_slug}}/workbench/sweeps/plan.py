@@ -12,17 +12,15 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
+from ..config_checks import check_complete, check_values
 from ..errors import UserError
-from ..runs.config_checks import check_complete
+from ..runs.config import folds_to_train, plain
 from ..runs.directory import check_writable
-from ..runs.fold_options import folds_to_train
-from ..runs.loading import plain
-from ..runs.value_checks import check_values
-from .ax_client import check_ax
+from .engines import Engine, check_workers, load_engine
 from .enqueue import put_first, read_points
 from .identity import Identity
 from .narrowing import leave_out_missing
-from .samplers import automatic_pruner
+from .samplers import pruner_config
 from .settings import (
     LARGEST_GRID,
     Settings,
@@ -35,7 +33,6 @@ from .settings import (
 from .space import Space, options_of, parse_space, text, typed
 from .trial import Base, parsed
 from .trial_channel import unit_of
-from .tune_algorithms import POPULATIONS, check_engine, check_tune
 from .types import Objective, Unit, Value
 
 DEFAULT_TRIALS = 20
@@ -94,7 +91,12 @@ class Plan:
     @property
     def has_schedules(self) -> bool:
         """Whether the options of a trial change while it trains."""
-        return self.settings.pruner.get("name") in POPULATIONS
+        return self.engine.changes_options(self.settings)
+
+    @property
+    def engine(self) -> Engine:
+        """Who searches."""
+        return load_engine(self.settings.engine)
 
     @property
     def groups(self) -> frozenset[str]:
@@ -118,6 +120,7 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     if "objective" not in master:
         raise UserError("Only train.py sweeps: leave -m out.")
     settings = read_settings(master.hydra.sweeper)
+    check_workers(settings)
     if "search_space" in master:
         raise UserError(
             "The search space has to begin with the line: # @package hydra.sweeper.search_space."
@@ -167,12 +170,9 @@ def plan_for(
     _check_trials(composed, space)
     # Pickled by `make_base`.
     objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
-    _check_settings(settings, space)
-    if base.folds and settings.engine == "ray":
-        raise UserError(
-            "Ray Tune cannot do data.folds: it trains each point once. hydra/sweeper=optuna "
-            "hydra.sweeper.workers=ray can."
-        )
+    # Before the imports of the trials take their time; first what needs no Optuna.
+    read_points(settings.enqueue, space)
+    load_engine(settings.engine).check(settings, space, base.folds)
     _check_pruner(settings, objectives)
     name = settings.study_name or _study_name(master, base, space, objectives, settings)
     check_study_name(name)
@@ -231,8 +231,7 @@ def make_base(
         *(f"++callbacks.{name}=null" for name in LEFT_OUT),
         f"+callbacks.report={{_target_:{reporter},metric:{typed(objective.metric)}}}",
     ]
-    if settings.pruner["name"] in POPULATIONS:
-        options.append(f"+callbacks.fresh_options._target_={package}.fresh_options.FreshOptions")
+    options += load_engine(settings.engine).trial_options(settings)
     composed = config_loader.load_sweep_config(master, options)
     return Base(
         config_loader=config_loader,
@@ -278,35 +277,6 @@ def _check_trials(composed: DictConfig, space: Space) -> None:
                 check_values(changed)
 
 
-def _check_settings(settings: Settings, space: Space) -> None:
-    """Find what cannot work before the imports of the trials take their time.
-
-    Raises:
-        UserError: no such sampler, pruner or database, or a first point outside the space.
-    """
-    from .samplers import build_pruner, build_sampler
-
-    # First what needs no Optuna.
-    read_points(settings.enqueue, space)
-    if settings.engine == "ray":
-        check_tune(settings, space)
-        return
-    check_engine(settings)
-    by_ax = settings.pruner.get("name") == "ax"
-    if settings.engine == "ax":
-        check_ax(settings.sampler, settings.pruner)
-    elif by_ax:
-        raise UserError("hydra/sweeper/pruner=ax judges points of Ax: give hydra/sweeper=ax.")
-    else:
-        build_sampler(settings.sampler, 0)
-    if not by_ax:
-        build_pruner(settings.pruner)
-    if settings.storage is not None:
-        from .storage import open_database
-
-        open_database(settings.storage)
-
-
 def _check_pruner(settings: Settings, objectives: list[Objective]) -> None:
     """Refuse a pruner that was asked for where nothing can be pruned.
 
@@ -328,7 +298,7 @@ def _study_name(
     about = [sorted(base.fixed), repr(space), repr(objectives), settings.seeds, settings.limits]
     # As they were asked for.
     asked = plain(master.hydra.sweeper)
-    about += [settings.engine, asked["sampler"], asked["pruner"]]
+    about += [load_engine(settings.engine).name, asked["sampler"], asked["pruner"]]
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
     return f"{master.name}-{digest[:6]}"
 
@@ -344,8 +314,10 @@ def _with_pruner(
     sampler = str(settings.sampler.get("name"))
     is_grid = points is not None or is_list or sampler == "bruteforce"
     is_search = not is_grid and not settings.more_objectives
-    pruner = automatic_pruner(settings.engine, sampler, is_search)
-    return replace(settings, pruner=pruner)
+    # Of a grid every result is wanted, and of several objectives none alone tells which trials are
+    # unpromising.
+    name = load_engine(settings.engine).automatic_pruner(sampler) if is_search else "none"
+    return replace(settings, pruner=pruner_config(name))
 
 
 def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:

@@ -22,11 +22,11 @@ from hydra import compose, initialize_config_dir
 from sklearn.model_selection import train_test_split
 
 from .. import callbacks, comparison, dry_run, evaluation, training_run  # noqa: F401
+from ..config_checks import check_arguments, check_top_level
 from ..project import project
-from ..runs.config_checks import check_arguments, check_top_level
+from ..runs.config import plain
 from ..runs.directory import register_resolvers
 from ..runs.environment import versions
-from ..runs.loading import plain
 from . import reporter, trial  # noqa: F401
 
 # The end of a cluster job is told to all its processes, the server and the trials among them. Only

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from ..errors import UserError, nearest
 from ..project import project
-from ..runs.loading import plain
+from ..runs.config import plain
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -37,8 +37,6 @@ PRUNERS = {
     "threshold": "ThresholdPruner",
     "wilcoxon": "WilcoxonPruner",
 }
-# The pruner of hydra/sweeper/pruner=auto, by the engine.
-SEARCHING = {"optuna": "percentile", "ax": "ax", "ray": "asha"}
 NEEDS = {"cmaes": "cmaes", "gp": "scipy", "qmc": "scipy", "wilcoxon": "scipy"}
 
 
@@ -63,18 +61,8 @@ def build_pruner(config: dict[str, Any]) -> "BasePruner":
     return _build("pruner", PRUNERS, config)
 
 
-def automatic_pruner(engine: str, sampler: str, is_search: bool) -> dict[str, Any]:
-    """The pruner of `hydra/sweeper/pruner=auto`, with its own options.
-
-    Args:
-        engine: who searches.
-        sampler: who proposes.
-        is_search: whether only the best trial counts. Of a grid every result is wanted, and of
-            several objectives none alone tells which trials are unpromising.
-    """
-    name = "none"
-    if is_search:
-        name = "bohb" if sampler == "bohb" else SEARCHING[engine]
+def pruner_config(name: str) -> dict[str, Any]:
+    """The options of a pruner, from its config file."""
     return plain(OmegaConf.load(project().configs / f"hydra/sweeper/pruner/{name}.yaml"))
 
 

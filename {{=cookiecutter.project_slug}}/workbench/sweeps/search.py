@@ -1,14 +1,12 @@
 """What an engine has to do to be searched with."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .types import Next, Trial, TrialOutcome, TrialRecord, Verdict
 
 if TYPE_CHECKING:
     from .figures import Figure
-    from .plan import Plan
 
 
 class Record(Protocol):
@@ -47,26 +45,3 @@ class Search(Record, Protocol):
 
     def tick(self) -> None:
         """Called every few seconds, also while nothing happens."""
-
-
-def open_search(plan: "Plan") -> Search:
-    """The search that a command asked for.
-
-    Raises:
-        UserError: it cannot be opened, or it is about something else.
-    """
-    from . import ax_search, optuna_search
-
-    return (ax_search if plan.settings.engine == "ax" else optuna_search).open_search(plan)
-
-
-def warm_up(plan: "Plan") -> None:
-    """Import what the search and its report need: seconds, which a sweep has while it starts."""
-    with suppress(ImportError):
-        if plan.settings.engine == "ax":
-            from .ax_client import load_ax
-
-            load_ax()
-        # The second for Optuna's importances.
-        import optuna.visualization  # noqa: F401
-        import sklearn.ensemble  # noqa: F401

@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from types import FrameType
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from . import trial as trials
 from .command import Stop, Sweep
+from .optuna_search import OptunaSearch, open_search
 from .plan import make_plan
 from .preflight import make_workers
-from .ray_workers import AnyWorkers
-from .search import Search, open_search
+from .search import Search
 from .types import Next, State, Trial, TrialOutcome, Verdict, judged, trial_folder
-from .workers import Ended, Progress, Workers
+from .workers import AnyWorkers, Ended, Progress, Workers
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +39,12 @@ def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str])
         UserError: something that no trial could work with; or all of them failed alike.
     """
     plan = make_plan(config_loader, master, arguments)
-    if plan.settings.engine == "ray":
-        from .ray_tune import TuneSweep
-
-        TuneSweep(plan).run()
-    else:
-        AskTellSweep(plan).run()
+    kind: type[Sweep] = get_class(plan.engine.sweep)
+    kind(plan).run()
 
 
 class AskTellSweep(Sweep):
-    """A sweep that asks Optuna or Ax for trials, and tells how they ended."""
+    """A sweep that asks a search for trials, and tells it how they ended."""
 
     def prepare(self, gpu_count: int) -> None:
         """Make the workers."""
@@ -59,9 +56,13 @@ class AskTellSweep(Sweep):
 
     def open(self) -> Search:
         """Open the study."""
-        self.study = open_search(self.plan)
+        self.study = self.open_study()
         self.trials: dict[int, Trial] = {}
         return self.study
+
+    def open_study(self) -> Search:
+        """Open the study for the search."""
+        return open_search(self.plan, OptunaSearch)
 
     def search(self) -> None:
         """Run trials on all workers until all have ended."""

@@ -290,7 +290,8 @@ def failed(error: Exception) -> TrialOutcome:
 
 def _checkpoint(folders: list[Path], trainer: DictConfig) -> str | None:
     """The newest checkpoint of earlier tries from which there is something left to train."""
-    from ..runs.checkpoints import read_checkpoint, trained_epochs
+    from ..runs.checkpoints import read_checkpoint
+    from ..runs.resuming import trained_epochs
 
     for folder in folders:
         path = folder / "checkpoints" / "last.ckpt"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from omegaconf import DictConfig
 
@@ -65,6 +65,39 @@ class TrialProcess:
     started: float = field(default_factory=time.monotonic)
     results: list[Any] = field(default_factory=list)
     killed: TrialOutcome | None = None
+
+
+class AnyWorkers(Protocol):
+    """Workers of this machine or of a cluster.
+
+    Attributes:
+        count: how many trials run at once, at most.
+        running: the trials at work by their numbers; each has the time when it `started`.
+    """
+
+    count: int
+    running: dict[int, Any]
+
+    def free_worker(self) -> int | None:
+        """The lowest number of a worker that is idle."""
+
+    def name(self, worker: int) -> str:
+        """A worker's name, for the report."""
+
+    def start(self, number: int, log: Path, function: Callable[..., Any], *args: Any) -> None:
+        """Run a function in a process of its own, everything it prints going to `log`."""
+
+    def answer(self, number: int, answer: Verdict) -> None:
+        """Answer a report."""
+
+    def kill(self, number: int, outcome: TrialOutcome) -> None:
+        """End a process and all it started, with this outcome."""
+
+    def wait(self, timeout: float) -> Iterator[Progress | Ended]:
+        """What happened, waiting for it at most `timeout` seconds."""
+
+    def close(self) -> None:
+        """End all workers."""
 
 
 class Workers:

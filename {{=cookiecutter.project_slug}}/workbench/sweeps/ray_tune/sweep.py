@@ -11,7 +11,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -22,31 +22,24 @@ import ray
 from ray import tune
 from ray.exceptions import RayTaskError
 
-from ..errors import UserError, first_line
-from . import ray_workers
-from . import trial as trials
-from .command import Stop, Sweep
-from .enqueue import TOO_MANY_POINTS, read_points
-from .identity import IDENTITIES, Identity, join
-from .loggers import packages
-from .plan import Plan
-from .preflight import gpus_on_ray
-from .ray_workers import room
-from .space import is_same_point
-from .trial_channel import max_epochs_of, max_steps_of
-from .tune_algorithms import (
-    PAUSING,
-    VALUE,
-    build_scheduler,
-    build_searcher,
-    check_length,
-    mutated,
-    proposes,
-)
-from .tune_records import OPEN, Row, TuneRecords
-from .tune_space import TuneSpace
-from .tune_trial import ROW, Task, TuneTrial
-from .types import Next, State, Trial, TrialOutcome, Unit, Value, trial_folder
+from ...errors import UserError, first_line
+from .. import ray_cluster
+from .. import trial as trials
+from ..command import Stop, Sweep
+from ..engines import slots_of
+from ..enqueue import TOO_MANY_POINTS, read_points
+from ..loggers import packages
+from ..optuna_search import open_search
+from ..plan import Plan
+from ..preflight import slots_on
+from ..space import is_same_point
+from ..trial_channel import max_epochs_of, max_steps_of
+from ..types import Next, State, Trial, TrialOutcome, Unit, Value, trial_folder
+from . import PAUSING, check_length, mutated
+from .algorithms import VALUE, build_scheduler, build_searcher, proposes
+from .record import TuneStudy
+from .space import TuneSpace
+from .trial import ROW, Row, Task, TuneTrial
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +81,9 @@ class TuneSweep(Sweep):
         """Join the cluster; on this machine alone, begin one of as many cores as are wanted."""
         os.environ.update(SETTINGS)
         settings = self.plan.settings
-        slots = settings.ray_slots
+        slots = slots_of(settings)
         cores = None if slots is None else slots * settings.cpus_per_trial
-        ray_workers.connect(settings.address, cores)
+        ray_cluster.connect(settings.address, cores)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         # A trial that goes on tells its epochs again.
         warnings.filterwarnings("ignore", message="The reported value is ignored")
@@ -105,19 +98,16 @@ class TuneSweep(Sweep):
             self.plan = plan = replace(plan, settings=settings, points=points)
         exponents = plan.settings.pruner["name"] == "pb2"
         self.space = TuneSpace(plan.space, points, exponents)
-        cpus = self.plan.settings.cpus_per_trial
-        self.resources = {"cpu": cpus, "gpu": gpus_on_ray(self.plan)}
-        slots = self.plan.settings.ray_slots or room(cpus, self.resources["gpu"])
-        self.count = min(slots, self.plan.n_trials)
+        self.count, gpus = slots_on(ray_cluster, self.plan)
+        self.resources = {"cpu": self.plan.settings.cpus_per_trial, "gpu": gpus}
 
-    def open(self) -> TuneRecords:
-        """Open the file of the trials."""
+    def open(self) -> TuneStudy:
+        """Open the study."""
         plan = self.plan
-        schedules = mutated(plan.settings, plan.space) if plan.has_schedules else []
-        self.record = TuneRecords(
-            plan.folder, plan.objectives, plan.settings.limits, plan.n_trials, schedules, plan.unit
-        )
-        self.version = self._join()
+        self.record = open_search(plan, TuneStudy)
+        self.record.unit = plan.unit
+        if plan.has_schedules:
+            self.record.schedules = mutated(plan.settings, plan.space)
         return self.record
 
     def search(self) -> None:
@@ -131,7 +121,7 @@ class TuneSweep(Sweep):
         Watcher.sweep = self
         self.ended_before = self.record.ended()
         try:
-            ray_workers.check_shared(marker)
+            ray_cluster.check_shared(marker)
             tuner = self._tuner(marker)
             self._deadline = time.monotonic() + (plan.settings.timeout or float("inf"))
             with self.interruptible(), self.display.live():
@@ -150,6 +140,7 @@ class TuneSweep(Sweep):
         if known is not None and is_same_point(known.params, params):
             # It only tells Ray Tune once more how it ended.
             return
+        self.record.begin(number, params)
         self.trials[number] = trial = Trial(number, params)
         self.display.start(trial, "starts")
 
@@ -165,12 +156,12 @@ class TuneSweep(Sweep):
     def ended(self, number: int, error: str | None = None) -> None:
         """A trial has ended, by an error that it could not tell itself if one is given."""
         trial = self.trials.pop(number, None)
-        if trial is None or not self.record.knows(number):
+        if trial is None:
             return
-        if self.record.record(number).state is OPEN:
+        if self.record.is_running(number):
             state = State.PRUNED if error is None else State.FAILED
-            self.record.end(number, state, error=error or "")
-        known = self.record.record(number)
+            self.record.end(number, TrialOutcome(state, error=error or ""))
+        known = self.record.ended()[number]
         trial = Trial(number, known.params)
         outcome = TrialOutcome(known.state, known.metrics, known.error)
         self.note_end(self.record, trial, outcome, Next.NOTHING)
@@ -223,7 +214,6 @@ class TuneSweep(Sweep):
             max_retries=settings.max_retries,
             timeout=settings.trial_timeout,
             ended=self.ended_before,
-            version=self.version,
         )
         trainable = tune.with_resources(tune.with_parameters(TuneTrial, task=task), self.resources)
         if tune.Tuner.can_restore(str(folder)):
@@ -260,26 +250,15 @@ class TuneSweep(Sweep):
             ),
         )
 
-    def _join(self) -> int:
-        """Compare the command with the sweep in this folder; which of its identities it has.
-
-        Raises:
-            UserError: the command differs from the sweep.
-        """
-        assert self.plan.identity is not None
-        stored = self.record.recall(IDENTITIES).get("all", [])
-        known = [Identity(**entry) for entry in stored]
-        version = join(known, self.plan.identity, self.plan)
-        if len(known) > len(stored):
-            self.record.remember(IDENTITIES, {"all": [asdict(identity) for identity in known]})
-        return version
-
     def _complete(self) -> None:
-        """Add what trials measured that were given up: Ray Tune did not wait for their end."""
-        for trial in self.record.records():
-            if trial.state is State.PRUNED and not trial.metrics:
-                metrics = trials.metrics_of(self.plan.folder / trial_folder(trial.number))
-                self.record.end(trial.number, State.PRUNED, metrics=metrics)
+        """Add what pruned trials measured: Ray Tune did not wait for their end."""
+        self.record.add_pruned(
+            {
+                trial.number: trials.metrics_of(self.plan.folder / trial_folder(trial.number))
+                for trial in self.record.records()
+                if trial.state is State.PRUNED and not trial.metrics
+            }
+        )
 
     def _tidy_up(self) -> None:
         """Remove the checkpoints that only a running sweep needs."""
@@ -310,7 +289,9 @@ class Watcher(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial has told something."""
-        self.sweep.told(Row.read(result[ROW]))
+        if result[ROW] is not None:
+            facts = result[ROW]
+            self.sweep.told(Row(**facts | {"state": State(facts["state"])}))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended, or was given up."""
@@ -320,7 +301,7 @@ class Watcher(tune.Callback):
         """A trial has lost its actor, or the actor could not begin."""
         error = _error_of(trial)
         if isinstance(error, RayTaskError):
-            self.sweep.broken = ray_workers.cannot_start(error)
+            self.sweep.broken = ray_cluster.cannot_start(error)
             self.sweep.stop(Stop.ERRORS)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

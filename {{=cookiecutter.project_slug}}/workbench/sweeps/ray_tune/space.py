@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .space import Parameter, Space, text
-from .types import Value
+from ..space import Parameter, Space, text
+from ..types import Value
 
 # The key of the points that are laid out beforehand, by their index.
 POINT = "point"

@@ -11,20 +11,57 @@ from typing import Any
 
 from ray import tune
 
-from . import trial as trials
-from .ray_workers import RemoteWorker
-from .space import is_same_point
-from .tune_algorithms import EPOCH, VALUE
-from .tune_records import OPEN, Row
-from .tune_space import TuneSpace
-from .types import Objective, State, TrialOutcome, Verdict, judged, trial_folder
-from .workers import Ended, Progress
+from .. import trial as trials
+from ..ray_cluster import RemoteWorker
+from ..space import is_same_point
+from ..types import (
+    Objective,
+    State,
+    TrialOutcome,
+    TrialRecord,
+    Value,
+    Verdict,
+    judged,
+    trial_folder,
+)
+from ..workers import Ended, Progress
+from .algorithms import EPOCH, VALUE
+from .space import TuneSpace
 
+# A trial that has not ended: nothing runs any more when its record is read.
+OPEN = State.STOPPED
 # The key of what is told to the sweep, beside what Ray Tune reads.
 ROW = "row"
 STATE = "tune.json"
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
 PATIENCE = 60.0  # seconds for a trial to close its loggers once it was told to stop
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a trial reports to the sweep.
+
+    Attributes:
+        number: of the trial.
+        epoch: the number of epochs, or validations, so far.
+        value: the first objective after them; None if the trial ended before any.
+        params: the point that it is trained with.
+        worker: where.
+        state: how the trial ended, if it has.
+        metrics: of its best epoch, if it has ended.
+        error: what went wrong, in one line.
+        copied: the trial whose weights it continued from, if they were not its own.
+    """
+
+    number: int
+    epoch: int
+    value: float | None
+    params: dict[str, Value]
+    worker: str
+    state: State = OPEN
+    metrics: dict[str, float] | None = None
+    error: str = ""
+    copied: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +78,7 @@ class Task:
         packages: what is imported besides.
         max_retries: how often a trial is tried again that crashed.
         timeout: seconds after which a trial is given up.
-        ended: the last rows of the trials that have ended before, by their numbers.
-        version: which of the sweep's identities the trials have.
+        ended: the trials that have ended before, by their numbers.
     """
 
     base: bytes
@@ -54,8 +90,7 @@ class Task:
     packages: list[str]
     max_retries: int
     timeout: float | None
-    ended: dict[int, Row]
-    version: int = 0
+    ended: dict[int, TrialRecord]
 
 
 class TuneTrial(tune.Trainable):
@@ -156,11 +191,12 @@ class TuneTrial(tune.Trainable):
 
     def _known_end(self) -> dict[str, Any] | None:
         """What is left to tell of a trial that Ray Tune forgot the end of, in a kill."""
-        row = self.task.ended.get(self.number)
-        if row is None or not is_same_point(row.params, self.params):
+        record = self.task.ended.get(self.number)
+        if record is None or not is_same_point(record.params, self.params):
             return None
-        score = (row.metrics or {}).get(self.task.objective.metric, self._worst())
-        return {EPOCH: max(row.epoch, 1), VALUE: score, ROW: vars(row), "done": True}
+        score = record.metrics.get(self.task.objective.metric, self._worst())
+        # The sweep knows it already.
+        return {EPOCH: max(record.steps, default=1), VALUE: score, ROW: None, "done": True}
 
     def _start(self, after: str = "part") -> None:
         """Start the process, in a folder of its own, from the last checkpoint there is."""
@@ -236,13 +272,10 @@ class TuneTrial(tune.Trainable):
             value=self.value if self.epoch else None,
             params=self.params,
             worker=self.worker,
-            began=self.began,
-            at=time.time(),
             state=state,
             metrics=outcome.metrics if outcome else None,
             error=outcome.error if outcome else "",
             copied=self.copied,
-            version=self.task.version,
         )
         done = {"done": True} if outcome else {}
         return {EPOCH: max(self.epoch, 1), VALUE: score, ROW: vars(row), **done}

@@ -1,27 +1,29 @@
-"""A search by Ax: its client proposes and judges, an Optuna study remembers.
+"""A search by Ax: its client proposes and prunes, and an Optuna study records the trials.
 
-Each proposal is put into the study's queue and asked for there, as any other point. So commands
-share a search, crashes are tried again, and all is read afterwards as under Optuna.
+Each proposal is put into the study's queue and asked for there, like any other point. So several
+commands share a search, crashed trials are retried, and the results are those of any other sweep.
 """
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-from . import optuna_search
-from .ax_client import AxClient, Proposal, make_client
-from .figures import Figure, styled
-from .optuna_search import OptunaSearch, is_waiting
-from .plan import Plan
-from .space import is_same_point
-from .types import Next, Trial, TrialOutcome, Verdict
+from .. import optuna_search
+from ..figures import Figure, styled
+from ..optuna_search import OptunaSearch, is_waiting
+from ..plan import Plan
+from ..space import is_same_point
+from ..sweeper import AskTellSweep
+from ..types import Next, Trial, TrialOutcome, Verdict
+from .client import AxClient, Proposal, load_ax, make_client
 
 
 class AxSearch(OptunaSearch):
     """Implements `Search` with an Ax client.
 
-    A proposal takes seconds, so it is made in a thread, and ahead where trials are running. Until
-    it is there nothing else may be asked of the client, which learns later what came meanwhile.
+    A proposal takes seconds, so a thread makes it, in advance while trials are running. Until it is
+    ready nothing else may be asked of the client, which catches up with the study afterwards.
     """
 
     client: AxClient
@@ -30,7 +32,7 @@ class AxSearch(OptunaSearch):
     def join(
         self, sampler: Mapping[str, Any], pruner: Mapping[str, Any], seed: int | None
     ) -> int | None:
-        """Take a lease on the study, and make the client or find its state."""
+        """Take a lease on the study, and build the client."""
         import torch
 
         self.is_ax_pruner = pruner["name"] == "ax"
@@ -40,9 +42,8 @@ class AxSearch(OptunaSearch):
         )
         # The cores are for the trials.
         torch.set_num_threads(1)
-        path = self.folder / "ax.json"
         about = (self.space, self.objectives, self.limits, sampler, pruner)
-        self.client = AxClient(path, *about, seed)
+        self.client = AxClient(*about, seed)
         self._thread = ThreadPoolExecutor(1)
         self._coming: Future[Proposal | None] | None = None
         return seed
@@ -86,7 +87,7 @@ class AxSearch(OptunaSearch):
         return decision
 
     def close(self) -> None:
-        """Take back what was proposed for nobody, and give the lease back."""
+        """Withdraw a proposal that no trial uses, and release the lease."""
         if self._coming is not None and (proposal := self._coming.result()) is not None:
             self.client.withdraw(proposal)
         self._coming = None
@@ -119,13 +120,27 @@ class AxSearch(OptunaSearch):
         return proposal
 
     def _keep(self) -> None:
-        """Bring the client and its file up to date, unless it is at work."""
+        """Bring the client and its export up to date, unless a proposal is being made."""
         if not self._is_busy:
             self.client.catch_up(self.records())
-            self.client.save()
+            self.client.export(self.folder / "ax.json")
 
 
-def open_search(plan: Plan) -> OptunaSearch:
+class AxSweep(AskTellSweep):
+    """A sweep that is searched by Ax."""
+
+    def open_study(self) -> OptunaSearch:
+        """Open the study for a search by Ax."""
+        return open_search(self.plan)
+
+    def warm_up(self) -> None:
+        """Import Ax too."""
+        with suppress(ImportError):
+            load_ax()
+        super().warm_up()
+
+
+def open_search(plan: Plan) -> AxSearch:
     """The study of a sweep, searched by Ax.
 
     Raises:

@@ -1,10 +1,14 @@
-"""An objective that would be optimised in the wrong direction."""
+"""The metrics that a run optimises and monitors: they are logged, and in the right direction."""
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from ..errors import UserError
+from omegaconf import DictConfig
+
+from .checks import check_choice
+from .errors import UserError, nearest
 
 log = logging.getLogger(__name__)
 
@@ -54,3 +58,34 @@ def direction_of(metric: str) -> str | None:
     if is_small == is_large:
         return None
     return "min" if is_small else "max"
+
+
+def monitored_metrics(cfg: DictConfig, callbacks: Iterable[object]) -> dict[str, str]:
+    """The metrics that are monitored, by the option or the callback that names them.
+
+    Raises:
+        UserError: the objective has no direction.
+    """
+    check_choice("objective.mode", cfg.objective.mode, ("min", "max"))
+    monitored = {"objective.metric": cfg.objective.metric}
+    monitored |= {f"the monitor of {type(c).__name__}": monitor_of(c) for c in callbacks}
+    return {owner: str(metric) for owner, metric in monitored.items() if metric is not None}
+
+
+def check_objective(monitored: Mapping[str, str], metric_names: Sequence[str]) -> None:
+    """Refuse to monitor a metric that the model does not log.
+
+    Raises:
+        UserError: the first that is never logged.
+    """
+    for owner, metric in monitored.items():
+        if metric not in metric_names:
+            raise UserError(
+                f"{owner} is {metric!r}, which the model does not log; "
+                f"{nearest(metric, metric_names)}"
+            )
+
+
+def monitor_of(callback: object) -> Any:
+    """The metric that a callback monitors, None for most."""
+    return getattr(callback, "monitor", None)

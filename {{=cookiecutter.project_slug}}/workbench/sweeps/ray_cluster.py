@@ -1,8 +1,10 @@
-"""Workers on a Ray cluster: trials as on one machine, on whichever node has room.
+"""Trials on a Ray cluster, by `hydra.sweeper.workers=ray`: the same as on one machine, on any node.
 
-Each slot of the cluster is an actor. In it is what one machine has: a fork server with all imports,
-and a process for each trial. So a trial costs no import, and one that crashes takes nothing along.
-A node that dies gives its trials back, to go on elsewhere.
+Each slot of the cluster is an actor that has what one machine has: a fork server with all imports,
+and a process for each trial. So a trial costs no import, and a crash affects no other trial. The
+trials of a node that dies resume on other nodes.
+
+An option: only `ray_tune` imports this module, so it can be deleted, alone or with that folder.
 """
 
 import logging
@@ -22,7 +24,7 @@ from ..machine import usable_cores
 from ..project import project
 from .trial import Base
 from .types import State, TrialOutcome, Verdict
-from .workers import Ended, Progress, Workers, run_alone, start_server
+from .workers import AnyWorkers, Ended, Progress, Workers, run_alone, start_server
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +211,11 @@ class RayWorkers:
         return self._slots[self.running[number].worker].actor
 
 
-AnyWorkers = Workers | RayWorkers
+def make_workers(
+    count: int, cpus: float, gpus: float, folder: Path, packages: Sequence[str]
+) -> AnyWorkers:
+    """Start workers, which import `packages` and write to the sweep's `folder`."""
+    return RayWorkers(count, cpus, gpus, folder, packages)
 
 
 class RemoteWorker:

@@ -1,4 +1,4 @@
-"""Rebuilds the model of a checkpoint, of whatever class it is."""
+"""Models from checkpoints: rebuilt with their weights, or started from the weights of others."""
 
 import importlib
 import inspect
@@ -15,13 +15,14 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.parsing import AttributeDict
 from torch import Tensor
 
-from ..building import GROUPS, build_model, facts_of, missing_parameters, named_parameters
-from ..errors import UserError, first_line
-from ..models.pretrained import without_pretrained, without_reading, without_weights
-from ..project import project
-from .checkpoints import COMPILED, is_built_later, read_checkpoint
-from .loading import CONFIG, check_data, config_of_checkpoint, plain
-from .trusted_targets import check_targets
+from .assembly import build_datamodule
+from .building import GROUPS, build_model, facts_of, missing_parameters, named_parameters
+from .errors import UserError, first_line
+from .models.pretrained import without_pretrained, without_reading, without_weights
+from .project import project
+from .runs.checkpoints import COMPILED, is_built_later, read_checkpoint
+from .runs.config import CONFIG, config_path, load_config, plain
+from .runs.trusted_targets import check_data, check_targets
 
 log = logging.getLogger(__name__)
 
@@ -62,17 +63,17 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
             something else than parts of a run, or weights that do not fit.
     """
     checkpoint = read_checkpoint(path)
-    config = config_of_checkpoint(Path(path))
+    source = config_path(path)
     with without_pretrained():
-        model = _from_checkpoint(path, checkpoint, config is not None, trust_config)
+        model = _from_checkpoint(path, checkpoint, source is not None, trust_config)
         if model is None:
-            if config is None:
+            if source is None:
                 raise UserError(
-                    f"{path} does not hold everything that its model {checkpoint['model_class']!r} "
-                    "is built from, and it does not lie in a run's folder: move it back beside the "
-                    f"{CONFIG} of its run."
+                    f"{path} does not contain everything that its model "
+                    f"{checkpoint['model_class']!r} is built from, and it is not in the folder of "
+                    f"a run: move it back beside the {CONFIG} of its run."
                 )
-            model = _from_config(path, checkpoint, config, trust_config)
+            model = _from_config(checkpoint, source, trust_config)
     if is_overridden("configure_model", model):
         model.configure_model()
     checkpoint["state_dict"] = rename_compiled(checkpoint["state_dict"], model)
@@ -83,15 +84,13 @@ def rebuild(path: str | Path, trust_config: bool = False, in_trainer: bool = Fal
     return Rebuilt(model.eval(), checkpoint.get("data_facts", {}), restore)
 
 
-def _from_config(
-    path: str | Path, checkpoint: dict[str, Any], config: DictConfig, trust_config: bool
-) -> LightningModule:
+def _from_config(checkpoint: dict[str, Any], source: Path, trust_config: bool) -> LightningModule:
     """The model that a run's config names, with new weights.
 
     Raises:
-        UserError: the config names something else than parts of a run.
+        UserError: the config names something other than parts of a run.
     """
-    source = _config_path(path)
+    config = load_config(source.parent)
     if not trust_config:
         check_targets({name: config.get(name) for name in ("model", *GROUPS)}, source)
     groups = [plain(config[name]) if name in config else {} for name in GROUPS]
@@ -125,17 +124,9 @@ def _facts(
     }
     if required <= {*facts, *GROUPS}:
         return facts
-    # Imported here: it imports this package.
-    from ..assembly import build_datamodule
-
     if not trust_config:
         check_data(config, source)
     return facts_of(build_datamodule(config), config.model) | facts
-
-
-def _config_path(path: str | Path) -> Path:
-    folders = Path(path).resolve().parents[:2]
-    return next(folder / CONFIG for folder in folders if (folder / CONFIG).is_file())
 
 
 def _from_checkpoint(
@@ -259,3 +250,48 @@ class RestoreWeights(Callback):
 
     on_test_start = on_validation_start
     on_predict_start = on_validation_start
+
+
+def _tensors(weights: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights without what modules save beside tensors."""
+    return {name: value for name, value in weights.items() if isinstance(value, Tensor)}
+
+
+def start_from(path: str, model: LightningModule) -> dict[str, list[str]]:
+    """Load the weights of a checkpoint that fit, and log those that do not.
+
+    The checkpoint may be of another model class: what counts are names and shapes. So a network
+    with a new head keeps its features, for example.
+
+    Returns:
+        The names of the weights: `loaded`, `other_shape`, `missing` in the checkpoint, and
+        `unexpected`, which this model does not have.
+
+    Raises:
+        UserError: not a checkpoint of this project, or not one of its weights fits.
+    """
+    weights = rename_compiled(read_checkpoint(path)["state_dict"], model)
+    saved, own = _tensors(weights), _tensors(model.state_dict())
+    shared = [name for name in own if name in saved]
+    names = {
+        "loaded": [name for name in shared if saved[name].shape == own[name].shape],
+        "other_shape": [name for name in shared if saved[name].shape != own[name].shape],
+        "missing": [name for name in own if name not in saved],
+        "unexpected": [name for name in saved if name not in own],
+    }
+    shapes = ", ".join(
+        f"{name} ({tuple(saved[name].shape)} in the checkpoint, {tuple(own[name].shape)} here)"
+        for name in names["other_shape"]
+    )
+    if not names["loaded"]:
+        reason = shapes or f"it has {', '.join(names['unexpected'])}"
+        raise UserError(f"None of the weights of weights_from={path} fits this model: {reason}.")
+    model.load_state_dict({name: saved[name] for name in names["loaded"]}, strict=False)
+    log.info("weights_from: %d of %d weights loaded from %s", len(names["loaded"]), len(own), path)
+    if shapes:
+        log.warning("weights_from: not loaded because of their shape: %s", shapes)
+    if names["missing"]:
+        log.warning("weights_from: missing in the checkpoint: %s", ", ".join(names["missing"]))
+    if names["unexpected"]:
+        log.warning("weights_from: not part of this model: %s", ", ".join(names["unexpected"]))
+    return names

@@ -1,10 +1,9 @@
-"""An Ax client that is told all trials of a study: it proposes points and says which to give up.
+"""An Ax client that proposes points and prunes trials.
 
-Its state is in `ax.json` after every trial, for the next command and for Ax's own tools. Where that
-file is lost or torn the client is told the whole study again.
+Every command builds it anew from the study, its only source. `ax.json` is an export for Ax's own
+tools, and nothing reads it.
 """
 
-import json
 import logging
 import math
 import os
@@ -13,13 +12,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, first_line, nearest
-from .space import Parameter, Space, text
-from .types import Objective, State, TrialRecord, Value
+from ...errors import UserError, first_line
+from ..space import Parameter, Space, text
+from ..types import Objective, State, TrialRecord, Value
+from . import PRUNER, SAMPLER
 
 if TYPE_CHECKING:
     from ax.api.client import Client
@@ -27,25 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OLDEST = (1, 3)
-METHODS = ("fast", "quality", "random_search")
-
 # Names of metrics that Ax reads as such; any other may be a formula or a function to it.
 PLAIN_METRIC = re.compile(r"(?!.*__)[A-Za-z]\w*(/\w+)+", re.ASCII)
-
-# The options of `configs/hydra/sweeper/{sampler,pruner}/ax.yaml`, for who gives a name alone.
-SAMPLER: dict[str, Any] = {
-    "name": "ax",
-    "method": "fast",
-    "initialization_budget": None,
-    "parameter_constraints": None,
-}
-PRUNER: dict[str, Any] = {
-    "name": "ax",
-    "percentile_threshold": 75.0,
-    "min_progression": 2,
-    "min_curves": 3,
-}
 
 
 @dataclass(frozen=True)
@@ -60,10 +42,9 @@ class AxClient:
     """An Ax client for a study.
 
     Args:
-        path: the JSON file of its state.
         space: what varies.
         objectives: what is optimised.
-        limits: metrics and the greatest value that is allowed of each.
+        limits: metrics and the upper bound of each.
         sampler: the options of Ax as the sampler.
         pruner: the options of the pruner, which need not be Ax.
         seed: of the proposals.
@@ -74,7 +55,6 @@ class AxClient:
 
     def __init__(
         self,
-        path: Path,
         space: Space,
         objectives: Sequence[Objective],
         limits: Mapping[str, float],
@@ -82,21 +62,15 @@ class AxClient:
         pruner: Mapping[str, Any],
         seed: int | None,
     ) -> None:
-        self.path = path
         self.space = space
         self.objectives = objectives
-        self.limits = limits
         self.seed = seed
         self._names = ax_names([*(objective.metric for objective in objectives), *limits])
-        self._about = repr((space, objectives, dict(limits), SAMPLER | dict(sampler)))
         # By the numbers of the study: the client's own, and which trials it knows the end of.
         self._indices: dict[int, int] = {}
         self._told: set[int] = set()
         self._steps: set[tuple[int, int]] = set()
-        load_ax()
-        with _quiet():
-            known = self._read(pruner)
-        self._client = known or make_client(space, objectives, limits, sampler, pruner, seed)
+        self._client = make_client(space, objectives, limits, sampler, pruner, seed)
 
     def propose(self) -> Proposal | None:
         """A new point; None where Ax finds none, as in a space that is used up."""
@@ -131,14 +105,11 @@ class AxClient:
             self._learn_step(number, step, value)
             return self._client.should_stop_trial_early(self._indices[number])
 
-    def save(self) -> None:
-        """Write the state, whole or not at all."""
-        partial = self.path.with_suffix(f".{os.getpid()}")
+    def export(self, path: Path) -> None:
+        """Write a file that Ax's own tools load; readers never see an incomplete one."""
+        partial = path.with_suffix(f".{os.getpid()}")
         self._client.save_to_json_file(str(partial))
-        snapshot = json.loads(partial.read_text("utf-8"))
-        told = {"about": self._about, "indices": self._indices, "told": sorted(self._told)}
-        partial.write_text(json.dumps(snapshot | told), "utf-8")
-        partial.replace(self.path)
+        partial.replace(path)
 
     def analyses(self) -> Iterator[tuple[str, str, "Plot"]]:
         """Titles, captions and plots of Ax's sensitivity, slices, contours and cross-validation."""
@@ -200,31 +171,6 @@ class AxClient:
     def _is_whole(self, params: Mapping[str, Value]) -> bool:
         """Whether every parameter that exists has its value."""
         return all(p.key in params for p in self.space.parameters if p.exists(params))
-
-    def _read(self, pruner: Mapping[str, Any]) -> "Client | None":
-        """The client of an earlier command, if it searched for the same."""
-        from ax.api.client import Client
-
-        try:
-            snapshot = json.loads(self.path.read_text("utf-8"))
-            if snapshot["about"] != self._about:
-                return None
-            client = Client.load_from_json_file(str(self.path))
-            _set_early_stopping(client, self._names[self.objectives[0].metric], pruner)
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            log.warning("%s cannot be read (%s): written anew", self.path, first_line(error))
-            return None
-        self._indices = {int(number): index for number, index in snapshot["indices"].items()}
-        self._told = set(snapshot["told"])
-        # What was proposed and never begun is nobody's any more.
-        summary = client.summarize()
-        states = zip(summary.get("trial_index", ()), summary.get("trial_status", ()), strict=True)
-        for index, status in states:
-            if status == "RUNNING" and index not in self._indices.values():
-                client.mark_trial_abandoned(index)
-        return client
 
 
 def make_client(
@@ -293,36 +239,6 @@ def _set_early_stopping(client: "Client", metric: str, pruner: Mapping[str, Any]
     # With the metric left out, nothing would ever be stopped.
     strategy = PercentileEarlyStoppingStrategy(metric_signatures=[metric], **options)
     client.set_early_stopping_strategy(strategy)
-
-
-def check_ax(sampler: Mapping[str, Any], pruner: Mapping[str, Any]) -> None:
-    """Find what cannot work, without the seconds that an import of Ax takes.
-
-    Raises:
-        UserError: Ax is missing or too old, or there is no such option.
-    """
-    try:
-        found = version("ax-platform")
-    except PackageNotFoundError:
-        found = ""
-    if tuple(map(int, re.findall(r"\d+", found)[:2])) < OLDEST:
-        state = f"found is ax-platform {found}" if found else "it is missing"
-        raise UserError(
-            f"A sweep by Ax needs ax-platform {'.'.join(map(str, OLDEST))} or later, and {state}: "
-            "install it with `uv sync --extra ax` or `pip install -U ax-platform`."
-        )
-    for kind, given, known in (("sampler", sampler, SAMPLER), ("pruner", pruner, PRUNER)):
-        for name in given if given["name"] == "ax" else ():
-            if name not in known:
-                raise UserError(f"hydra.sweeper.{kind} has no {name!r}; {nearest(name, known)}")
-    if sampler.get("method", "fast") not in METHODS:
-        raise UserError(
-            f"hydra.sweeper.sampler.method is {', '.join(METHODS)}, not {sampler['method']!r}."
-        )
-    for name in PRUNER if pruner["name"] == "ax" else ():
-        value = pruner.get(name, PRUNER[name])
-        if name != "name" and not isinstance(value, int | float):
-            raise UserError(f"hydra.sweeper.pruner.{name} is a number, not {value!r}.")
 
 
 def _config(parameter: Parameter) -> Any:
