@@ -4,7 +4,7 @@ Everything runs with the interpreter that runs pytest: one shared environment ho
 this repository and the dependencies of the generated project.
 """
 
-import importlib
+import atexit
 import importlib.util
 import os
 import shutil
@@ -20,7 +20,8 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 from .support.modules import project_module
-from .support.training_runs import TrainedRun, script, train
+from .support.training_runs import ON_CPU, TrainedRun, script, train
+from .support.warm_server import WarmServer
 
 # Read when torch is imported, by the tests that train in this process: threads that spin while they
 # wait make small networks twenty times slower on a busy machine.
@@ -63,27 +64,43 @@ class BakedProject:
         }
 
     def run(
-        self, *command: str, check: bool = True, **variables: str
+        self, *command: str, check: bool = True, is_warm: bool = False, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; `python` is the shared environment's."""
-        return run(*command, cwd=self.root, check=check, **variables)
+        return run(*command, cwd=self.root, check=check, is_warm=is_warm, **variables)
+
+
+def own_environment() -> dict[str, str]:
+    """The variables of a user's shell, with the shared environment first on the path."""
+    environment = {key: value for key, value in os.environ.items() if key not in OUTER + SLOW}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return environment
+
+
+WARM = WarmServer(own_environment() | ON_CPU)
+atexit.register(WARM.close)
 
 
 def run(
-    *command: str, cwd: Path, check: bool = True, **variables: str
+    *command: str, cwd: Path, check: bool = True, is_warm: bool = False, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command with the shared environment first on the path and the outer one kept out."""
-    environment = {key: value for key, value in os.environ.items() if key not in OUTER + SLOW}
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment | {"PWD": str(cwd)} | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    """Run a command with the shared environment first on the path and the outer one kept out.
+
+    With `is_warm`, a Python script runs in a fork of a process that has done the heavy imports.
+    """
+    environment = own_environment() | {"PWD": str(cwd)} | variables
+    if is_warm and command[0] == "python" and (command[1] == "-c" or command[1].endswith(".py")):
+        done = WARM.run(command[1:], cwd, environment)
+    else:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
     if check and done.returncode != 0:
         pytest.fail(
             f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
@@ -148,7 +165,7 @@ def sweeps_package(demo: BakedProject) -> Iterator[Callable[[str], ModuleType]]:
 @pytest.fixture(scope="session")
 def digits(demo: BakedProject) -> TrainedRun:
     """The run that a new owner starts first: no options at all."""
-    done = script(demo, "train.py")
+    done = script(demo, "train.py", is_warm=False)
     (folder,) = demo.root.glob("logs/train/runs/*_digits_*")
     return TrainedRun(folder, done)
 

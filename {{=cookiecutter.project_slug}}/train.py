@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 import {{= cookiecutter.package_name }}  # noqa: F401  registers the project
 from workbench.cli import command, run
-from workbench.runs.fold_options import folds_to_train
+from workbench.runs.config import folds_to_train
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")

@@ -97,8 +97,8 @@ def test_batch_normalisation_fits_the_averaged_weights(project: Project, swa: Ru
     import torch
 
     checkpoint = swa.folder / "checkpoints" / "swa.ckpt"
-    model = project.module("runs.checkpoints").load_model(checkpoint)
-    datamodule = project.module("runs").load_run(swa.folder).datamodule
+    model = project.module("loading").load_model(checkpoint)
+    datamodule = project.module("loading").load_run(swa.folder).datamodule
     images = torch.cat([x for x, _ in datamodule.train_dataloader()])
     with torch.no_grad():
         outputs = model.net.features[0][0](images)
@@ -302,7 +302,7 @@ def test_found_rate_is_written_down(project: Project, found: Run) -> None:
     """Who reads the config, the manifest or a checkpoint later must see the rate there was."""
     rate = found.manifest["found"]["optimizer.lr"]
     assert found.manifest["config"]["optimizer"]["lr"] == rate
-    assert project.module("runs").load_run(found.folder).config.optimizer.lr == rate
+    assert project.module("loading").load_run(found.folder).config.optimizer.lr == rate
     assert found.saved("best")["hyper_parameters"]["optimizer"]["lr"] == rate
     assert found.saved("best")["hyper_parameters"]["scheduler"]["name"] == "one_cycle"
 
@@ -458,11 +458,11 @@ REFUSED = {
     ),
     "no fall": (
         ("finders=lr", "finders.lr.min_lr=1e-9", "finders.lr.max_lr=1e-8"),
-        "fall at no rate",
+        "decreased at no rate",
     ),
     "rates in the wrong order": (("finders=lr", "finders.lr.min_lr=2"), "between 0 and"),
     "one batch of a run that goes on": (("debug=fast", "ckpt_path=last.ckpt"), "past that"),
-    "share above one": ((*EMA, "callbacks.ema.start=1.5"), "share of the training"),
+    "fraction above one": ((*EMA, "callbacks.ema.start=1.5"), "fraction of the training"),
 }
 
 

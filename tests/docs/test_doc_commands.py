@@ -200,7 +200,7 @@ def test_commands_run(bake: Bake) -> None:
     # The page ends with renaming the package, which runs are to outlive, and so its notebook.
     blocks = read_blocks(reader.project.root / "README.md")
     (notebook,) = (block.code for block in blocks if block.language == "python")
-    assert "from workbench.runs import load_run" in notebook
+    assert "from workbench import load_run" in notebook
     script(reader.project, "-c", reader.fill_in(notebook))
 
 

@@ -291,7 +291,7 @@ def test_equivalent_values_are_answered_alike(package: Part, tmp_path: Path) -> 
     rows = [[("1", "2", "3.5")[i % 3], ("true", "false")[i % 2], i % 7 / 7] for i in range(60)]
     path = write(tmp_path / "t.csv", ["size", "flag", "price"], rows)
     model = model_of(package, path, "price", categorical=["size", "flag"])
-    read = package("data.bodies").read_body
+    read = package("serving").read_body
     alike = [
         [
             '{"size": 2, "flag": true}',
@@ -318,5 +318,5 @@ def test_long_integers_keep_their_digits(package: Part, tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", ["id", "price"], [[ids[i % 2], i / 7] for i in range(60)])
     model = model_of(package, path, "price", categorical=["id"])
     body = json.dumps([{"id": number} for number in ids]).encode()
-    x = package("data.bodies").read_body(model.hparams["preprocessing"], body).x
+    x = package("serving").read_body(model.hparams["preprocessing"], body).x
     assert x[:, :2].tolist() == [[1, 0], [0, 1]]

@@ -22,7 +22,7 @@ from ..support.training_runs import TrainedRun, evaluate, predict, script
 NOTEBOOK = """
 import json, sys, torch
 from demo.models import {model}
-from workbench.runs import load_run
+from workbench import load_run
 
 run = load_run("{folder}")
 outputs, targets = [], []

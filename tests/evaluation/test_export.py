@@ -101,7 +101,7 @@ def test_pictures_go_in_as_they_are(exported: Exported, digits: TrainedRun, pack
     datamodule = package("data").DigitsDataModule()
     datamodule.setup()
     x = datamodule.datasets["test"].transform(datamodule.datasets["test"].x)
-    model = package("runs.checkpoints").load_model(digits.checkpoint())
+    model = package("loading").load_model(digits.checkpoint())
     expected = model(x).detach().numpy()
     found = exported.predict("digits.onnx", datamodule.datasets["test"].x.numpy())
     assert np.abs(found - expected).max() < 1e-5
@@ -115,7 +115,7 @@ def test_values_come_in_the_targets_unit(
     datamodule = package("data").DiabetesDataModule()
     datamodule.setup()
     x = datamodule.datasets["test"].x
-    model = package("runs.checkpoints").load_model(diabetes.checkpoint())
+    model = package("loading").load_model(diabetes.checkpoint())
     expected = model.in_target_unit(model(x)).detach().numpy()
     assert 100 < expected.mean() < 200
     found = exported.predict("new/diabetes.onnx", x.numpy())

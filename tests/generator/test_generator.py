@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ..conftest import Bake, BakedProject
+from ..conftest import Bake, BakedProject, run
 
 COMBINATIONS: dict[str, dict[str, str]] = {
     "defaults": {},
@@ -140,7 +140,9 @@ def test_all_of_the_template_is_typed(bake: Bake, pytestconfig: pytest.Config) -
     project = bake(project_name="Strict", **COMBINATIONS["all_different"])
     # As for the machinery, so for all.
     settings = project.read("pyproject.toml")
-    strict = re.sub(r"(Strict for the library.*?\nmodule = )\[.*?\]", r'\1["*"]', settings, flags=re.DOTALL)
+    strict = re.sub(
+        r"(Strict for the library.*?\nmodule = )\[.*?\]", r'\1["*"]', settings, flags=re.DOTALL
+    )
     assert strict != settings
     (project.root / "pyproject.toml").write_text(strict, "utf-8")
     project.run("mypy", "--cache-dir", cache, ".")
@@ -190,6 +192,17 @@ def test_names_derive_from_the_name(bake: Bake, project_name: str, slug: str, pa
     assert project.root.name == slug
     assert tomllib.loads(project.read("pyproject.toml"))["project"]["name"] == slug
     assert f"{package}/__init__.py" in project.files()
+
+
+def test_library_is_the_same_in_every_project(bake: Bake, template: Path) -> None:
+    """An update replaces it, and the installed library can stand in for it."""
+    (lying,) = template.glob("{{=*")
+    names = {"project_name": "Other Words", "package_name": "nets", "description": "Else"}
+    author = {"author_name": "Grace", "author_email": "grace@example.org"}
+    other = bake(**names, **author, **COMBINATIONS["all_different"])
+    for root in (bake().root, other.root):
+        for part in ("workbench", "hydra_plugins"):
+            run("diff", "--recursive", str(lying / part), str(root / part), cwd=root)
 
 
 def test_choices_offered_exist(bake: Bake, template: Path) -> None:

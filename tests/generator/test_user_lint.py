@@ -258,17 +258,34 @@ def test_only_the_library_is_type_checked_strictly(project: BakedProject) -> Non
     assert not options.clone_for_module("explore").disallow_untyped_defs
 
 
-def imported(root: Path) -> set[str]:
-    """The modules of other packages that a project imports."""
+def imported_by(folder: Path) -> set[str]:
+    """The top-level modules outside the standard library that a folder's files import."""
     found = set()
-    for path in root.rglob("*.py"):
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(str(node.module).partition(".")[0])
+    return found - set(sys.stdlib_module_names)
+
+
+def imported(root: Path) -> set[str]:
+    """The modules of other packages that a project imports."""
     own = {path.stem for folder in (root, root / "tests") for path in folder.iterdir()}
-    return found - own - set(sys.stdlib_module_names)
+    return imported_by(root) - own
+
+
+def distributions_of(module: str) -> set[str]:
+    """The distributions that install a module, or the one that is known to bring it along."""
+    # Parts of pytorch-lightning and of fastapi.
+    known = {
+        "lightning_fabric": "pytorch-lightning",
+        "lightning_utilities": "pytorch-lightning",
+        "starlette": "fastapi",
+    }
+    names = [known[module]] if module in known else packages_distributions().get(module, [module])
+    return {str(canonicalize_name(name)) for name in names}
 
 
 def test_every_imported_package_is_declared(bake: Bake) -> None:
@@ -281,12 +298,8 @@ def test_every_imported_package_is_declared(bake: Bake) -> None:
         *metadata["dependency-groups"].values(),
     ]
     declared = {canonicalize_name(Requirement(text).name) for group in groups for text in group}
-    # Installed with pytorch-lightning, of which they are parts, and with fastapi.
-    installed = ("lightning-fabric", "lightning-utilities", "starlette")
-    declared |= {canonicalize_name(name) for name in installed}
-    owners = packages_distributions()
     for module in imported(project.root):
-        names = {canonicalize_name(name) for name in owners.get(module, [module])}
+        names = distributions_of(module)
         assert names & declared, f"{module} is imported and {names} is not declared"
 
 

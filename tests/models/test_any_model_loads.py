@@ -355,7 +355,7 @@ def test_predictions_of_the_predict_loader_are_rows(project: Project, run: Make)
     assert list(rows[0]) == ["id", "best", "scores_0", "scores_1", "scores_2"]
     assert [row["id"] for row in rows] == [f"point, {place}" for place in range(40)]
     points = importlib.import_module("points")
-    model = project.module("runs.checkpoints").load_model(folder / "checkpoints" / "last.ckpt")
+    model = project.module("loading").load_model(folder / "checkpoints" / "last.ckpt")
     with torch.no_grad():
         scores = model.layer(points.Points(9).x).double().numpy()
     found = np.array([[float(row[f"scores_{place}"]) for place in range(3)] for row in rows])
@@ -400,7 +400,7 @@ def test_what_cannot_be_predicted_is_told(project: Project, run: Make) -> None:
 def test_run_of_any_model_loads_in_a_notebook(project: Project, run: Make) -> None:
     """With its weights, its data, and the facts that its constructor was given."""
     folder = run("Given", "WithPredictLoader", model__net=SEQUENTIAL, model__optimizer=ADAM)
-    loaded = project.module("runs").load_run(folder)
+    loaded = project.module("loading").load_run(folder)
     saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert loaded.model.num_classes == 3
     assert all(torch.equal(loaded.model.state_dict()[k], v) for k, v in saved["state_dict"].items())
@@ -418,7 +418,7 @@ def test_layers_that_need_a_trainer_are_told(project: Project, run: Make) -> Non
     """Without them a notebook would go on with random weights."""
     folder = run("Late", objective__metric="val-loss")
     with pytest.raises(project.module("errors").UserError, match=r"layer\.weight.*setup"):
-        project.module("runs").load_run(folder)
+        project.module("loading").load_run(folder)
 
 
 def test_weights_of_a_compiled_network_load(project: Project, run: Make, tmp_path: Path) -> None:
@@ -429,7 +429,7 @@ def test_weights_of_a_compiled_network_load(project: Project, run: Make, tmp_pat
     (tmp_path / "checkpoints").mkdir()
     torch.save(saved | {"state_dict": weights}, tmp_path / "checkpoints" / "last.ckpt")
     (tmp_path / "config.yaml").write_text((folder / "config.yaml").read_text())
-    load = project.module("runs.checkpoints").load_model
+    load = project.module("loading").load_model
     model = load(tmp_path / "checkpoints" / "last.ckpt")
     assert torch.equal(model.layer[0].weight, saved["state_dict"]["layer.0.weight"])
     del weights["layer._orig_mod.2.bias"]
@@ -445,7 +445,7 @@ def test_moved_checkpoint_of_a_foreign_model_is_told(
     moved = tmp_path / "mailed.ckpt"
     os.link(run("Tutorial") / "checkpoints" / "last.ckpt", moved)
     with pytest.raises(project.module("errors").UserError, match="move it back beside"):
-        project.module("runs.checkpoints").load_model(moved)
+        project.module("loading").load_model(moved)
 
 
 @pytest.mark.parametrize("group", ["model", "data", "optimizer"])
@@ -464,7 +464,7 @@ def test_config_of_a_run_that_names_a_command_is_refused(
     for command in (
         lambda: evaluate(project, tmp_path),
         lambda: predict(project, tmp_path),
-        lambda: project.module("runs").load_run(tmp_path),
+        lambda: project.module("loading").load_run(tmp_path),
     ):
         with pytest.raises(user_error, match=r"names os.mkdir .*trust_config=true"):
             command()
@@ -485,7 +485,7 @@ def test_forward_of_any_model_is_exported(project: Project, run: Make, tmp_path:
     folder, output = run("Tutorial"), tmp_path / "model.onnx"
     words = (f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}", f"output={output}")
     project.module("exporting").export(project.configure("export", tmp_path, *words))
-    model = project.module("runs.checkpoints").load_model(folder / "checkpoints" / "last.ckpt")
+    model = project.module("loading").load_model(folder / "checkpoints" / "last.ckpt")
     session = runtime.InferenceSession(output)
     for size in (1, 5):
         x = torch.randn(size, 2)

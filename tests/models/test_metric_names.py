@@ -139,7 +139,7 @@ def test_wrapped_metric_can_be_the_objective(package: Part) -> None:
     """`val/recall_triangle` is accepted, and suggested to whoever writes `val/recal_triangle`."""
     wrapped = ClasswiseWrapper(recall(), SHAPES, prefix="recall_")
     model = make_model(package, "classification", {"recall": wrapped})
-    check = package("runs.config_checks").check_objective
+    check = package("objective").check_objective
 
     def objective(metric: str) -> dict[str, str]:
         return {"objective.metric": metric}

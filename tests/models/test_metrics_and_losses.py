@@ -280,7 +280,7 @@ def test_balanced_labels_weigh_as_much_where_they_apply_as_where_not(package: Pa
 
 def test_class_without_training_samples_has_a_weight(package: Part) -> None:
     """Dividing by its count made the loss infinite."""
-    balanced = package("models.losses").balanced
+    balanced = package("models.by_name").balanced
     assert balanced([30, 10, 0]) == [20 / 30, 2.0, 1.0]
     assert balanced([[8, 2], [10, 0]]) == [4.0, 1.0]
 

@@ -54,7 +54,7 @@ class Trained:
 
     def model(self) -> Any:
         """The model of the checkpoint."""
-        return self.project.module("runs.checkpoints").load_model(self.checkpoint)
+        return self.project.module("loading").load_model(self.checkpoint)
 
     def expected(self, rows: NDArray[Any]) -> NDArray[Any]:
         """What the model's own network says about rows of x0 and x1, in the targets' units."""
@@ -151,7 +151,7 @@ def test_loader_has_the_same_columns_as_new_rows(
     predict(run.command("predict", tmp_path, "trainer=cpu", output))
     header, rows = read(tmp_path / "table.csv")
     assert header == names
-    loader = run.project.module("runs").load_run(run.checkpoint.parents[1]).datamodule
+    loader = run.project.module("loading").load_run(run.checkpoint.parents[1]).datamodule
     x = torch.cat([x for x, _ in loader.test_dataloader()])
     model, values = run.model(), [name for name in names if name != "prediction"]
     with torch.no_grad():

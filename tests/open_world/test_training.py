@@ -107,7 +107,7 @@ def test_run_is_loaded_in_one_call(world: World, name: str) -> None:
 
     run = world.whole(name)
     checkpoint = "best" if CASES[name].objective else "last"
-    loaded = world.module("runs.loading").load_run(run.folder, checkpoint)
+    loaded = world.module("loading").load_run(run.folder, checkpoint)
     weights = run.weights(checkpoint)
     assert loaded.model.state_dict().keys() == weights.keys()
     assert all(torch.equal(weights[key], value) for key, value in loaded.model.state_dict().items())
@@ -118,4 +118,4 @@ def test_layers_that_need_the_trainer_are_named(world: World) -> None:
     """A notebook has no trainer; what to do instead is part of the sentence."""
     run = world.whole("built_in_setup")
     with pytest.raises(world.module("errors").UserError, match=r"scale\.weight.*setup"):
-        world.module("runs.loading").load_run(run.folder)
+        world.module("loading").load_run(run.folder)

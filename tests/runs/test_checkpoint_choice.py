@@ -39,7 +39,7 @@ def write_run(folder: Path, started: str, *checkpoints: str) -> None:
 
 def test_newest_run_is_the_one_that_started_last(package: Part, logs: Path) -> None:
     """Neither the order of names nor a trial of a sweep decides."""
-    find = package("runs.checkpoint_choice").find_checkpoint
+    find = package("runs.checkpoints").find_checkpoint
     newest = logs / "train" / "runs" / "a_digits_2"
     assert find("last", logs) == str(newest / "checkpoints" / "last.ckpt")
     # The run that is starting has already written its run.json when other processes join it.
@@ -50,7 +50,7 @@ def test_newest_run_is_the_one_that_started_last(package: Part, logs: Path) -> N
 
 def test_folds_are_not_the_newest_run(package: Part, logs: Path) -> None:
     """None of them stands for the cross-validation, whose folder has no checkpoint itself."""
-    choice = package("runs.checkpoint_choice")
+    choice = package("runs.checkpoints")
     folder = logs / "train" / "runs" / "e_folds_5"
     write_run(folder, "2026-03-01T10:00:00")
     (folder / "run.json").write_text('{"started": "2026-03-01T10:00:00", "folds": ["fold_0"]}')
@@ -75,14 +75,14 @@ def test_folds_are_not_the_newest_run(package: Part, logs: Path) -> None:
 def test_run_is_named_as_in_the_table_or_by_its_folder(
     package: Part, logs: Path, name: str
 ) -> None:
-    found = package("runs.checkpoint_choice").find_checkpoint(name, logs)
+    found = package("runs.checkpoints").find_checkpoint(name, logs)
     folder = logs / "other" / "runs" / "c_csv_3"
     assert Path(found).samefile(folder / "checkpoints" / "best.ckpt")
 
 
 def test_files_take_precedence(package: Part, logs: Path, tmp_path: Path) -> None:
     """A path that worked before must not start to mean another file."""
-    find = package("runs.checkpoint_choice").find_checkpoint
+    find = package("runs.checkpoints").find_checkpoint
     for path in ("some/where/best.ckpt", "best.ckpt", "weights.ckpt", "s3://bucket/last.ckpt"):
         assert find(path, logs) == path
     (tmp_path / "last").touch()
@@ -91,7 +91,7 @@ def test_files_take_precedence(package: Part, logs: Path, tmp_path: Path) -> Non
 
 def test_what_is_missing_is_told(package: Part, logs: Path) -> None:
     """Another run's checkpoint instead would go unnoticed."""
-    find = package("runs.checkpoint_choice").find_checkpoint
+    find = package("runs.checkpoints").find_checkpoint
     user_error = package("errors").UserError
     with pytest.raises(user_error, match=r"a_digits_2 has no best checkpoint; there are: last\."):
         find("best", logs)
@@ -108,7 +108,7 @@ def test_config_gets_the_file(
     """The config of the new run has to say which file it was, also when there is a newer one."""
     cfg: Any = OmegaConf.create({option: "c_csv_3/swa", "paths": {"log_dir": str(logs)}})
     with caplog.at_level("INFO"):
-        package("runs.checkpoint_choice").resolve_checkpoints(cfg)
+        package("runs.checkpoints").resolve_checkpoints(cfg)
     file = str(logs / "other" / "runs" / "c_csv_3" / "checkpoints" / "swa.ckpt")
     assert cfg[option] == file
     assert file in caplog.text

@@ -102,7 +102,7 @@ def test_name_that_is_no_folder_is_told_in_a_sentence(commands: Commands, case: 
     assert "\n" not in sentence
     # What is read from a config is checked as well, whatever made the folder.
     with pytest.raises(error, match="name"):
-        commands.module("runs.value_checks").check_values(OmegaConf.create({"name": name}))
+        commands.module("config_checks").check_values(OmegaConf.create({"name": name}))
 
 
 @pytest.mark.parametrize("options", [("name=true",), ("name=a/b",), ("-m", "name=null")])
@@ -223,4 +223,4 @@ def test_null_for_other_commands(commands: Commands) -> None:
 def test_null_for_what_cannot_be_left_out_is_told(commands: Commands) -> None:
     config = OmegaConf.create(commands.config("model=null"))
     with pytest.raises(commands.module("errors").UserError, match=r"choose one of configs/model/"):
-        commands.module("runs.config_checks").check_complete(config)
+        commands.module("config_checks").check_complete(config)

@@ -33,14 +33,14 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
 )
 def test_name_tells_the_direction(package: Part, metric: str, direction: str | None) -> None:
     """A name that says nothing must not be judged."""
-    assert package("runs.direction").direction_of(metric) == direction
+    assert package("objective").direction_of(metric) == direction
 
 
 def test_command_cannot_inherit_the_wrong_direction(
     package: Part, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The default experiment maximises; `objective.metric=val_loss` alone would keep that."""
-    check, error = package("runs.direction").check_direction, package("errors").UserError
+    check, error = package("objective").check_direction, package("errors").UserError
     with pytest.raises(error, match=r"maximise val_loss: add objective\.mode=min"):
         check("val_loss", "max", ["model=mine", "objective.metric=val_loss"])
     with pytest.raises(error, match=r"minimise val_acc: add objective\.mode=max"):
@@ -56,7 +56,7 @@ def test_command_cannot_inherit_the_wrong_direction(
 
 def test_no_experiment_has_the_wrong_direction(package: Part) -> None:
     """What the project brings along is right."""
-    direction_of = package("runs.direction").direction_of
+    direction_of = package("objective").direction_of
     for path in Path(PACKAGE.parent / "configs" / "experiment").glob("*.yaml"):
         config = yaml.safe_load(path.read_text("utf-8").replace("{{", "").replace("}}", ""))
         objective = config.get("objective")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from ..support.template_package import Part, template_package
+from ..support.template_package import PACKAGE, Part, template_package
 
 NAME = "package_of_target_tests"
 # What runs code, commands or pickles, and ways around a check of names.
@@ -51,15 +51,15 @@ DANGEROUS = [
     "omegaconf.OmegaConf.register_new_resolver",
     "numpy.load",
     "torchvision.models.resnet18",
-    # The package's own name does not make a builder of anything harmless.
-    f"{NAME}.cli.os.system",
-    f"{NAME}.runs.trusted_targets.importlib.import_module",
-    f"{NAME}.assembly.instantiate",
-    f"{NAME}.assembly.build_all",
-    f"{NAME}.building.build",
-    f"{NAME}.runs.loading.load_config",
-    f"{NAME}.runs.checkpoints.load_model",
-    f"{NAME}.sweeps.workers.subprocess.Popen",
+    # Lying in the library does not make a builder of anything harmless.
+    "workbench.cli.os.system",
+    "workbench.runs.trusted_targets.importlib.import_module",
+    "workbench.assembly.instantiate",
+    "workbench.assembly.build_all",
+    "workbench.building.build",
+    "workbench.runs.config.load_config",
+    "workbench.loading.load_model",
+    "workbench.sweeps.workers.subprocess.Popen",
     # Not names.
     "",
     "os",
@@ -85,7 +85,7 @@ ACCEPTED = [
     f"{NAME}.models.Classifier",
     f"{NAME}.models.nets.build_net",
     f"{NAME}.data.DigitsDataModule",
-    f"{NAME}.data.augment.Augment",
+    "workbench.data.images.Augment",
 ]
 # Where a `_target_` can stand.
 PLACES: dict[str, Any] = {
@@ -173,7 +173,7 @@ def test_arguments_in_a_checkpoint_name_only_parts_of_a_run(package: Part, tmp_p
             tmp_path / "sent.ckpt",
         )
         with pytest.raises(package("errors").UserError, match="trust_config=true"):
-            package("runs.checkpoints").load_model(tmp_path / "sent.ckpt")
+            package("loading").load_model(tmp_path / "sent.ckpt")
 
 
 MODEL = """
@@ -194,12 +194,12 @@ def test_folder_of_a_run_brings_no_code(
     package: Part, check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An import runs a module: neither the current folder nor the project's logs count as code."""
-    module, mark = package("runs.trusted_targets"), tmp_path / "executed"
+    mark = tmp_path / "executed"
     project, here = tmp_path / "project", tmp_path / "here"
     write_module(project / "logs" / "train" / "runs" / "sent" / "evil.py", mark)
     write_module(here / "sent_module.py", mark)
     write_module(here / "sent_package" / "__init__.py", mark)
-    monkeypatch.setattr(module, "PROJECT_ROOT", project)
+    package("project").register_project(NAME, project)
     monkeypatch.chdir(here)
     for folder in ("", str(here), str(project)):
         monkeypatch.syspath_prepend(folder)
@@ -225,7 +225,7 @@ def test_modules_of_the_owner_are_accepted(
         write_module(folder / f"owned_{name}.py", tmp_path / "executed")
         write_module(folder / f"package_{name}" / "__init__.py", tmp_path / "executed")
         monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(module, "PROJECT_ROOT", places["project"])
+    package("project").register_project(NAME, places["project"])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", str(places["path"])]))
     site = tmp_path / "site"
     site.mkdir()
@@ -241,9 +241,16 @@ def test_modules_of_the_owner_are_accepted(
 def test_no_function_that_builds_what_it_is_given_is_accepted(package: Part) -> None:
     """With such a function as a target, a second file could name anything."""
     trusted = package("runs.trusted_targets")
-    folder = Path(str(package("errors").__file__)).parent
     words = ("instantiate(", "get_class(", "get_object(", "subprocess.", "OmegaConf.load(", "exec(")
-    for file in sorted(folder.rglob("*.py")):
-        name = file.relative_to(folder).with_suffix("").parts[0]
-        if any(word in file.read_text("utf-8") for word in words):
-            assert name in trusted.BUILDERS, file
+    library = Path(str(package("errors").__file__)).parent
+    folders = {
+        library: lambda part: part not in trusted.LIBRARY_PARTS,
+        PACKAGE: lambda part: part in trusted.STARTERS,
+    }
+    found = 0
+    for folder, is_rejected in folders.items():
+        for file in sorted(folder.rglob("*.py")):
+            if any(word in file.read_text("utf-8") for word in words):
+                found += 1
+                assert is_rejected(file.relative_to(folder).with_suffix("").parts[0]), file
+    assert found > 5

@@ -51,11 +51,24 @@ class TrainedRun:
 
 
 def script(
-    project: "BakedProject", *command: str, check: bool = True, python_path: str = ""
+    project: "BakedProject",
+    *command: str,
+    check: bool = True,
+    python_path: str = "",
+    is_warm: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run an entry point: `script(project, "train.py", "seed=0")`."""
+    """Run an entry point: `script(project, "train.py", "seed=0")`.
+
+    Args:
+        project: the project.
+        command: the words after `python`.
+        check: fail the test if the command fails.
+        python_path: folders to import from besides.
+        is_warm: whether it runs in a fork of a process that has done the heavy imports, which
+            saves seconds; not for tests of the start itself.
+    """
     variables = ON_CPU | ({"PYTHONPATH": python_path} if python_path else {})
-    return project.run("python", *command, check=check, **variables)
+    return project.run("python", *command, check=check, is_warm=is_warm, **variables)
 
 
 def train(

@@ -74,7 +74,7 @@ def test_file_of_a_space_keeps_types(sweeps_package: Any, demo: BakedProject) ->
     entries = yaml.safe_load("x: [1, '1', 1.0, true, 'true', null, 'null', a b, '']")
     space, _ = sweeps_package("space").parse_space(entries, [], loader)
     (parameter,) = space.parameters
-    parsed = sweeps_package("trial").parsed
+    parsed = sweeps_package("plan").parsed
     values = [parsed(f"x={word}") for word in parameter.by_text]
     assert [repr(value) for value in values] == [repr(value) for value in entries["x"]]
 
@@ -91,7 +91,7 @@ def test_samplers_tell_types_apart(
     sweeps_package: Any, space: Any, sampler: str, tmp_path: Path
 ) -> None:
     """A study that is opened again still knows which of them a trial had."""
-    search, journal, records = map(sweeps_package, ("optuna_search", "journal", "records"))
+    search, journal, records = map(sweeps_package, ("optuna_search", "storage", "types"))
     objective = records.Objective("loss", "min")
     loss = {str(kind): float(rank) for rank, kind in enumerate(TYPED)}
     asked: list[dict[str, Any]] = []
@@ -105,7 +105,7 @@ def test_samplers_tell_types_apart(
         while (trial := searching.ask("0")) is not None:
             asked.append(typed(trial.params))
             metrics = {"loss": loss[str(asked[-1]["x"])]}
-            searching.tell(trial.number, records.Outcome(records.State.FINISHED, metrics))
+            searching.tell(trial.number, records.TrialOutcome(records.State.FINISHED, metrics))
         searching.close()
     assert [point["x"] for point in asked[:2]] == [(float, 1.0), (int, 1)]
     assert {str(point["x"]) for point in asked} == set(loss)
@@ -122,11 +122,11 @@ def _study(storage: Any) -> Any:
 
 
 @needs_ax
-def test_ax_tells_types_apart(sweeps_package: Any, space: Any, tmp_path: Path) -> None:
+def test_ax_tells_types_apart(sweeps_package: Any, space: Any) -> None:
     """Ax has numbers of one type only."""
-    module, records = sweeps_package("ax_client"), sweeps_package("types")
+    module, records = sweeps_package("ax.client"), sweeps_package("types")
     goal = [records.Objective("loss", "min")]
-    ax = module.AxClient(tmp_path / "ax.json", space, goal, {}, {}, {"name": "none"}, 7)
+    ax = module.AxClient(space, goal, {}, {}, {"name": "none"}, 7)
     points = space.grid()
     for parameter in space.parameters:
         for value in parameter.choices:
@@ -142,7 +142,7 @@ def test_ax_tells_types_apart(sweeps_package: Any, space: Any, tmp_path: Path) -
 @needs_ray
 def test_ray_tune_tells_types_apart(sweeps_package: Any, space: Any) -> None:
     """What Ray Tune is given must come back as what it stands for."""
-    tuned = sweeps_package("tune_space").TuneSpace(space)
+    tuned = sweeps_package("ray_tune.space").TuneSpace(space)
     drawn = tuned.distributions()
     for point in space.grid():
         config = tuned.config_of(point)

@@ -86,27 +86,30 @@ WRONG: dict[str, tuple[Any, str]] = {
     "last word": ("lr,model\n0.01,mlp\n", "did you mean 'optimizer.lr'?"),
     "capitals": ("Optimizer.LR,model\n0.01,mlp\n", "did you mean 'optimizer.lr'?"),
     "without its plus": ("model,momentum\ncnn,0.5\n", r"did you mean '\+momentum'?"),
-    "no column": ("rate,kind\n0.01,mlp\n", "it has rate, kind, and the search space has optimizer"),
+    "no column": (
+        "rate,kind\n0.01,mlp\n",
+        "its columns are rate, kind, and the parameters are optimizer",
+    ),
     "twice": ("model,model\nmlp,cnn\n", "two columns 'model'"),
-    "no rows": (f"{HEADER}\n", "has no points"),
-    "more cells": (f"{HEADER}\n{ROW},7\n", "line 2 has more cells than there are columns"),
+    "no rows": (f"{HEADER}\n", "has no rows"),
+    "more cells": (f"{HEADER}\n{ROW},7\n", "line 2 has more cells than columns"),
     "UTF-16": (f"{HEADER}\n{ROW}\n".encode("utf-16"), "save it as CSV in UTF-8"),
     "zero byte": (f"{HEADER}\n0.01,m\0lp,2\n", "is not a choice|save it as CSV"),
     "open quote": (f'{HEADER}\n0.01,"mlp,2\n', "save it as CSV in UTF-8"),
     "outside": (f"{HEADER}\n{ROW}\n0.2,mlp,2\n", "line 3: optimizer.lr=0.2 is outside"),
-    "not a number": (f"{HEADER}\nfast,mlp,2\n", "optimizer.lr is a number, not 'fast'"),
-    "nan": (f"{HEADER}\nnan,mlp,2\n", "optimizer.lr is a number, not 'nan'"),
+    "not a number": (f"{HEADER}\nfast,mlp,2\n", "optimizer.lr must be a number, not 'fast'"),
+    "nan": (f"{HEADER}\nnan,mlp,2\n", "optimizer.lr must be a number, not 'nan'"),
     "no choice": (f"{HEADER}\n0.01,mlpp,2\n", "model=mlpp is not a choice; did you mean 'mlp'?"),
     "other type": ("model\n1.00001\n", "model=1.00001 is not a choice"),
-    "half a layer": (f"{HEADER}\n0.01,mlp,2.5\n", "depth is an integer, not 2.5"),
+    "half a layer": (f"{HEADER}\n0.01,mlp,2.5\n", "depth must be an integer, not 2.5"),
     "between steps": ("batch\n40\n", r"not a step of range\(32,160,32\); the nearest is 32"),
     "between fractions": ("share\n0.25\n", "share=0.25 is not a step"),
-    "without its condition": ("model,+momentum\nmlp,0.5\n", "exists with model=cnn only, not with"),
+    "without its condition": ("model,+momentum\nmlp,0.5\n", "exists only with model=cnn, not with"),
     "list: key": ([{"optimizer.lrr": 0.01}], "optimizer.lrr does not vary; did you mean"),
-    "list: boolean": ([{"optimizer.lr": True}], "optimizer.lr is a number, not True"),
-    "list: none": ([{"optimizer.lr": 0.01}, 3], "is a list of points"),
-    "mapping": ({"optimizer.lr": 0.01}, "is a list of points"),
-    "number": (5, "is a list of points, the path of a CSV file"),
+    "list: boolean": ([{"optimizer.lr": True}], "optimizer.lr must be a number, not True"),
+    "list: none": ([{"optimizer.lr": 0.01}, 3], "must be a list of configurations"),
+    "mapping": ({"optimizer.lr": 0.01}, "must be a list of configurations"),
+    "number": (5, "must be a list of configurations, the path of a CSV file"),
 }
 
 
@@ -165,7 +168,7 @@ def test_added_points_are_tried_too(sweeps_package: Any, space: Any, tmp_path: P
     """A table that has grown since the first command is not the table of the first command."""
     import optuna
 
-    search, journal, records = map(sweeps_package, ("optuna_search", "journal", "records"))
+    search, journal, records = map(sweeps_package, ("optuna_search", "storage", "types"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     rates = [0.01, 0.02, 0.03, 0.04]

@@ -53,7 +53,7 @@ def plan(project: Project, tmp_path: Path) -> Callable[..., Any]:
             assert hydra is not None
             master = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
             words = [word for word in given if not word.startswith("hydra")]
-            return project.module("sweeps.plan").make_plan(hydra.config_loader, master, words)
+            return project.module("sweeps.command").make_plan(hydra.config_loader, master, words)
 
     return make
 
@@ -154,7 +154,7 @@ def test_entry_of_a_file_that_does_not_exist_is_left_out(
     caplog.set_level("INFO")
     assert keys(plan("search_space=wide")) == {"optimizer.lr": (), "model.lr": ()}
     assert [r.getMessage() for r in caplog.records if "left out" in r.getMessage()] == [
-        "left out of the search space (the config has no such option): model.net.width"
+        "dropped from the search space (the config has no such option): model.net.width"
     ]
     assert keys(plan("search_space=wide", "model=several")) == {
         "optimizer.lr": (),
@@ -218,7 +218,7 @@ def test_sweep_runs_prunes_resumes_and_reports(
         "hydra.sweeper.workers=1",
     )
     swept = sweep(baked, folder, *options, small=False)
-    assert "left out of the search space (no effect on this model): optimizer." in swept.printed
+    assert "dropped from the search space (no effect on this model): optimizer." in swept.printed
     assert swept.printed.count("no test_step") == 1
     states = {float(row["model.lr"]): (row["state"], row["validations"]) for row in swept.rows}
     assert states[0.1] == ("finished", "4")
@@ -248,7 +248,7 @@ METRICS = [
 def test_ax_takes_metrics_of_any_name(project: Project, tmp_path: Path) -> None:
     """To Ax a name is part of a formula: beta would be a function, and error (a, b) a product."""
     pytest.importorskip("ax")
-    client, records = project.module("sweeps.ax_client"), project.module("sweeps.types")
+    client, records = project.module("sweeps.ax.client"), project.module("sweeps.types")
     names = client.ax_names(METRICS)
     assert len(set(names.values())) == len(METRICS)
     assert names["val/loss"] == "val/loss"
@@ -257,7 +257,7 @@ def test_ax_takes_metrics_of_any_name(project: Project, tmp_path: Path) -> None:
     goals = [records.Objective(name, "min") for name in METRICS[:2]]
     limits = dict.fromkeys(METRICS[2:], 1.0)
     about = (lr, goals, limits, {"name": "ax"}, {"name": "none"})
-    found = client.AxClient(tmp_path / "ax.json", *about, 0)
+    found = client.AxClient(*about, 0)
     values = dict.fromkeys(METRICS, 0.5)
     found.catch_up(
         [
@@ -266,7 +266,7 @@ def test_ax_takes_metrics_of_any_name(project: Project, tmp_path: Path) -> None:
             )
         ]
     )
-    found.save()
+    found.export(tmp_path / "ax.json")
     data = json.loads((tmp_path / "ax.json").read_text("utf-8"))
     assert all(name in json.dumps(data) for name in names.values())
 
@@ -305,7 +305,7 @@ def test_objective_of_any_name_is_in_the_report(
 
 def test_length_of_trials_suits_ray_tune(project: Project) -> None:
     """Hyperband would give each trial a share of epochs that nobody counts."""
-    check = project.module("sweeps.tune_algorithms").check_length
+    check = project.module("sweeps.ray_tune").check_length
     error = project.module("errors").UserError
     asha, hyperband = (SimpleNamespace(pruner={"name": name}) for name in ("asha", "hyperband"))
     check(asha, max_epochs=None, is_endless=False)

@@ -37,8 +37,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from workbench import assembly, building
+from workbench.config_checks import check_complete
 from workbench.runs.checkpoint_file import CheckpointFile
-from workbench.runs.config_checks import check_complete
 
 Package = Callable[[str], Any]
 Configure = Callable[..., DictConfig]

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from workbench.runs.config_checks import check_arguments, check_top_level
+from workbench.config_checks import check_arguments, check_top_level
 from workbench.sweeps import space as grammar
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

@@ -9,7 +9,7 @@ import torch
 from model_checks import ModelChecks
 
 from workbench.errors import UserError
-from workbench.runs.checkpoints import load_model
+from workbench.loading import load_model
 
 Package = Callable[[str], Any]
 DATA = {

@@ -10,9 +10,9 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from workbench import load_run
 from workbench.evaluation import evaluate
 from workbench.prediction import predict
-from workbench.runs import load_run
 
 Configure = Callable[..., DictConfig]
 Package = Callable[[str], Any]

@@ -1,6 +1,8 @@
 """The parts of a run, built from its config: data, model, callbacks and trainer."""
 
 import math
+import os
+import re
 from functools import partial
 from typing import Any
 
@@ -9,6 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import Checkpoint
 
 from . import building
@@ -21,20 +24,18 @@ from .callbacks import (
     ObjectiveCheck,
     ScheduleState,
     Stopping,
+    WeightAverage,
     WithinEpoch,
 )
-from .data.of_model import ModelData
-from .data.setup_once import set_up_once
-from .data.sharing import share_evaluation
+from .data.any_datamodule import ModelData, set_up_once, share_evaluation
 from .errors import UserError
 from .hydra_errors import with_device_hint
 from .models.base import BaseModule
-from .models.optimizers import build_optimizer
-from .models.schedulers import Horizon, build_scheduler
+from .models.optimizers import Horizon, build_optimizer, build_scheduler
+from .models.supervised import check_task
 from .models.unread_options import check_given, find_unread
-from .runs.config_checks import check_combinations, check_objective, monitored_metrics
-from .runs.direction import check_direction
-from .runs.loading import plain
+from .objective import check_direction, check_objective, monitor_of, monitored_metrics
+from .runs.config import plain
 from .runs.logs import without_lightnings_lines
 
 
@@ -58,7 +59,8 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> LightningMo
             objective is undefined for the data.
     """
     check_samples(cfg.objective.metric, datamodule)
-    check_task(cfg, datamodule)
+    model_class = building.find_target(cfg.model, "model")
+    check_task(model_class, getattr(datamodule, "task", None))
     facts = building.facts_of(datamodule, cfg.model)
     model = building.build_model(cfg.model, facts, plain(cfg.optimizer), plain(cfg.scheduler))
     use_own_loaders(model, datamodule)
@@ -95,18 +97,6 @@ def check_trainable(model: LightningModule, datamodule: LightningDataModule) -> 
         owner = model if isinstance(datamodule, ModelData) else datamodule
         raise UserError(
             f"{type(owner).__name__} has no train_dataloader, so there is nothing to train on."
-        )
-
-
-def check_task(cfg: DictConfig, datamodule: LightningDataModule) -> None:
-    """Refuse a classifier for numbers or a regressor for classes, where both name their task."""
-    target = building.find_target(cfg.model, "model")
-    tasks, given = getattr(target, "tasks", None), getattr(datamodule, "task", None)
-    if tasks and given and given not in tasks:
-        raise UserError(
-            f"The data are a {given} task and {target.__name__} does {tasks[0]}: choose another "
-            f"model group, for example model="
-            f"{'mlp_regressor' if given == 'regression' else 'mlp'}."
         )
 
 
@@ -149,6 +139,60 @@ def build_trainer(cfg: DictConfig, model: LightningModule) -> Trainer:
     check_combinations(cfg, trainer, cfg.scheduler if reads_scheduler else OmegaConf.create())
     check_optimizer(model, trainer)
     return trainer
+
+
+def check_combinations(cfg: DictConfig, trainer: Trainer, scheduler: DictConfig) -> None:
+    """Reject options that contradict each other.
+
+    Args:
+        cfg: the run's config.
+        trainer: the run's.
+        scheduler: the config of the schedule; empty for a model that does not read it.
+
+    Raises:
+        UserError: more processes than cores, two averages of the weights, an average that starts
+            after a fraction of an endless training, or a metric of a validation that never happens.
+    """
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > 2 * cores:
+        raise UserError(
+            f"trainer.devices={trainer.num_devices} starts as many processes, and this machine has "
+            f"{cores} cores: use fewer."
+        )
+    averages = [c for c in trainer.callbacks if isinstance(c, WeightAverage)]
+    if len(averages) > 1:
+        raise UserError(
+            "SWA and EMA both average the weights: leave one out, with callbacks.swa=null or "
+            "callbacks.ema=null."
+        )
+    endless = trainer.max_epochs == -1 and trainer.max_steps == -1
+    for callback in averages:
+        if endless and callback.start > 0:
+            raise UserError(
+                f"{type(callback).__name__} starts after a fraction of the training, which has "
+                "no end: set trainer.max_epochs or trainer.max_steps."
+            )
+    watchers = [(type(c).__name__, monitor_of(c)) for c in trainer.callbacks]
+    watchers.append((f"scheduler={scheduler.get('name')}", scheduler.get("monitor")))
+    for name, metric in watchers:
+        if re.match(r"val[/_]", str(metric)) and trainer.limit_val_batches == 0:
+            raise UserError(
+                f"{name} monitors {metric} and limit_val_batches=0 disables validation: "
+                "enable it, or set objective.metric=train/loss and objective.mode=min."
+            )
+    if scheduler.get("name") != "plateau":
+        return
+    if scheduler.get("monitor") is None:
+        raise UserError(
+            "scheduler=plateau monitors the objective, and there is none: set scheduler.monitor, "
+            "or choose another scheduler."
+        )
+    every = trainer.check_val_every_n_epoch
+    if every != 1:
+        raise UserError(
+            "scheduler=plateau reads the objective after every epoch: set "
+            f"trainer.check_val_every_n_epoch=1, not {every}, or choose another scheduler."
+        )
 
 
 def build_callbacks(cfg: DictConfig, model: LightningModule) -> list[Callback]:

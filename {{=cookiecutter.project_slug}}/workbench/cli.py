@@ -5,37 +5,41 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from .config_checks import check_complete
 from .errors import UserError
 from .experiment_files import register_experiments
-from .extras import check_extra
 from .hydra_errors import explain
 from .project import project
 from .redact import redact
-from .runs.config_checks import check_complete
 from .runs.directory import CLAIMS, register_resolvers, release
+
+# The modules that a command imports from an extra of pyproject.toml.
+EXTRAS = {
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "serve": ("fastapi", "uvicorn"),
+}
 
 
 def run(main: Callable[[], Any]) -> None:
     """Run a Hydra entry point from the command line."""
     # Hydra would otherwise print errors itself, over several lines, and exit.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Waiting threads would spin: beside other programs a fit of a small network takes 20 times as
-    # long. Only read when torch is imported, which happens later.
+    # Idle threads would spin: beside other programs, training a small network takes 20 times as
+    # long. The variable is only read when torch is imported, which happens later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Hydra 1.3 copies all configs that it keeps for each of the hundred questions behind --help;
-    # the store is one of a kind, and 1.4 copies it no longer.
+    # Hydra 1.3 copies all stored configs for each of the hundred lookups behind --help. The store
+    # is a singleton, and 1.4 no longer copies it.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
-    # Hydra reads nan as a number; after debug= it is the name of a preset.
-    words = ["debug='nan'" if word == "debug=nan" else word for word in sys.argv[1:]]
-    sys.argv[1:] = [new for word in words for new in _without_null(word)]
+    sys.argv[1:] = [new for word in sys.argv[1:] for new in _without_null(word)]
     with one_sentence_errors():
         register_resolvers()
         register_experiments(sys.argv[1:])
@@ -43,21 +47,24 @@ def run(main: Callable[[], Any]) -> None:
 
 
 def _without_null(word: str) -> list[str]:
-    """Leave a group out where `group=null` is given, for which Hydra has other words."""
+    """Translate `group=null` into the words by which Hydra leaves out a group."""
     group, _, value = word.partition("=")
     if value != "null" or not group or not (project().configs / group).is_dir():
         return [word]
     if (project().configs / group / "none.yaml").is_file():
         return [f"{group}=none"]
-    # Hydra can only leave out what would be there.
-    return [] if group in _empty_groups(Path(sys.argv[0]).stem) else [f"~{group}"]
+    choices = _default_choices(Path(sys.argv[0]).stem)
+    if isinstance(choices.get(group), ListConfig):
+        return [f"{group}=[]"]
+    # Hydra refuses to leave out a group that is not chosen.
+    return [] if group in choices and choices[group] is None else [f"~{group}"]
 
 
-def _empty_groups(name: str) -> set[str]:
-    """The groups of `configs/<name>.yaml` that choose nothing."""
+def _default_choices(name: str) -> dict[str, Any]:
+    """What `configs/<name>.yaml` chooses of each group: a file, several, or nothing."""
     defaults = OmegaConf.load(project().configs / f"{name}.yaml").defaults
     chosen = [entry for entry in defaults if not isinstance(entry, str)]
-    return {key for entry in chosen for key, choice in entry.items() if choice is None}
+    return {key: choice for entry in chosen for key, choice in entry.items()}
 
 
 @contextmanager
@@ -70,16 +77,30 @@ def command(cfg: DictConfig, extra: str | None = None) -> Iterator[None]:
     """
     with one_sentence_errors():
         if extra is not None:
-            check_extra(f"{cfg.task_name}.py", extra)
+            _check_extra(f"{cfg.task_name}.py", extra)
         check_complete(cfg)
         yield
 
 
+def _check_extra(script: str, extra: str) -> None:
+    """Refuse a command whose packages are missing, before anything heavy is imported.
+
+    Raises:
+        UserError: at least one of them is not installed.
+    """
+    missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"{script} needs {', '.join(missing)}: install what is missing with "
+            f"`uv sync --extra {extra}` or `pip install {' '.join(missing)}`."
+        )
+
+
 @contextmanager
 def one_sentence_errors() -> Iterator[None]:
-    """Print a mistake in command, config or data as one sentence and exit with code 1.
+    """Print a mistake in the command, config or data as one sentence, and exit with code 1.
 
-    Everything else is a bug, whose traceback is wanted.
+    Any other error is a bug and keeps its traceback.
     """
     # It would print its usage, over many lines.
     argparse.ArgumentParser.error = _refuse_flag  # type: ignore[assignment,method-assign]
@@ -94,23 +115,23 @@ def one_sentence_errors() -> Iterator[None]:
 
 
 def _refuse_flag(parser: argparse.ArgumentParser, message: str) -> NoReturn:
-    """Say what argparse does not understand, in a sentence."""
-    hint = "--help shows all there is"
+    """Report what argparse does not understand in one sentence."""
+    hint = "--help lists all options"
     if "overrides" in parser.format_usage() and message.startswith("unrecognized"):
         is_flag = message.partition(": ")[2].startswith("-")
         hint = (
             "options are written key=value, without dashes"
             if is_flag
-            else "flags such as -m stand before all options"
+            else "flags such as -m must precede all options"
         )
     raise UserError(f"{message[:1].upper()}{message[1:]}: {hint}.")
 
 
 def _remove_empty_folder() -> None:
-    """Take back the folder that Hydra makes for every command, if nothing but a log is in it."""
+    """Remove the folder that Hydra creates for every command, if it contains nothing but a log."""
     if not HydraConfig.initialized():
         return
-    # A sweep has no folder here.
+    # In a sweep, the folder of a run is unknown.
     with suppress(OSError, MissingMandatoryValue):
         log = Path(HydraConfig.get().runtime.output_dir) / "run.log"
         if {path.name for path in log.parent.iterdir()} <= {log.name, CLAIMS}:

@@ -17,14 +17,14 @@ from .assembly import (
     why_no_test,
 )
 from .comparison import measured
+from .config_checks import check_config
 from .errors import UserError
 from .models.batch_sizes import check_batches
 from .models.first_batch import find_metrics
 from .models.unread_options import without_effect
-from .runs.checked_run import CheckedRun
-from .runs.config_checks import check_config
-from .runs.record import fingerprints
-from .runs.starting_weights import start_from
+from .rebuilding import start_from
+from .runs.config import CheckedRun
+from .runs.resuming import fingerprints
 
 
 def check(cfg: DictConfig, varied: Sequence[str] = (), monitored: Sequence[str] = ()) -> CheckedRun:

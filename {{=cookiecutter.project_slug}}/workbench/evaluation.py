@@ -10,19 +10,20 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 
-from .analysis import Analysis, Outcome, choose_analyses
+from .analysis import Analysis, Evaluation, choose_analyses
 from .analysis.collect import collect, collect_features, find_layer, first_loader
 from .assembly import build_data_for, evaluation_callbacks, is_given
 from .building import has_loader, has_step
 from .comparison import measured
+from .config_checks import check_complete
 from .errors import UserError
 from .models.supervised import judges_samples
+from .rebuilding import Rebuilt, rebuild
 from .runs.checkpoint_file import as_plain
-from .runs.config_checks import check_complete
-from .runs.loading import CONFIG, check_data, config_of_checkpoint
+from .runs.config import CONFIG, config_of_checkpoint
 from .runs.logs import capture_everything
-from .runs.rebuilding import Rebuilt, rebuild
 from .runs.summary import print_metrics, print_places
+from .runs.trusted_targets import check_data
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +72,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     run = partial(
         trainer.validate if cfg.split == "val" else trainer.test, model, datamodule, verbose=False
     )
-    outcome = None
+    evaluation = None
     if analyses and not judges_samples(model):
-        outcome = collect_features(run, trainer, model, cfg.layer)
+        evaluation = collect_features(run, trainer, model, cfg.layer)
     else:
         run()
     metrics = measured(trainer)
@@ -84,9 +85,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         if isinstance(loaders, list | tuple | dict) and len(loaders) > 1:
             log.info("analyses of the first of %d loaders", len(loaders))
         if judges_samples(model):
-            outcome = collect(trainer, model, first_loader(loaders), cfg.layer)
-        assert outcome is not None
-        analyse(outcome, analyses, directory)
+            evaluation = collect(trainer, model, first_loader(loaders), cfg.layer)
+        assert evaluation is not None
+        analyse(evaluation, analyses, directory)
     print_places(directory, report)
     return metrics
 
@@ -133,10 +134,10 @@ def _other(split: str) -> str:
     return "val" if split == "test" else "test"
 
 
-def analyse(outcome: Outcome, analyses: dict[str, Analysis], directory: Path) -> None:
+def analyse(evaluation: Evaluation, analyses: dict[str, Analysis], directory: Path) -> None:
     """Write plots to `figures/` and tables to `tables/` of the directory."""
     for name, make in analyses.items():
-        made = make(outcome)
+        made = make(evaluation)
         if made is None:
             log.info("%s: nothing to show", name)
         elif isinstance(made, Figure):

@@ -1,8 +1,13 @@
-"""A checkpoint as an ONNX file, which runs without PyTorch and without this project."""
+"""Exports a checkpoint as an ONNX file, which runs without PyTorch and without this project.
 
+Of a classifier or regressor, the file contains everything from raw pixels or features to
+probabilities or values in the target's unit; of any other model, its `forward`.
+"""
+
+import inspect
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,30 +20,26 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
+from torch.utils import _pytree
 
 from .analysis.collect import first_loader
-from .building import has_loader
+from .building import has_loader, has_step
+from .config_checks import check_top_level
 from .data.images import Normalise
 from .errors import UserError, first_line
 from .evaluation import find_data
 from .files import replacing
-from .forward_export import (
-    check_exportable,
-    compare_forward,
-    distance,
-    inputs_of,
-    write_forward,
-)
 from .models.supervised import SupervisedModule
-from .prediction import has_categories
-from .runs.config_checks import check_top_level
+from .prediction_columns import has_categories
+from .rebuilding import rebuild
 from .runs.logs import capture_everything
-from .runs.rebuilding import rebuild
 
-# So many batches of real data show whether a file computes what the model computes.
+# The number of validation batches for which the file must predict what the model predicts.
 BATCHES_COMPARED = 10
+# The input of a model that is neither a classifier nor a regressor.
+INPUT = "input"
 METADATA = ("class_names", "target_name", "preprocessing")
-# Each step of the exporter has a line of log.
+# They log every step of the exporter.
 TALKATIVE = ("onnxscript", "onnx_ir")
 UNKNOWN_CATEGORIES = (
     "A category that is not among the levels of its column sets the feature '<column>=?' to 1, as "
@@ -48,10 +49,10 @@ UNKNOWN_CATEGORIES = (
 
 
 class InTargetUnit(nn.Module):
-    """The conversion of predictions to the target's own unit behind a module.
+    """A module, followed by the conversion of its predictions to the target's own unit.
 
-    Shapes: inputs of the module to class probabilities (B, num_classes), or to values (B,), which
-    are float64, because float32 cannot tell 1,700,000,000 from 1,700,000,060.
+    Shapes: inputs of the module to class probabilities (B, num_classes), or to values (B,) in
+    float64, because float32 cannot tell 1,700,000,000 from 1,700,000,060.
     """
 
     def __init__(self, module: nn.Module, model: SupervisedModule) -> None:
@@ -64,7 +65,7 @@ class InTargetUnit(nn.Module):
 
 
 class FromPixels(nn.Module):
-    """The model with the normalisation of pictures before it.
+    """The normalisation of images, followed by the model.
 
     Shapes: uint8 (B, C, H, W), 0..255, to class probabilities (B, num_classes) or values (B,).
     """
@@ -80,16 +81,16 @@ class FromPixels(nn.Module):
         self.register_buffer("std", normalise.std)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Predictions for a batch of pictures."""
+        """Predictions for a batch of images."""
         return self.model((pixels.float() - self.mean) / self.std)
 
     def pixels(self, x: Tensor) -> Tensor:
-        """The pictures (B, C, H, W) that became the inputs x."""
+        """The images (B, C, H, W) that became the inputs x."""
         return (x * self.std + self.mean).round().clamp(0, 255).to(torch.uint8)
 
 
 class FromValues(FromPixels):
-    """The model with the scaling and normalisation of images of more than 8 bits before it.
+    """The scaling and normalisation of images of more than 8 bits, followed by the model.
 
     Shapes: float32 (B, C, H, W), the values of the files, to the same outputs. Values outside
     `value_range` of the metadata are clipped to it.
@@ -120,8 +121,8 @@ def export(cfg: DictConfig) -> Path:
         The path of the file.
 
     Raises:
-        UserError: no readable checkpoint, no data to compare on, a net that ONNX cannot express, or
-            a file that predicts something else.
+        UserError: the checkpoint cannot be read, there are no data to compare on, ONNX cannot
+            express the network, or the file's predictions differ.
     """
     check_top_level(cfg)
     capture_everything()
@@ -138,9 +139,8 @@ def export(cfg: DictConfig) -> Path:
             difference, samples = write_and_compare(rebuilt.model, loader, partial)
             if not difference <= cfg.tolerance:
                 raise UserError(
-                    "The exported model predicts something else: it differs by "
-                    f"{difference:.2g}, and tolerance={cfg.tolerance} allows less; no file was "
-                    "kept."
+                    f"The exported model's predictions differ by {difference:.2g}, which is more "
+                    f"than tolerance={cfg.tolerance}; no file was kept."
                 )
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
@@ -152,7 +152,7 @@ def export(cfg: DictConfig) -> Path:
 
 
 def validation_loader(datamodule: LightningDataModule) -> Any:
-    """The loader whose batches are compared.
+    """The loader on whose batches predictions are compared.
 
     Raises:
         UserError: the datamodule has none.
@@ -166,7 +166,7 @@ def validation_loader(datamodule: LightningDataModule) -> Any:
 
 
 def write_and_compare(model: LightningModule, loader: Any, path: Path) -> tuple[float, int]:
-    """Write the file; the largest difference of its predictions to the model's, and of how many.
+    """Write the file and compare it: the largest difference, and the number of samples.
 
     Raises:
         UserError: ONNX cannot express the model.
@@ -177,42 +177,60 @@ def write_and_compare(model: LightningModule, loader: Any, path: Path) -> tuple[
     inputs = list(inputs_of(model, islice(loader, BATCHES_COMPARED)))
     if not inputs:
         raise UserError("The validation loader is empty, so there is nothing to compare on.")
-    write_forward(model, inputs[0], path)
+    example_batch = torch.cat([inputs[0][:1]] * 2)
+    onnx.save(to_onnx(type(model).__name__, model, example_batch, INPUT), path)
     return compare_forward(model, open_session(path), inputs)
 
 
 def write(model: SupervisedModule, path: Path) -> None:
-    """Write the model with a batch axis of any length.
+    """Write a classifier or regressor with its preprocessing, unit and metadata.
 
     Raises:
-        UserError: the net does something that ONNX has no word for.
+        UserError: ONNX cannot express the network.
     """
     module, name, batch = example(model)
-    try:
-        program = torch.onnx.export(
-            InTargetUnit(module, model).eval(),
-            (batch,),
-            input_names=[name],
-            output_names=["values" if model.task == "regression" else "probabilities"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            # The exporter would leave out the addition of a target's mean of 1e-12: almost zero.
-            # Runtimes optimise the file when they load it.
-            optimize=False,
-            verbose=False,
-        )
-    except torch.onnx.errors.OnnxExporterError as error:
-        raise UserError(
-            f"{type(model).__name__} cannot be exported: {first_line(error)}."
-        ) from error
-    assert program is not None
-    proto = program.model_proto
+    output = "values" if model.task == "regression" else "probabilities"
+    proto = to_onnx(type(model).__name__, InTargetUnit(module, model).eval(), batch, name, [output])
     onnx.helper.set_model_props(proto, describe(model))
     onnx.save(proto, path)
 
 
+def to_onnx(
+    shown: str, module: nn.Module, batch: Tensor, name: str, outputs: list[str] | None = None
+) -> Any:
+    """A module as ONNX, with a batch axis of any length.
+
+    Args:
+        shown: name of the model, for the message.
+        module: in evaluation mode.
+        batch: an example of its input, of at least two samples: one would become a constant.
+        name: name of the input.
+        outputs: names of the outputs.
+
+    Raises:
+        UserError: ONNX cannot express what the module does.
+    """
+    try:
+        program = torch.onnx.export(
+            module,
+            (batch,),
+            input_names=[name],
+            output_names=outputs,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            # The optimizer would drop the addition of a target mean of 1e-12 as almost zero.
+            # Runtimes optimize the file when they load it.
+            optimize=False,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise UserError(f"{shown} cannot be exported: {first_line(error)}.") from error
+    assert program is not None
+    return program.model_proto
+
+
 def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
-    """What is exported, the name of its input, and a batch of two."""
+    """The module to export, the name of its input, and an example batch."""
     shape, preprocessing = model.hparams["input_shape"], model.hparams["preprocessing"] or {}
     if preprocessing.get("kind") != "image":
         name = "features" if preprocessing else "input"
@@ -223,7 +241,7 @@ def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
 
 
 def describe(model: SupervisedModule) -> dict[str, str]:
-    """What the numbers mean, as JSON: the file's metadata."""
+    """The file's metadata: the meaning of inputs and outputs, as JSON."""
     facts = {name: model.hparams[name] for name in METADATA if name in model.hparams}
     facts["output_names"] = model.output_names
     if has_categories(model):
@@ -234,10 +252,10 @@ def describe(model: SupervisedModule) -> dict[str, str]:
 def compare(
     model: SupervisedModule, path: Path, batches: Iterator[tuple[Tensor, Tensor]]
 ) -> tuple[float, int]:
-    """The largest difference between the file's predictions and the model's, and of how many.
+    """The largest difference between the file's and the model's predictions; number of samples.
 
-    Differences are those of probabilities, or of standardised values; relative where these are
-    larger than one. Each batch is tried whole, and its first sample alone.
+    Differences are those of probabilities or standardised values, relative for values above one.
+    Each batch is compared as a whole, and its first sample alone.
     """
     session = open_session(path)
     module, name, _ = example(model)
@@ -254,7 +272,7 @@ def compare(
 
 
 def standardised(model: SupervisedModule, found: NDArray[Any]) -> NDArray[Any]:
-    """What a file predicts, as the model predicts it: a regression in standard deviations."""
+    """A file's predictions as the model's: those of a regression in standard deviations."""
     if model.task != "regression":
         return found
     # Each target may have several quantiles.
@@ -267,12 +285,79 @@ def standardised(model: SupervisedModule, found: NDArray[Any]) -> NDArray[Any]:
 
 
 def open_session(path: Path) -> Any:
-    """The file, ready to predict on the CPU."""
+    """A session that predicts with the file on the CPU."""
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
+def check_exportable(model: LightningModule) -> None:
+    """Reject a model whose `forward` does not take exactly one argument.
+
+    Raises:
+        UserError: there is no `forward`, or it takes more arguments.
+    """
+    name = type(model).__name__
+    if not has_step(model, "forward"):
+        raise UserError(f"{name} has no forward, so there is nothing to export: define it.")
+    parameters = inspect.signature(model.forward).parameters.values()
+    required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    if len(required) != 1:
+        given = ", ".join(p.name for p in required) or "nothing"
+        raise UserError(
+            f"forward of {name} takes {given}, and export.py exports a model whose forward takes "
+            "one tensor: export yours with torch.onnx.export."
+        )
+
+
+def inputs_of(model: LightningModule, batches: Iterable[Any]) -> Iterator[Tensor]:
+    """The input of `forward` for each batch: the batch, or the first element of (x, ...).
+
+    Raises:
+        UserError: that is not a tensor.
+    """
+    for batch in batches:
+        x = batch[0] if isinstance(batch, list | tuple) and batch else batch
+        if not isinstance(x, Tensor) or x.dim() == 0:
+            raise UserError(
+                "A batch of the validation loader does not begin with a tensor, so what forward of "
+                f"{type(model).__name__} takes is not known: export it with torch.onnx.export."
+            )
+        yield x
+
+
+def compare_forward(
+    model: LightningModule, session: Any, inputs: Iterable[Tensor]
+) -> tuple[float, int]:
+    """The same as `compare`, for the outputs of `forward`."""
+    largest, samples = 0.0, 0
+    for x in inputs:
+        for part in (x[:1], x):
+            with torch.inference_mode():
+                expected = [leaf for leaf in _pytree.tree_leaves(model(part)) if _is_tensor(leaf)]
+            found = session.run(None, {INPUT: part.numpy()})
+            for one, other in zip(found, expected, strict=True):
+                largest = max(largest, distance(one, other.numpy()))
+        samples += len(x)
+    return largest, samples
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
+
+
+def distance(found: Any, expected: Any) -> float:
+    """The largest difference between two arrays, relative for values above one.
+
+    Infinite for different shapes and NaN.
+    """
+    if found.shape != expected.shape:
+        return np.inf
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    difference = np.abs(found - expected) / np.maximum(1, np.abs(expected))
+    return float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0))
+
+
 def print_file(path: Path) -> None:
-    """Print where the file is, and what goes into it and comes out."""
+    """Print the file with its inputs and outputs."""
     session = open_session(path)
     print(f"file      {path}")
     for kind, nodes in (("input", session.get_inputs()), ("output", session.get_outputs())):

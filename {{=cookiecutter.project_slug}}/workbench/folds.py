@@ -35,16 +35,14 @@ from .errors import UserError
 from .project import project
 from .redact import redact
 from .runs import slurm
+from .runs.config import CONFIG, folds_to_train, plain
 from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
-from .runs.fold_options import folds_to_train
-from .runs.loading import CONFIG, plain
 from .runs.manifest import MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
 from .shell import option
 from .sweeps.loggers import close_runs, mark_runs, packages
-from .sweeps.trial import run_job
 from .sweeps.types import State, TrialOutcome
-from .sweeps.workers import Ended, Workers, local_workers, run_alone, start_server
+from .sweeps.workers import Ended, Workers, local_workers, run_alone, run_job, start_server
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +161,6 @@ def fold_config(cfg: DictConfig, folder: Path, fold: int) -> DictConfig:
         config.data.fold = fold
         if (last := folder / "checkpoints" / "last.ckpt").is_file():
             config.ckpt_path, config.weights_from = str(last), None
-    mark_runs(config, folder.parent.name, None, f"{folder.parent.name}/{folder.name}")
     return config
 
 
@@ -211,26 +208,28 @@ def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
     import torch
 
     from .dry_run import check
-    from .runs.environment import describe_environment
+    from .runs.environment import collect_environment
 
     sys.argv = command
     config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
     result = run_job(config, check)
     if isinstance(result, TrialOutcome):
         return result
-    return describe_environment(project().root), torch.cuda.device_count()
+    return collect_environment(project().root), torch.cuda.device_count()
 
 
 def train_fold(config: DictConfig, script: str) -> Metrics | TrialOutcome:
     """Train a fold in a worker's process: its metrics, or why there are none."""
     sys.argv = [script, *config.hydra.overrides.task]
+    folder = Path(config.hydra.run.dir)
+    mark_runs(config, folder.parent.name, None, f"{folder.parent.name}/{folder.name}")
     try:
         result: Metrics | TrialOutcome = run_job(
             config, partial(_train, function=config.hydra.sweeper.function)
         )
     except (KeyboardInterrupt, SystemExit):
         result = TrialOutcome(State.STOPPED)
-    close_runs(failed=isinstance(result, TrialOutcome))
+    close_runs(config, failed=isinstance(result, TrialOutcome))
     return result
 
 

@@ -1,4 +1,4 @@
-"""What a model's `predict_step` returns for the datamodule's own loader, as a file."""
+"""Writes what a model's `predict_step` returns for the datamodule's loader to a file."""
 
 import csv
 import logging
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
 from .building import has_loader, has_step
@@ -18,11 +18,12 @@ from .errors import UserError, first_line
 from .evaluation import build_evaluator, find_data
 from .floats import exact_floats
 from .models.supervised import SupervisedModule
-from .runs.rebuilding import rebuild
+from .prediction_columns import result_columns, result_rows
+from .rebuilding import rebuild
 
 log = logging.getLogger(__name__)
 
-# The column of a prediction that is a single tensor.
+# The column of predictions that are single tensors.
 NAME = "prediction"
 LOADER = "dataloader_idx"
 
@@ -32,9 +33,9 @@ Columns = dict[str, list[Any]]
 def predict_loader(cfg: DictConfig) -> Path:
     """Write what `predict_step` returns for every batch of the datamodule's predict loader.
 
-    A CSV file has a row for each sample, if each batch gives tensors (B,) or (B, K), lists of B
-    values, or dictionaries, tuples or dataclasses of these. Anything else becomes a `.pt` file,
-    which holds a list with an entry for each batch.
+    If every batch yields tensors (B,) or (B, K), lists of B values, or dictionaries, tuples or
+    dataclasses of these, the file is a CSV table with a row for each sample. Otherwise it is a
+    `.pt` file that contains a list with an entry for each batch.
 
     Args:
         cfg: the config composed from `configs/predict.yaml`.
@@ -43,8 +44,8 @@ def predict_loader(cfg: DictConfig) -> Path:
         The file.
 
     Raises:
-        UserError: no readable checkpoint, no data, a model that predicts nothing, or a file that
-            cannot be written.
+        UserError: the checkpoint cannot be read, there are no data, the model predicts nothing, or
+            the file cannot be written.
     """
     rebuilt = rebuild(cfg.ckpt_path, cfg.trust_config, in_trainer=True)
     model = rebuilt.model
@@ -75,7 +76,7 @@ def predict_loader(cfg: DictConfig) -> Path:
 
 
 def check_predicts(model: LightningModule) -> None:
-    """Refuse a model that cannot predict.
+    """Reject a model that cannot predict.
 
     Raises:
         UserError: it has neither `predict_step` nor `forward`.
@@ -88,7 +89,7 @@ def check_predicts(model: LightningModule) -> None:
 
 
 def choose_loader(datamodule: LightningDataModule) -> None:
-    """Let data without a predict loader predict on the test loader.
+    """Use the test loader of data without a predict loader.
 
     Raises:
         UserError: there is neither.
@@ -105,45 +106,16 @@ def choose_loader(datamodule: LightningDataModule) -> None:
     datamodule.predict_dataloader = datamodule.test_dataloader
 
 
-class Outputs(Callback):
-    """Keeps what `predict_step` returns, on the CPU.
-
-    Attributes:
-        loaders: for each loader, what each batch gave.
-    """
-
-    def __init__(self) -> None:
-        self.loaders: list[list[Any]] = []
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the outputs of a batch."""
-        while len(self.loaders) <= dataloader_idx:
-            self.loaders.append([])
-        # All predictions of a split may not fit on a GPU.
-        kept = apply_to_collection(outputs, Tensor, lambda tensor: tensor.detach().cpu())
-        self.loaders[dataloader_idx].append(kept)
-
-
 def run_predictions(
     trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
 ) -> list[list[Any]]:
-    """For each loader, what each batch gave.
+    """The predictions for each loader and batch.
 
     Raises:
         UserError: the model has no `predict_step`, and its `forward` does not take a batch.
     """
-    outputs = Outputs()
-    trainer.callbacks.append(outputs)
     try:
-        trainer.predict(model, datamodule, return_predictions=False)
+        outputs = trainer.predict(model, datamodule)
     except Exception as error:
         if has_step(model, "predict_step"):
             if "dataloader_idx" in str(error):
@@ -154,11 +126,13 @@ def run_predictions(
             f"forward, which failed ({first_line(error)}): define predict_step(self, batch, "
             "batch_idx)."
         ) from error
-    return outputs.loaders
+    # Without gradients, which a step may have enabled.
+    kept: Any = apply_to_collection(outputs, Tensor, torch.detach)
+    return [kept] if len(trainer.num_predict_batches) == 1 else kept
 
 
 def table_of(model: LightningModule, outputs: list[list[Any]]) -> Columns | None:
-    """The columns of a table with a row for each sample; None if the outputs are no rows."""
+    """The columns of a table with a row for each sample; None if the outputs are not rows."""
     table: Columns = {}
     for number, batches in enumerate(outputs):
         for batch in batches:
@@ -176,13 +150,11 @@ def table_of(model: LightningModule, outputs: list[list[Any]]) -> Columns | None
 
 
 def built_in_columns(model: LightningModule, output: Any) -> Columns | None:
-    """Classes and probabilities, or values in the target's unit, as for new inputs."""
-    from .prediction import result_columns, result_rows
-
+    """The columns that predictions for new inputs have."""
     if not (isinstance(model, SupervisedModule) and isinstance(output, Tensor)):
         return None
     width = len(model.output_names)
-    # A subclass may predict something else.
+    # A subclass may return something else.
     if output.shape[1:] != (width,) and not (output.dim() == width == 1):
         return None
     names = result_columns(model)
@@ -191,11 +163,11 @@ def built_in_columns(model: LightningModule, output: Any) -> Columns | None:
 
 
 def columns_of(output: Any, name: str = "") -> Columns | None:
-    """The columns of a batch's output; None if it is not rows.
+    """The columns of a batch's output; None if the output is not rows.
 
     Args:
         output: a tensor, a list of plain values, or a dictionary, tuple or dataclass of these.
-        name: the beginning of the columns' names.
+        name: prefix of the columns' names.
     """
     if isinstance(output, Tensor):
         return _columns_of_tensor(output, name or NAME)
@@ -235,7 +207,7 @@ def _is_cell(value: Any) -> bool:
 
 
 def _parts_of(output: Any) -> dict[str, Any]:
-    """The named parts of an output; those of a tuple have numbers."""
+    """The named parts of an output; those of a tuple are numbered."""
     if isinstance(output, Mapping):
         return {str(key): value for key, value in output.items()}
     if is_dataclass(output) and not isinstance(output, type):
@@ -260,7 +232,7 @@ def write_columns(path: Path, columns: Columns) -> int:
 
 
 def as_saved(output: Any) -> Any:
-    """An output made of what `torch.load` reads with `weights_only=True`; the rest as text."""
+    """An output of types that `torch.load` reads with `weights_only=True`; others as text."""
     if isinstance(output, Tensor):
         return output.detach().clone()
     if output is None or type(output) in (bool, int, float, complex, str, bytes):

@@ -1,4 +1,4 @@
-"""Predictions of a checkpoint for new pictures or table rows."""
+"""Predictions of a checkpoint for new images or table rows."""
 
 import csv
 import logging
@@ -11,39 +11,39 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from .config_checks import check_complete
 from .data.inputs import Inputs, read_inputs
 from .errors import UserError
-from .floats import exact_floats
+from .loading import load_model
 from .models.supervised import SupervisedModule
-from .multilabel import THRESHOLD, join_labels
-from .runs.checkpoints import load_model
-from .runs.config_checks import check_complete
+from .prediction_columns import Cell, has_categories, result_columns, result_rows
 from .runs.logs import capture_everything
 
 log = logging.getLogger(__name__)
 
-# More names than this make a line about rows unreadable; the table has them all.
+# The number of names in a message; the table has them all.
 NAMES_SHOWN = 5
-# Columns of every table; a target of one of these names gets another.
-RESERVED = ("input", "unknown", "error")
 UNKNOWN = "inputs hold a category that training never saw"
-
-Cell = str | float | None
+# The alternative to reading files that a model does not know how to read, by command.
+INSTEAD = {
+    "predict": "leave input out of the command to predict on the datamodule's predict_dataloader",
+    "serve": "predict.py writes what its predict_step returns for the datamodule's loader",
+}
 
 
 def predict(cfg: DictConfig) -> None:
-    """Predict `cfg.input`, or what the datamodule's predict loader yields, and write a file.
+    """Predict `cfg.input`, or the batches of the datamodule's predict loader, and write a file.
 
     Args:
         cfg: the config composed from `configs/predict.yaml`.
 
     Raises:
-        UserError: no readable checkpoint or input, or a place that cannot be written.
+        UserError: the checkpoint or the input cannot be read, or the file cannot be written.
     """
     check_complete(cfg)
     capture_everything()
     if cfg.input is None:
-        # Imported here: the loader's predictions are shown as those of new inputs.
+        # Imported here: matplotlib would delay predictions for files.
         from .loader_predictions import predict_loader
 
         predict_loader(cfg)
@@ -55,7 +55,7 @@ def predict_inputs(cfg: DictConfig) -> None:
     """Predict `cfg.input` with the model of `cfg.ckpt_path` and write a CSV table.
 
     Raises:
-        UserError: no readable checkpoint or input, or a place that cannot be written.
+        UserError: the checkpoint or the input cannot be read, or the file cannot be written.
     """
     model = load_predictor(cfg.ckpt_path, cfg.trust_config, "predict")
     inputs = read_inputs(model.hparams["preprocessing"], Path(cfg.input))
@@ -70,7 +70,7 @@ def predict_inputs(cfg: DictConfig) -> None:
 
 
 def warn_of(names: list[str], told: dict[int, str], what: str, column: str) -> None:
-    """Count the rows of which a column says something, and name the first."""
+    """Log how many rows have a remark in a column, and name the first of them."""
     if told:
         shown = [names[position] for position in sorted(told)[:NAMES_SHOWN]]
         more = f" and {len(told) - NAMES_SHOWN} more" if len(told) > NAMES_SHOWN else ""
@@ -85,13 +85,6 @@ def warn_of(names: list[str], told: dict[int, str], what: str, column: str) -> N
         )
 
 
-# What to do instead where a model does not say how a file becomes its input.
-INSTEAD = {
-    "predict": "leave input out of the command to predict on the datamodule's predict_dataloader",
-    "serve": "predict.py writes what its predict_step returns for the datamodule's loader",
-}
-
-
 def load_predictor(
     path: str | Path, trust_config: bool = False, command: str = "predict"
 ) -> SupervisedModule:
@@ -103,10 +96,10 @@ def load_predictor(
         command: "predict" or "serve", for the message.
 
     Raises:
-        UserError: no readable checkpoint, or one of a model that cannot read files.
+        UserError: the checkpoint cannot be read, or its model cannot read files.
     """
     model = load_model(path, trust_config)
-    # A datamodule of the user's own need not say how a file becomes an input.
+    # The user's own datamodules need not describe how a file becomes an input.
     if not (isinstance(model, SupervisedModule) and model.hparams.get("preprocessing")):
         raise UserError(
             f"{path} holds a {type(model).__name__} that does not know how a file becomes its "
@@ -122,8 +115,8 @@ def run_model(
     """Predict all good inputs, on the GPU if there is one.
 
     Returns:
-        The inputs, those without a finite prediction moved to `errors`; and the predictions of the
-        good ones: probabilities float32 (N, num_classes), or values float64 (N,) or
+        The inputs, with those whose prediction is not finite moved to `errors`; and the predictions
+        for the good ones: probabilities float32 (N, num_classes), or values float64 (N,) or
         (N, len(output_names)) in the target's own unit.
     """
     if not inputs.good:
@@ -140,7 +133,7 @@ def run_model(
 
 
 def write_table(path: Path, inputs: Inputs, model: SupervisedModule, outputs: NDArray[Any]) -> None:
-    """Write one row per input, also for those that could not be predicted.
+    """Write one row per input, including those that could not be predicted.
 
     Raises:
         UserError: the file cannot be written.
@@ -159,9 +152,9 @@ def write_table(path: Path, inputs: Inputs, model: SupervisedModule, outputs: ND
 def table_of(
     model: SupervisedModule, inputs: Inputs, outputs: NDArray[Any]
 ) -> tuple[list[str], list[list[Cell]]]:
-    """Column names and one row per input: its name, what is predicted, and remarks.
+    """Column names and one row per input: its name, the prediction, and remarks.
 
-    Names of columns occur once, and numbers have the digits that read back to the same value.
+    Column names are unique, and numbers have the digits that read back to the same value.
     """
     columns = result_columns(model)
     results = dict(zip(inputs.good, result_rows(model, outputs), strict=True))
@@ -174,41 +167,3 @@ def table_of(
         for i, name in enumerate(inputs.names)
     ]
     return ["input", *columns, *remarks], table
-
-
-def has_categories(model: SupervisedModule) -> bool:
-    """Whether an input can hold a category that the training part did not hold."""
-    columns = model.hparams["preprocessing"].get("columns", [])
-    return any(column["type"] == "categorical" for column in columns)
-
-
-def result_columns(model: SupervisedModule) -> list[str]:
-    """Names of the columns that are predicted: class or labels and probabilities, or values."""
-    if model.task == "regression":
-        return [f"{n}_predicted" if n in RESERVED else n for n in _distinct(model.output_names)]
-    return ["prediction", *_distinct([f"p({name})" for name in model.output_names])]
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """The names, numbered where they repeat; the first keeps its name."""
-    again = [names[:place].count(name) for place, name in enumerate(names)]
-    return [f"{n}_{k + 1}" if k else n for n, k in zip(names, again, strict=True)]
-
-
-def result_rows(model: SupervisedModule, outputs: NDArray[Any]) -> list[list[Cell]]:
-    """One row per prediction: class or labels and probabilities, or values.
-
-    Args:
-        model: what predicted.
-        outputs: probabilities (N, num_classes), values (N,) or (N, len(output_names)).
-    """
-    numbers = exact_floats(outputs)
-    if model.task == "regression":
-        return [[row] if outputs.ndim == 1 else row for row in numbers]
-    if model.task == "multilabel":
-        places = (np.flatnonzero(row >= THRESHOLD) for row in outputs)
-        said = [join_labels(model.output_names, chosen) for chosen in places]
-    else:
-        best = outputs.argmax(axis=1) if len(outputs) else []
-        said = [model.output_names[place] for place in best]
-    return [[answer, *row] for answer, row in zip(said, numbers, strict=True)]

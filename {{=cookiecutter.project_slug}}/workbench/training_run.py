@@ -14,31 +14,39 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from .assembly import build_all, build_quiet_trainer, check_options_read, why_no_test
+from .building import facts_of
 from .callbacks import MetricHistory, WeightAverage
-from .callbacks.last_checkpoint import last_checkpoint_of
-from .callbacks.within_epoch import STATE as WITHIN_EPOCH
-from .callbacks.within_epoch import check_same_batches
+from .callbacks.checkpoints import last_checkpoint_of
+from .callbacks.resuming import STATE as WITHIN_EPOCH
+from .callbacks.resuming import check_same_batches
 from .comparison import compare_weights, measured
+from .config_checks import check_config
 from .finders.base import find_values
 from .models.base import BaseModule
 from .models.batch_sizes import check_batches
-from .models.schedulers import check_horizon
+from .models.optimizers import check_horizon
 from .models.unread_options import without
 from .project import project
+from .rebuilding import start_from
 from .redact import redact
-from .runs.changed_options import check_options, options_of_training
-from .runs.checkpoints import check_resumable, find_resumed, read_checkpoint
-from .runs.config_checks import check_config
+from .runs.checkpoint_file import note_in_checkpoints
+from .runs.checkpoints import read_checkpoint
+from .runs.config import CONFIG, plain
 from .runs.directory import claim_directory
 from .runs.ending import EXIT_CODES, ending_of
-from .runs.environment import describe_environment
-from .runs.layers import describe_model
-from .runs.loading import CONFIG, plain
+from .runs.environment import collect_environment, describe_model
 from .runs.logs import capture_everything, mute_other_processes, without_lightnings_lines
 from .runs.manifest import Manifest
-from .runs.record import fingerprints, make_record, note_in_checkpoints, warn_of_other_data
+from .runs.resuming import (
+    check_options,
+    check_resumable,
+    find_resumed,
+    fingerprints,
+    make_record,
+    options_of_training,
+    warn_of_other_data,
+)
 from .runs.slurm import describe_job, finished_before_requeue, use_own_port
-from .runs.starting_weights import start_from
 from .runs.summary import print_metrics, print_places
 
 log = logging.getLogger(__name__)
@@ -90,7 +98,7 @@ class TrainingRun:
         content: dict[str, Any] = {"name": cfg.name, "seed": cfg.seed}
         if is_first:
             claim_directory(self.directory, cfg.ckpt_path, cfg)
-            content |= {"config": plain(cfg)} | describe_environment(project().root)
+            content |= {"config": plain(cfg)} | collect_environment(project().root)
             content |= describe_job(cfg)
         else:
             mute_other_processes()
@@ -125,7 +133,7 @@ class TrainingRun:
             self.cfg = without(self.cfg, unread)
             self.manifest.update(config=plain(self.cfg))
         self.manifest.update(parameters=describe_model(model)["parameters"])
-        self.record = make_record(self.cfg, model, datamodule)
+        self.record = make_record(self.cfg, model, datamodule, facts_of(datamodule, self.cfg.model))
         note_in_checkpoints(trainer, self.record)
         resumed = find_resumed(self.cfg.ckpt_path, self.directory)
         if resumed is not None:

@@ -1,4 +1,4 @@
-"""What a model computes for the samples of a split: predictions, losses, a layer's activations."""
+"""Collects what a model computes for a split: predictions, losses and a layer's activations."""
 
 import difflib
 import logging
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
-from ..callbacks.nested import tensors
+from ..data.batches import tensors
 from ..errors import UserError, nearest
 from ..models.supervised import SupervisedModule
-from .outcome import Outcome
+from .interface import Evaluation
 
 log = logging.getLogger(__name__)
 
-# More points than this hide each other in a plot, and their activations fill the memory.
+# More points than this hide each other in a plot, and their activations would fill the memory.
 MOST_ACTIVATIONS = 2000
-# Integers with more different values than this are no classes.
+# Integer targets with more values than this are not classes.
 MOST_CLASSES = 100
 # Layers whose channels are the last dimension of their inputs and outputs.
 CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
@@ -30,18 +30,18 @@ CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
 
 def collect(
     trainer: Trainer, model: SupervisedModule, loader: DataLoader[Any], layer: str | None = None
-) -> Outcome:
-    """What `model` makes of every sample of `loader`.
+) -> Evaluation:
+    """Predict every sample of `loader`.
 
     Args:
-        trainer: runs the model, on its device and in its precision.
+        trainer: runs the model.
         model: a classifier or regressor.
         loader: batches (x, y) in a fixed order.
-        layer: the module whose outputs become `activations`, for example "net.features"; None
-            takes the inputs of the last layer with weights.
+        layer: the module whose outputs become `activations`, for example "net.features"; None for
+            the inputs of the last layer with weights.
 
     Raises:
-        UserError: there is no such layer, it has no part in a prediction, or predictions are NaN.
+        UserError: there is no such layer, predictions do not use it, or predictions are NaN.
     """
     recorder = Recorder(model, layer)
     outputs: list[Tensor] = []
@@ -53,18 +53,18 @@ def collect(
         hook.remove()
     if layer is not None and not recorder.is_complete:
         raise UserError(
-            f"A prediction does not make {recorder.place}, or not as a tensor with one row for "
+            f"Predicting does not compute {recorder.place}, or not as a tensor with one row for "
             "each sample: choose another layer, or leave `layer` out of the command."
         )
     predictions = torch.cat([torch.as_tensor(batch) for batch in batches]).float().cpu()
     bad = int((~predictions.isfinite()).view(len(predictions), -1).any(dim=1).sum())
     if bad:
         raise UserError(
-            f"The model predicts NaN or infinity for {bad} of {len(predictions)} samples, which no "
-            "plot can show: take a checkpoint from before the training went wrong."
+            f"The model predicts NaN or infinity for {bad} of {len(predictions)} samples, which "
+            "cannot be plotted: use a checkpoint from before the training diverged."
         )
     targets = recorder.targets
-    return Outcome(
+    return Evaluation(
         task=model.task,
         dataset=loader.dataset,
         targets=model.in_target_unit(targets),
@@ -81,14 +81,14 @@ def collect(
 
 def collect_features(
     run: Callable[[], Any], trainer: Trainer, model: LightningModule, layer: str | None = None
-) -> Outcome:
-    """What a layer of any model computes during a test or a validation.
+) -> Evaluation:
+    """Record what a layer of any model computes during a test or a validation.
 
     Args:
         run: tests or validates the model with the trainer.
         trainer: the trainer.
-        model: any.
-        layer: as for `collect`.
+        model: any model.
+        layer: see `collect`.
 
     Raises:
         UserError: there is no such layer, or it does not compute one row for each sample.
@@ -105,7 +105,7 @@ def collect_features(
     kind = recorder.kind_of_targets(len(names))
     if kind == "classification" and not names:
         names = range(int(recorder.targets.max()) + 1)
-    return Outcome(
+    return Evaluation(
         task=kind,
         dataset=recorder.dataset,
         targets=recorder.targets,
@@ -120,9 +120,9 @@ def collect_features(
 
 
 def sample_losses(model: SupervisedModule, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss of each sample alone (N,).
+    """The loss of each sample (N,).
 
-    `model.loss` is a mean over a batch, so it is asked about batches of one.
+    `model.loss` is a mean over a batch, so it is computed for batches of one.
     """
     pairs = zip(outputs.split(1), targets.split(1), strict=True)
     return torch.stack([model.loss(output, target) for output, target in pairs])
@@ -138,17 +138,17 @@ def find_layer(model: LightningModule, name: str) -> nn.Module:
     if name not in modules:
         known = [other for other in modules if other and not _is_in_metric(other, modules)]
         if not difflib.get_close_matches(name, known):
-            # All of them would fill a screen.
+            # The names of all modules would fill a screen.
             known = [other for other in known if "." not in other]
         raise UserError(f"The model has no layer {name!r}; {nearest(name, known)}")
     return modules[name]
 
 
 def last_layer(model: LightningModule) -> str:
-    """Name of the last module with parameters of its own, in the order of definition.
+    """Name of the last module with its own parameters, in the order of definition.
 
-    That of `net`, if the model has one: what follows, such as a head for another task, may have no
-    part in a prediction.
+    If the model has a `net`, the last one in it: other modules, such as an auxiliary head, may not
+    be used for predictions.
     """
     modules = dict(model.named_modules())
     with_weights = [
@@ -161,16 +161,16 @@ def last_layer(model: LightningModule) -> str:
 
 
 def _is_in_metric(name: str, modules: dict[str, nn.Module]) -> bool:
-    """Whether a module is a metric, or part of one; some of them hold networks."""
+    """Whether a module is a metric or part of one; some metrics contain networks."""
     parts = name.split(".")
     above = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
     return any(isinstance(modules.get(part), Metric) for part in above)
 
 
 class Recorder(Callback):
-    """Keeps the targets of (x, y) batches, and what a layer computes for some of their samples.
+    """Records the targets of (x, y) batches, and what a layer computes for some of the samples.
 
-    Of several loaders only the first is recorded.
+    Of several loaders, only the first is recorded.
 
     Args:
         model: the model.
@@ -179,7 +179,7 @@ class Recorder(Callback):
     Attributes:
         place: the layer, in words.
         is_complete: whether the layer computed one row for each sample of every batch.
-        dataset: of the loader.
+        dataset: the loader's dataset.
 
     Raises:
         UserError: there is no such layer.
@@ -202,7 +202,7 @@ class Recorder(Callback):
 
     @property
     def targets(self) -> Tensor:
-        """Targets of all samples (N, ...); empty where a batch had none."""
+        """Targets of all samples (N, ...); empty if a batch had none."""
         return torch.cat(self._targets) if self._has_targets() else torch.empty(0)
 
     def _has_targets(self) -> bool:
@@ -211,17 +211,17 @@ class Recorder(Callback):
 
     @property
     def activations(self) -> Tensor:
-        """Those of some samples (M, channels), spread evenly."""
+        """Activations of evenly spaced samples (M, channels)."""
         usable = self.is_complete and self._activations
         return torch.cat(self._activations) if usable else torch.empty(0, 0)
 
     @property
     def positions(self) -> Tensor:
-        """Positions of these samples in the dataset (M,)."""
+        """Indices of these samples in the dataset (M,)."""
         return torch.tensor(self._positions, dtype=torch.long)
 
     def kind_of_targets(self, classes: int) -> str | None:
-        """What the targets look like: "classification", "regression" or nothing."""
+        """What the targets look like: "classification", "regression" or None."""
         targets = self.targets
         if targets.dim() != 1 or len(targets) == 0:
             return None
@@ -233,11 +233,11 @@ class Recorder(Callback):
 
     @contextmanager
     def attached(self, trainer: Trainer) -> Iterator[None]:
-        """Record what the trainer runs meanwhile."""
+        """Record what the trainer runs in this context."""
         hook = self.layer.register_forward_hook(self._note_layer)
         trainer.callbacks.append(self)
         try:
-            # Compiled networks do not call hooks.
+            # Compiled networks call no hooks.
             with torch.compiler.set_stance("force_eager"):
                 yield
         finally:
@@ -267,9 +267,9 @@ class Recorder(Callback):
         self._seen += self._size or 0
 
     def _note_layer(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        noted = (inputs[0] if inputs else None) if self._at_input else output
+        noted: Any = (inputs[0] if inputs else None) if self._at_input else output
         is_plain = isinstance(noted, Tensor) and not noted.is_nested
-        # A step may use the layer more than once, with other rows than those of the batch.
+        # A step may also use the layer for rows that are not the batch's.
         if not is_plain or noted.dim() < 2 or len(noted) != self._size:
             return
         chosen = noted[-self._seen % self._every :: self._every].float()
@@ -293,31 +293,13 @@ class Recorder(Callback):
     ) -> None:
         """Prepare to record a batch."""
         if dataloader_idx == 0:
-            self._start_batch(batch, trainer.predict_dataloaders, trainer.num_predict_batches)
+            assert trainer.state.stage is not None
+            stage = trainer.state.stage.dataloader_prefix
+            loaders = getattr(trainer, f"{stage}_dataloaders")
+            self._start_batch(batch, loaders, getattr(trainer, f"num_{stage}_batches"))
 
-    def on_test_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Prepare to record a batch."""
-        if dataloader_idx == 0:
-            self._start_batch(batch, trainer.test_dataloaders, trainer.num_test_batches)
-
-    def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Prepare to record a batch."""
-        if dataloader_idx == 0:
-            self._start_batch(batch, trainer.val_dataloaders, trainer.num_val_batches)
+    on_test_batch_start = on_predict_batch_start
+    on_validation_batch_start = on_predict_batch_start
 
     def on_predict_batch_end(
         self,
@@ -337,7 +319,7 @@ class Recorder(Callback):
 
 
 def batch_size_of(batch: Any) -> int | None:
-    """The length of the first tensor in a batch that has one; None where there is none."""
+    """The length of the first tensor in a batch that has one; None if there is none."""
     return next((tensor.size(0) for tensor in tensors(batch) if tensor.ndim), None)
 
 

@@ -1,4 +1,4 @@
-"""Training batches that a model cannot learn from, found before the training."""
+"""Rejects training batches that are too small for a model, before training."""
 
 import copy
 import math
@@ -20,7 +20,7 @@ class TrainingBatches:
     """The batches of an epoch on one device.
 
     Attributes:
-        samples: how many samples the device has.
+        samples: number of samples on the device.
         size: samples in a full batch.
         count: number of batches.
         smallest: samples in the smallest batch.
@@ -49,7 +49,7 @@ def check_batches(
     Raises:
         UserError: no batch, or one that is too small for the model.
     """
-    datamodule.trainer = trainer  # as Lightning does when the training starts
+    datamodule.trainer = trainer  # as Lightning does when training starts
     with isolate_rng():
         batches = training_batches(datamodule.train_dataloader(), trainer)
     if batches is None:
@@ -65,11 +65,11 @@ def check_batches(
             f"{name} compares the samples of a batch and needs at least {least}, but "
             f"{batches.cause}: change data.batch_size."
         )
-    for part, count in getattr(datamodule, "num_samples", {}).items():
+    for split, count in getattr(datamodule, "num_samples", {}).items():
         if count < least:
             raise UserError(
                 f"{name} compares the samples of a batch and needs at least {least}, but the "
-                f"{part} split has {count}: use more data."
+                f"{split} split has {count}: use more data."
             )
     if batches.smallest == 1 and not can_normalize_one(model):
         raise UserError(
@@ -79,7 +79,7 @@ def check_batches(
 
 
 def training_batches(loader: Any, trainer: Trainer) -> TrainingBatches | None:
-    """The batches of a loader on one of the trainer's devices; None if they cannot be known."""
+    """The batches of a loader on one of the trainer's devices; None if they are unknown."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
     size = loader.batch_size
@@ -98,16 +98,16 @@ def training_batches(loader: Any, trainer: Trainer) -> TrainingBatches | None:
 def can_normalize_one(model: LightningModule) -> bool:
     """Whether the network's batch normalization works for a single sample.
 
-    It does where a channel has several positions, as in an image.
+    It does if a channel has several positions, as in an image.
     """
     shape, own = model.hparams.get("input_shape"), getattr(model, "net", model)
     if shape is None or not any(isinstance(module, _BatchNorm) for module in own.modules()):
         return True
-    net: nn.Module = copy.deepcopy(own).train()  # the try changes its statistics
+    net: nn.Module = copy.deepcopy(own).train()  # a copy, because its statistics change
     try:
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             net(torch.zeros(1, *shape))
     except Exception as error:
-        # A network that takes something else than one input is left to its first step.
+        # If the network needs other inputs, its first step will show whether it works.
         return "more than 1 value per channel" not in str(error)
     return True

@@ -1,4 +1,4 @@
-"""The metrics of a model that does not declare them: it is trained and validated for one batch."""
+"""Finds the metrics of a model that does not declare them by training it for one batch."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from ..runs.logs import without_lightnings_lines
 
 log = logging.getLogger(__name__)
 
-# Of the trainer. All limits of the training stay as they are: a schedule may be computed from them.
+# Options of the trainer. Limits of the training are kept: a schedule may depend on them.
 ONE_VALIDATION = {
     "check_val_every_n_epoch": 1,
     "val_check_interval": 1.0,
@@ -26,14 +26,14 @@ ONE_VALIDATION = {
     "num_nodes": 1,
     "strategy": "auto",
 }
-# Callbacks that end a training, save it or show it.
+# Callbacks that end, save or display a training.
 NOT_TRIED = (Checkpoint, EarlyStopping, EndsTraining, ProgressBar)
 
 MakeTrainer = Callable[..., Trainer]
 
 
 class StopAfterBatch(Callback):
-    """Ends the training after its first batch; Lightning validates before it stops."""
+    """Stops the training after its first batch; Lightning validates before it stops."""
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Ask Lightning to stop."""
@@ -47,32 +47,32 @@ def find_metrics(
     callbacks: Sequence[Callback],
     wanted: Sequence[str],
 ) -> list[str] | None:
-    """The names that are logged in the first batch of a training and of a validation.
+    """The names that are logged in the first batch of training and validation.
 
-    Errors of the model's own steps are raised as they are.
+    Errors in the model's steps are raised unchanged.
 
     Args:
-        model: is trained, and of no further use.
-        datamodule: of the run.
+        model: is trained and must not be used afterwards.
+        datamodule: the run's.
         make_trainer: makes a trainer like the run's that writes nothing, with the given options.
-        callbacks: of the run, which may log as well; they are tried if a wanted metric is missing.
-        wanted: the metrics that somebody asks for.
+        callbacks: the run's, which may log as well; they are tried if a wanted metric is missing.
+        wanted: the metrics that are needed.
 
     Returns:
-        The names; None if nothing can be said of them: nothing is logged in the first batch, it
-        does not fit into the memory as it may with other options, or a callback cannot be tried.
+        The names; None if they are unknown, because nothing is logged in the first batch, the batch
+        does not fit into memory (it may with other options), or a callback cannot be tried.
     """
     try:
         names = _logged(model, datamodule, make_trainer)
     except torch.OutOfMemoryError as error:
-        log.warning("the first batch of the first point does not fit into the memory: %s", error)
+        log.warning("the first batch of the first configuration does not fit in memory: %s", error)
         return None
     if not names.issuperset(wanted):
         others = [callback for callback in callbacks if not isinstance(callback, NOT_TRIED)]
         try:
             names |= _logged(model, datamodule, make_trainer, others)
         except Exception:
-            # They may need what only a whole training has.
+            # They may need a complete training.
             log.info("the callbacks could not be tried", exc_info=True)
             return None
     return sorted(names) or None

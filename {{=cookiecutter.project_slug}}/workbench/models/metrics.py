@@ -1,15 +1,19 @@
-"""Metrics by name: any class of torchmetrics that fits the task, under a short or its own name."""
+"""Metrics by name: any class of torchmetrics for the task, by a short name or its own."""
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+from torch import Tensor
 from torchmetrics import (
     ClasswiseWrapper,
     MeanAbsoluteError,
     MeanSquaredError,
     Metric,
+    MetricCollection,
     R2Score,
     classification,
     regression,
@@ -20,7 +24,7 @@ from .regression_metrics import R2, OfTarget
 
 Spec = str | Mapping[str, Any]
 
-# Beside the names of torchmetrics, in any case, with or without underscores and the task's prefix.
+# In addition to the names of torchmetrics, whose case, underscores and task prefix do not matter.
 SHORT_NAMES = {
     "acc": "Accuracy",
     "ap": "AveragePrecision",
@@ -62,7 +66,7 @@ DEFAULTS: dict[str, list[Spec]] = {
     "multilabel": ["acc", "f1"],
     "regression": ["mae", "r2"],
 }
-# The same in any unit, so they are computed from standardised values, which have more digits left.
+# They are the same in any unit; standardised values lose fewer digits.
 WITHOUT_UNIT = (
     "ConcordanceCorrCoef",
     "ExplainedVariance",
@@ -79,7 +83,7 @@ def classification_metrics(
 
     Args:
         specs: names, or dictionaries of `name`, the metric's options and `as`, the name to log it
-            under; or of `name` and `metric`, a metric; None for the default of the task.
+            under; or of `name` and `metric`, a metric. None for the default of the task.
         task: "classification" or "multilabel".
         class_names: names of the classes or labels.
 
@@ -93,7 +97,7 @@ def classification_metrics(
             options = {"average": "micro"} | options
         number = "num_labels" if task == "multilabel" else "num_classes"
         metric = build_metric(name, found, options | {number: len(class_names)})
-        # Checking the labels at every step would wait for the GPU at every step.
+        # Validating the labels would synchronise with the GPU in every step.
         metric.validate_args = False
         if options.get("average", "micro") in (None, "none"):
             metric = ClasswiseWrapper(metric, endings(class_names), prefix=f"{logged}_")
@@ -110,14 +114,14 @@ def regression_metrics(
 ) -> dict[str, Metric]:
     """Metrics of standardised values, in the unit of each target.
 
-    With several targets there is one of each metric per target, as `mae_<target>`, and one R2,
-    which is the mean.
+    With several targets there is one metric per target, such as `mae_<target>`, except that R2 is
+    one metric, the mean over the targets.
 
     Args:
         specs: see `classification_metrics`.
         targets: their names.
         means: what was subtracted from each target.
-        stds: what the difference was divided by.
+        stds: what the differences were divided by.
 
     Raises:
         UserError: see `classification_metrics`.
@@ -138,10 +142,9 @@ def regression_metrics(
 
 
 def endings(names: Sequence[str]) -> list[str]:
-    """Names of classes or targets, each different and fit to end the name of a metric.
+    """Unique names of classes or targets with which the name of a metric can end.
 
-    PyTorch takes no points in the names of modules, MLflow only a few characters in those of
-    metrics.
+    PyTorch allows no dots in names of modules, MLflow few special characters in names of metrics.
     """
     plain = [re.sub(r"[^\w -]", "_", name) for name in names]
     return [
@@ -154,7 +157,7 @@ def build_all(
     task: str,
     build: Callable[[str, str, dict[str, Any]], dict[str, Metric]],
 ) -> dict[str, Metric]:
-    """The metrics of all specs; `build` makes those of one from its logged name, name, options."""
+    """The metrics of all specs; `build(logged, name, options)` makes those of one spec."""
     metrics: dict[str, Metric] = {}
     for spec in DEFAULTS[task] if specs is None else specs:
         options = {"name": spec} if isinstance(spec, str) else dict(spec)
@@ -162,10 +165,10 @@ def build_all(
         logged = str(options.pop("as", name))
         if "." in logged:
             raise UserError(
-                f"model.metrics: {logged!r} has a point, which no metric's name can have."
+                f"model.metrics: the name {logged!r} contains a dot, which is not allowed."
             )
-        if isinstance(options.get("metric"), Metric):
-            built = {logged: options["metric"]}
+        if isinstance(metric := options.get("metric"), Metric):
+            built = {logged: metric}
         else:
             built = build(logged, name, dict(WITH_OPTIONS.get(name, ("", {}))[1]) | options)
         if twice := sorted(metrics.keys() & built.keys() | {"loss"} & built.keys()):
@@ -178,7 +181,7 @@ def build_all(
 
 
 def find_class(name: str, task: str) -> type[Metric]:
-    """The class of torchmetrics that a name means for a task.
+    """The class of torchmetrics that a name stands for in a task.
 
     Raises:
         UserError: there is none.
@@ -204,7 +207,7 @@ def build_metric(name: str, metric_class: type[Metric], options: Mapping[str, An
     """Build a metric.
 
     Raises:
-        UserError: it has no such option, or not with this value.
+        UserError: it rejects an option.
     """
     try:
         return metric_class(**options)
@@ -215,7 +218,7 @@ def build_metric(name: str, metric_class: type[Metric], options: Mapping[str, An
 def unit(
     found: type[Metric], options: Mapping[str, Any], mean: float, std: float
 ) -> dict[str, Any]:
-    """What converts a metric to the target's own unit, as arguments of `OfTarget`."""
+    """The arguments of `OfTarget` that convert a metric to the target's own unit."""
     if found is MeanAbsoluteError:
         return {"factor": std}
     if found is MeanSquaredError:
@@ -225,3 +228,46 @@ def unit(
 
 def _key(name: str) -> str:
     return name.replace("_", "").lower()
+
+
+def logged_names(metrics: MetricCollection, predictions: Tensor, targets: Tensor) -> list[str]:
+    """The names that a collection logs, of which a wrapper may have several.
+
+    Args:
+        metrics: the collection, which is not changed.
+        predictions: predictions for made-up samples, in the form that the metrics expect.
+        targets: their targets.
+
+    Raises:
+        UserError: a metric has more than one value under one name, which cannot be logged.
+    """
+    values = _compute_copy(metrics) or _compute_copy(metrics, predictions, targets)
+    for name, value in values.items():
+        if isinstance(value, Tensor) and value.numel() > 1:
+            raise UserError(
+                f"{name} has {value.numel()} values, and only one can be logged: average them, or "
+                "wrap the metric in torchmetrics.ClasswiseWrapper."
+            )
+        if isinstance(value, tuple | list):
+            raise UserError(f"{name} is a curve, which cannot be logged.")
+    # Unwrapped metrics that need other samples than these are logged under their own names.
+    return list(map(str, values or metrics.keys()))
+
+
+def _compute_copy(metrics: MetricCollection, *samples: Tensor) -> dict[str, Tensor]:
+    """The values that a copy of a collection computes; empty if that fails.
+
+    Metrics that count have a value without samples; metrics that keep the samples need some.
+    """
+    copy = metrics.clone()
+    for module in copy.modules():
+        if isinstance(module, Metric):
+            module.sync_on_compute = False
+    # Without samples, some metrics warn and others raise.
+    with warnings.catch_warnings(), suppress(Exception):
+        warnings.simplefilter("ignore")
+        if samples:
+            copy.update(*samples)
+        values: dict[str, Tensor] = copy.compute()
+        return values
+    return {}

@@ -1,7 +1,7 @@
 """At least float32 where half precision gives wrong results: metrics, losses and predictions.
 
-With `trainer.precision=bf16-true` or `16-true` the whole model has 8 or 11 significant bits. That
-is enough for weights, but 256 + 1 is 256 in bfloat16.
+With `trainer.precision=bf16-true` or `16-true`, all tensors of the model have 8 or 11 significant
+bits. That is enough for weights, but 256 + 1 is 256 in bfloat16.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-# The GPUs of Apple computers have no float64.
+# Apple GPUs have no float64.
 PRECISE = torch.float32 if torch.backends.mps.is_available() else torch.float64
 
 
@@ -46,7 +46,7 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def float32_by_default() -> Iterator[None]:
-    """New tensors are at least float32 in this context; in a half-precision step they are not."""
+    """Create tensors as float32 at least, also in a half-precision step."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.promote_types(before, torch.float32))
     try:
@@ -58,12 +58,12 @@ def float32_by_default() -> Iterator[None]:
 def apply_to_weights(
     model: nn.Module, apply: Callable[[], nn.Module], convert: Callable[[Tensor], Tensor]
 ) -> nn.Module:
-    """Move or convert a model, but only move the metrics in it.
+    """Move or convert a model, but only move its metrics.
 
     Args:
         model: the model.
         apply: converts all tensors of the model.
-        convert: what `apply` does to a tensor.
+        convert: what `apply` does to each tensor.
     """
     owners = [module for module in model.modules() if not isinstance(module, Metric)]
     places = [
@@ -83,10 +83,10 @@ def apply_to_weights(
 
 
 def only_move(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The part of a conversion that moves a tensor to a device and leaves its dtype alone."""
+    """The part of a conversion that changes the device of a tensor but not its dtype."""
 
     def move(tensor: Tensor) -> Tensor:
-        # Tried on an empty tensor: what has been rounded cannot be restored.
+        # On an empty tensor, because rounding cannot be undone.
         return tensor.to(convert(tensor.new_empty(0)).device)
 
     return move

@@ -1,7 +1,7 @@
-"""Weights that a training starts from.
+"""Pretrained weights.
 
-A checkpoint of that training holds all weights. So the file or the connection that they came from
-is not needed again to evaluate it.
+A checkpoint of a fine-tuned network holds all weights, so loading it needs neither the file nor the
+download of the pretrained ones.
 """
 
 import logging
@@ -20,7 +20,7 @@ from ..errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 
-# What constructors call the option, in torchvision and in timm.
+# The names of the option in torchvision and timm.
 OPTIONS = {"weights", "pretrained"}
 NOTHING_MISSING = _IncompatibleKeys([], [])
 
@@ -29,7 +29,7 @@ _IS_NEEDED: ContextVar[bool] = ContextVar("pretrained weights are needed", defau
 
 @contextmanager
 def without_pretrained() -> Iterator[None]:
-    """Networks that are built in this context get their weights from a checkpoint afterwards."""
+    """Build networks without pretrained weights: a checkpoint replaces them afterwards."""
     token = _IS_NEEDED.set(False)
     try:
         yield
@@ -38,12 +38,12 @@ def without_pretrained() -> Iterator[None]:
 
 
 def is_needed() -> bool:
-    """Whether a network should load the weights that it starts from."""
+    """Whether a network should load its pretrained weights."""
     return _IS_NEEDED.get()
 
 
 def without_weights(config: DictConfig) -> DictConfig:
-    """A model's config that starts untrained, by the options that torchvision and timm have."""
+    """A model's config without the options of torchvision and timm that load weights."""
     config = config.copy()
     for part in [config, *(value for value in config.values() if isinstance(value, DictConfig))]:
         for name in OPTIONS & part.keys():
@@ -52,7 +52,7 @@ def without_weights(config: DictConfig) -> DictConfig:
 
 
 class Absent(dict[str, Any]):
-    """The content of a file that is not read."""
+    """Stands for the content of a file that is not read."""
 
     def __missing__(self, key: str) -> "Absent":
         return self
@@ -60,7 +60,7 @@ class Absent(dict[str, Any]):
 
 @contextmanager
 def without_reading() -> Iterator[None]:
-    """Constructors that load weights with torch leave theirs as they are in this context."""
+    """Make `torch.load` and `load_state_dict` do nothing, for constructors that call them."""
     read, load = torch.load, nn.Module.load_state_dict
     torch.load = lambda *_, **__: Absent()
     nn.Module.load_state_dict = lambda *_, **__: NOTHING_MISSING  # type: ignore[method-assign]
@@ -81,15 +81,15 @@ def read_weights(path: str | Path) -> Mapping[str, Tensor]:
     except Exception as error:
         raise UserError(f"The weights {path} cannot be read: {first_line(error)}.") from error
     state: dict[str, Tensor] = content.get("state_dict", content)
-    # The network of a LightningModule is one of its parts.
+    # In the checkpoint of a LightningModule, the network is `net`.
     return {name.removeprefix("net."): value for name, value in state.items()}
 
 
 def load_matching(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load the weights whose name and shape a network has, and log the others, such as a new head.
+    """Load the weights whose name and shape fit, and log the others, such as a new head.
 
     Raises:
-        UserError: not one of them fits.
+        UserError: none of them fits.
     """
     own = net.state_dict()
     fitting = {

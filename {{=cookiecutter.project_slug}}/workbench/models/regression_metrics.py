@@ -1,4 +1,4 @@
-"""Metrics of a regression, which gets standardised targets."""
+"""Metrics of a regression on standardised targets."""
 
 from functools import reduce
 from typing import Any
@@ -14,11 +14,11 @@ class OfTarget(Metric):
     """A metric of one target, in the target's own unit.
 
     Args:
-        metric: the metric, which gets values (B,).
-        column: place of the target among several; None if there is one only.
-        mean: added to the standardised values, after their multiplication by `std`.
+        metric: the metric, which is updated with values (B,).
+        column: index of the target; None for a single target.
+        mean: is added to the standardised values after multiplying them by `std`.
         std: see `mean`.
-        factor: by which the result is multiplied.
+        factor: multiplies the result.
     """
 
     full_state_update = False
@@ -45,7 +45,7 @@ class OfTarget(Metric):
         return value if self.factor == 1 else value * self.factor
 
     def reset(self) -> None:
-        """Start anew."""
+        """Forget all samples."""
         super().reset()
         self.metric.reset()
 
@@ -59,19 +59,19 @@ class OfTarget(Metric):
 class R2(Metric):
     """Coefficient of determination: 1 - squared error / squared deviation from the mean target.
 
-    A difference of two large sums would lose the digits of targets that lie far from zero, so the
-    deviations of each batch are taken from the batch's own mean and then merged.
+    A difference of two large sums would lose digits of targets far from zero, so deviations are
+    computed from the mean of each batch and then merged.
 
     Chan et al. 1983, https://doi.org/10.1080/00031305.1983.10483115
 
-    Of several targets it is the mean. It is undefined, and `compute` returns None, which Lightning
-    does not log, unless each target has at least two different values.
+    For several targets it is their mean. Unless each target has at least two different values, it
+    is undefined: `compute` returns None, which Lightning does not log.
 
     Args:
         num_targets: number of targets.
 
     Attributes:
-        is_defined: whether the last `compute` had a value.
+        is_defined: whether the last `compute` returned a value.
     """
 
     is_differentiable = True
@@ -113,29 +113,29 @@ class R2(Metric):
         return (1 - self.error / self.moments[2]).mean() if self.is_defined else None
 
     def sync(self, *args: Any, **options: Any) -> None:
-        """Gather the processes, but only once.
+        """Gather the states of all processes, but only once.
 
-        Torchmetrics does not remember None, and one process alone may ask for the value again.
+        Torchmetrics does not cache None, and a single process may ask for the value again.
         """
         if self.is_defined:
             super().sync(*args, **options)
 
     def reset(self) -> None:
-        """Start anew."""
+        """Forget all samples."""
         super().reset()
         self.is_defined = True
 
 
 def merge(some: Tensor, others: Tensor) -> Tensor:
-    """Count, mean and summed squared deviations (3, T) of two groups of samples together."""
+    """Merge count, mean and sum of squared deviations (3, T) of two groups of samples."""
     count, mean, _ = some.unbind()
     more, other_mean, _ = others.unbind()
     gap = other_mean - mean
-    share = more / (count + more).clamp(min=1)
-    shift = gap * share
+    fraction = more / (count + more).clamp(min=1)
+    shift = gap * fraction
     return some + torch.stack([more, shift, others[2] + gap * shift * count])
 
 
 def merge_all(groups: Tensor) -> Tensor:
-    """The same of the groups of all processes (P, 3, T)."""
+    """Merge the groups of all processes (P, 3, T)."""
     return reduce(merge, groups)

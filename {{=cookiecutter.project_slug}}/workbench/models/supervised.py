@@ -1,6 +1,7 @@
-"""Models that learn from inputs with a known answer: (x, y) batches."""
+"""Models that learn from labelled samples: batches (x, y)."""
 
-from typing import ClassVar, TypeGuard
+import logging
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 from pytorch_lightning import LightningModule
@@ -8,9 +9,13 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers.abstract import WrapperMetric
 
+from ..errors import UserError
 from .base import BaseModule
-from .metric_names import logged_names
+from .metrics import logged_names
 from .precision import EpochMean, at_least_float32, float32_by_default
+from .regression_metrics import R2
+
+log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor]
 STAGES = ("train", "val", "test")
@@ -19,19 +24,18 @@ STAGES = ("train", "val", "test")
 class SupervisedModule(BaseModule):
     """Training, validation and test of a network on (x, y) batches.
 
-    A subclass sets the attributes below, saves its hyperparameters (`optimizer` and `scheduler`
-    among them), builds `self.net`, calls `add_metrics`, and says how outputs become a loss and a
-    prediction.
+    A subclass sets the attributes below, saves its hyperparameters (including `optimizer` and
+    `scheduler`), calls `add_metrics`, and defines `loss` and `predict`.
 
-    Metrics are updated at every step, and logged once per epoch: `self.log` at every step costs
-    about half of a fit of a small network.
+    Metrics are updated in every step but logged once per epoch, because `self.log` in every step
+    takes about half of the training time of a small network.
 
     Attributes:
         net: the network.
-        tasks: what the class can do: "classification", "multilabel", "regression".
-        task: the one of them that the data ask for.
-        output_names: one for each column of a prediction.
-        target_names: one for each column of the targets; none for a classification.
+        tasks: those that the class supports, of "classification", "multilabel" and "regression".
+        task: that of the data.
+        output_names: one per column of a prediction.
+        target_names: one per column of the targets; empty for a classification.
     """
 
     net: nn.Module
@@ -41,10 +45,11 @@ class SupervisedModule(BaseModule):
     target_names: list[str]
 
     def add_metrics(self, metrics: dict[str, Metric]) -> None:
-        """Measure `metrics` and the mean loss in all three stages, as `<stage>/<name>`."""
-        # A module cannot be called "train", which is a method.
+        """Log `metrics` and the mean loss of all stages as `<stage>/<name>`."""
+        self._undefined: set[str] = set()
+        # A submodule cannot be called "train", which is a method.
         self.losses = nn.ModuleDict({f"{stage}_loss": EpochMean() for stage in STAGES})
-        # Lightning computes each metric alone, so none may share its state with another.
+        # Lightning computes the metrics one by one, so that they cannot share states.
         collection = MetricCollection(dict(metrics), compute_groups=False)
         self.metrics = nn.ModuleDict(
             {f"{stage}_metrics": collection.clone(prefix=f"{stage}/") for stage in STAGES}
@@ -52,14 +57,14 @@ class SupervisedModule(BaseModule):
 
     @property
     def metric_names(self) -> list[str]:
-        """Every name this model logs once per epoch, for example `val/loss`."""
+        """Every name that is logged once per epoch, for example `val/loss`."""
         names = [f"{stage}/loss" for stage in STAGES]
         for collection in self.metrics.values():
             names += logged_names(collection, *self._made_up_samples())  # type: ignore[arg-type]
         return names
 
     def _made_up_samples(self) -> tuple[Tensor, Tensor]:
-        """Predictions and targets of two samples, to try metrics with."""
+        """Predictions and targets of two samples, to try the metrics."""
         if self.task == "classification":
             targets = torch.arange(2, device=self.device)
             return torch.eye(2, len(self.output_names), device=self.device), targets
@@ -73,11 +78,11 @@ class SupervisedModule(BaseModule):
         raise NotImplementedError
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """What the network's outputs say: probabilities or values, (B,) or (B, columns)."""
+        """Predictions from the network's outputs: probabilities or values, (B,) or (B, columns)."""
         raise NotImplementedError
 
     def point(self, predictions: Tensor) -> Tensor:
-        """The one prediction for each target that metrics and plots are about."""
+        """The prediction for each target that metrics and plots use."""
         return predictions
 
     def batch_weight(self, y: Tensor) -> float | Tensor:
@@ -89,7 +94,7 @@ class SupervisedModule(BaseModule):
         return self.predict(at_least_float32(self.net(x)))
 
     def shared_step(self, batch: Batch, stage: str) -> Tensor:
-        """Loss of a batch; the stage's metrics are brought up to date on the way."""
+        """Loss of a batch; also updates the metrics of the stage."""
         x, y = batch
         outputs, y = at_least_float32(self.net(x)), at_least_float32(y)
         with float32_by_default():
@@ -104,11 +109,11 @@ class SupervisedModule(BaseModule):
         return self.shared_step(batch, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the validation part."""
+        """One batch of the validation split."""
         self.shared_step(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the test part."""
+        """One batch of the test split."""
         self.shared_step(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -118,23 +123,23 @@ class SupervisedModule(BaseModule):
     def in_target_unit(self, values: Tensor) -> Tensor:
         """Standardised targets or predictions in the target's own unit, as float64.
 
-        Class numbers and probabilities stay as they are. Move the values to the CPU before: Apple's
-        GPUs have no float64.
+        Class indices and probabilities are returned unchanged. Move the values to the CPU first:
+        Apple GPUs have no float64.
         """
         return values
 
     def log_metrics(self, stage: str) -> None:
         """Have Lightning compute, log and reset the metrics of a stage when its epoch ends.
 
-        This is done when the epoch begins, so that callbacks have the values when it ends.
+        Called when the epoch begins, so that callbacks have the values when it ends.
         """
-        self.log(f"{stage}/loss", self.losses[f"{stage}_loss"])  # type: ignore[arg-type]
+        self.log(f"{stage}/loss", self.losses[f"{stage}_loss"])
         for name, metric in self._metrics_of(stage).items():
             if not isinstance(metric, WrapperMetric):
                 self.log(name, metric)
 
     def log_wrapped_metrics(self, stage: str) -> None:
-        """Log the metrics that compute several values, which Lightning does not do alone."""
+        """Log the metrics that compute several values, which Lightning does not do by itself."""
         wrapped = {n: m for n, m in self._metrics_of(stage).items() if isinstance(m, WrapperMetric)}
         if not wrapped:
             return
@@ -145,11 +150,38 @@ class SupervisedModule(BaseModule):
         for metric in wrapped.values():
             metric.reset()
 
+    def report_undefined(self, stage: str) -> None:
+        """Log once that an R2 is undefined and therefore left out.
+
+        Raises:
+            UserError: a callback monitors it.
+        """
+        r2 = {n: m for n, m in self._metrics_of(stage).items() if isinstance(m, R2)}
+        for name in sorted(r2.keys() - self._undefined):
+            if r2[name].compute() is not None:
+                continue
+            self._undefined.add(name)
+            reason = f"{name} is undefined for fewer than two different targets"
+            callbacks = self.trainer.callbacks
+            if any(getattr(callback, "monitor", None) == name for callback in callbacks):
+                raise UserError(
+                    f"{reason}, so it cannot be the objective: choose a larger split or "
+                    "objective.metric=val/loss."
+                )
+            log.warning("%s and is left out", reason)
+
+    def end_stage(self, stage: str) -> None:
+        """Log and report what Lightning does not at the end of an epoch of a stage."""
+        self.log_wrapped_metrics(stage)
+        # The sanity check before training sees only a part of the split.
+        if not self.trainer.sanity_checking:
+            self.report_undefined(stage)
+
     def _metrics_of(self, stage: str) -> dict[str, Metric]:
         return dict(self.metrics[f"{stage}_metrics"].items())  # type: ignore[operator]
 
     def on_train_start(self) -> None:
-        """A run that is resumed within an epoch does not begin it again."""
+        """Log the metrics of an epoch that a resumed run continues rather than starts."""
         if self.trainer.fit_loop.restarted_mid_epoch:
             self.log_metrics("train")
 
@@ -166,20 +198,35 @@ class SupervisedModule(BaseModule):
         self.log_metrics("test")
 
     def on_train_epoch_end(self) -> None:
-        """Log what has several values."""
-        self.log_wrapped_metrics("train")
+        """Log and report the remaining metrics."""
+        self.end_stage("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Log what has several values."""
-        self.log_wrapped_metrics("val")
+        """Log and report the remaining metrics."""
+        self.end_stage("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log what has several values."""
-        self.log_wrapped_metrics("test")
+        """Log and report the remaining metrics."""
+        self.end_stage("test")
+
+
+def check_task(model_class: Any, task: str | None) -> None:
+    """Reject data of a task that a model does not support, if both name their tasks.
+
+    Raises:
+        UserError: for example, a regressor was chosen for classes.
+    """
+    tasks = getattr(model_class, "tasks", None)
+    if tasks and task and task not in tasks:
+        raise UserError(
+            f"The data are a {task} task and {model_class.__name__} does {tasks[0]}: choose "
+            f"another model group, for example "
+            f"model={'mlp_regressor' if task == 'regression' else 'mlp'}."
+        )
 
 
 def judges_samples(model: LightningModule) -> TypeGuard[SupervisedModule]:
-    """Whether a model predicts the target of each sample of (x, y) batches."""
+    """Whether a model predicts the target of each sample in (x, y) batches."""
     steps = ("shared_step", "predict_step")
     return isinstance(model, SupervisedModule) and all(
         getattr(type(model), step) is getattr(SupervisedModule, step) for step in steps

@@ -1,7 +1,7 @@
-"""Options of optimizer and scheduler that nothing reads: they would change nothing.
+"""Finds options of optimizer and scheduler that the model does not read and have no effect.
 
-`BaseModule.configure_optimizers` passes all of them on. A model with its own is built once more
-with dictionaries that note which of their keys it reads.
+`BaseModule.configure_optimizers` reads all of them. A model with its own `configure_optimizers` is
+built once more with dictionaries that record which keys it reads.
 """
 
 import copy
@@ -22,12 +22,12 @@ from .base import BaseModule
 log = logging.getLogger(__name__)
 
 GROUPS = ("optimizer", "scheduler")
-# Their reading is watched; that of other methods can only be guessed.
+# What they read is recorded; for other methods it can only be guessed.
 WATCHED = ("__init__", "configure_optimizers")
 
 
 class Watched(dict[str, Any]):
-    """A dictionary that notes which of its keys were read; copies of it note in the same set."""
+    """A dictionary that records which of its keys are read, also through copies."""
 
     def __init__(self, content: dict[str, Any], read: set[str] | None = None) -> None:
         super().__init__(content)
@@ -51,43 +51,43 @@ class Watched(dict[str, Any]):
         self.read.add(key)
         return super().pop(key, *default)
 
-    # dict(x), {**x} and f(**x) go this way too.
+    # dict(x), {**x} and f(**x) come here too.
     def __iter__(self) -> Iterator[str]:
-        self._note_all()
+        self._record_all()
         return super().__iter__()
 
     def keys(self) -> Any:
-        """All keys; whoever wants them wants the values."""
-        self._note_all()
+        """All keys; iterating over them counts as reading the values."""
+        self._record_all()
         return super().keys()
 
     def values(self) -> Any:
         """All values."""
-        self._note_all()
+        self._record_all()
         return super().values()
 
     def items(self) -> Any:
         """All keys and values."""
-        self._note_all()
+        self._record_all()
         return super().items()
 
     def __or__(self, other: Any) -> Any:
-        self._note_all()
+        self._record_all()
         return super().__or__(other)
 
     def copy(self) -> "Watched":
-        """A copy, of which reading counts too."""
+        """A copy that records in the same set."""
         return Watched(self._content(), self.read)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Watched":
         return Watched(copy.deepcopy(self._content(), memo), self.read)
 
     def _content(self) -> dict[str, Any]:
-        """The content, without a note."""
+        """The content, without recording."""
         keys: Iterator[str] = super().__iter__()
         return {key: dict.__getitem__(self, key) for key in keys}
 
-    def _note_all(self) -> None:
+    def _record_all(self) -> None:
         self.read.update(super().keys())
 
 
@@ -98,19 +98,19 @@ def find_unread(
     make_trainer: Callable[[], Trainer],
     datamodule: LightningDataModule,
 ) -> set[str]:
-    """The options that a model does not read, such as `optimizer.lr`, if it has its own optimizer.
+    """The options that a model with its own optimizer does not read, such as `optimizer.lr`.
 
-    A group of which nothing is read is there as a whole too, as `optimizer`.
+    A group of which nothing is read is included as a whole, such as `optimizer`.
 
     Args:
         cfg: the run's config.
         model: the run's model.
-        build: makes another one like it from its `optimizer` and `scheduler`.
+        build: makes another one like it from `optimizer` and `scheduler`.
         make_trainer: makes a trainer like the run's.
         datamodule: the run's.
     """
     if not isinstance(model, BaseModule):
-        # It gets neither of the groups.
+        # It receives neither of the groups.
         return {*GROUPS, *(f"{group}.{key}" for group in GROUPS for key in cfg[group])}
     if type(model).configure_optimizers is BaseModule.configure_optimizers:
         return set()
@@ -119,12 +119,12 @@ def find_unread(
         with isolate_rng():
             _configure(build(**watched), make_trainer(), datamodule)
     except Exception:
-        # Whatever is wrong shows when the run does the same.
+        # The run will raise the same error.
         log.debug("the optimizers could not be tried", exc_info=True)
         return set()
     unread: set[str] = set()
     for group in GROUPS:
-        # A model without a schedule rightly ignores scheduler=constant.
+        # scheduler=constant means that there is no schedule to read.
         is_none = group == "scheduler" and cfg.scheduler.get("name") == "constant"
         if not is_none and not _is_mentioned(type(model), group):
             unread |= _unread(group, cfg, watched[group].read)
@@ -138,17 +138,17 @@ def check_given(
     found: Iterable[str],
     model: LightningModule,
 ) -> None:
-    """Refuse options of the command that would change nothing.
+    """Reject options of the command that would have no effect.
 
     Args:
         cfg: the run's config.
-        unread: what `find_unread` found.
-        given: the options of the command, as `optimizer.lr=0.1`.
-        found: the options that finders search a value for.
+        unread: the result of `find_unread`.
+        given: the options of the command, such as `optimizer.lr=0.1`.
+        found: the options for which finders search a value.
         model: the run's.
 
     Raises:
-        UserError: such an option was given, or would be searched for.
+        UserError: such an option was given, or a finder searches for it.
     """
     keys = [option.partition("=")[0].partition("@")[0].lstrip("+~") for option in given]
     tops = {key: ".".join(key.split(".")[:2]) for key in keys}
@@ -158,7 +158,7 @@ def check_given(
         how = (
             f'read self.hparams["{group}"] in configure_optimizers'
             if isinstance(model, BaseModule)
-            else "give the model an option of its own"
+            else "add an option to the model"
         )
         raise UserError(
             f"{who} never reads {names}, so the option would change nothing: leave it out, or "
@@ -170,7 +170,7 @@ def check_given(
                 f"{who} never reads {option}, so a value found for it would change nothing: leave "
                 "its finder out."
             )
-    # A constant rate has no schedule, whatever else a file says of one.
+    # Without a schedule, its options have no effect, whatever a file sets.
     if isinstance(model, BaseModule) and cfg.scheduler.get("name") == "constant":
         for key, top in tops.items():
             if top.startswith("scheduler.") and top != "scheduler.name":
@@ -180,7 +180,7 @@ def check_given(
 def without_effect(
     cfg: DictConfig, unread: set[str], found: Iterable[str], model: LightningModule
 ) -> set[str]:
-    """All options that change nothing; the arguments are those of `check_given`."""
+    """All options without an effect; see `check_given` for the arguments."""
     useless = unread | set(found)
     if isinstance(model, BaseModule) and cfg.scheduler.get("name") == "constant":
         useless |= {f"scheduler.{key}" for key in map(str, cfg.scheduler) if key != "name"}
@@ -188,7 +188,7 @@ def without_effect(
 
 
 def without(cfg: DictConfig, unread: set[str]) -> DictConfig:
-    """The config without the options that were not read."""
+    """The config without the options that are not read."""
     config = cfg.copy()
     for key in unread:
         group, _, name = key.partition(".")
@@ -199,7 +199,7 @@ def without(cfg: DictConfig, unread: set[str]) -> DictConfig:
 
 
 def _configure(model: LightningModule, trainer: Trainer, datamodule: LightningDataModule) -> None:
-    """Have a model build its optimizers, which may ask the trainer for the number of steps."""
+    """Let a model build its optimizers, which may need the number of steps."""
     trainer.strategy._lightning_module = model
     model.trainer = trainer
     trainer.state.fn = TrainerFn.FITTING
@@ -215,7 +215,7 @@ def _unread(group: str, cfg: DictConfig, read: set[str]) -> set[str]:
 
 
 def _is_mentioned(model_class: type, group: str) -> bool:
-    """Whether a method that was not watched, such as a training step, names a group."""
+    """Whether a method that is not recorded, such as a training step, names a group."""
     own = [c for c in model_class.__mro__ if issubclass(c, BaseModule) and c is not BaseModule]
     for function in (value for c in own for value in vars(c).values()):
         if not inspect.isfunction(function) or function.__name__ in WATCHED:

@@ -1,5 +1,4 @@
-"""The run's folder: its name, its log, its manifest, and how to load it again."""
+"""The records of a run: its folder, config, log, manifest and checkpoints.
 
-from .loading import Run, load_run
-
-__all__ = ["Run", "load_run"]
+Nothing here builds or loads a model: `workbench.loading` does.
+"""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import Container, DictConfig, OmegaConf
+from pytorch_lightning import Trainer
 from torch import Tensor
 
 from ..errors import UserError
@@ -107,6 +108,13 @@ class CheckpointFile(TorchCheckpointIO):
                 ", ".join(lost),
             )
         return {key: value for key, value in content.items() if value is not LEFT_OUT}
+
+
+def note_in_checkpoints(trainer: Trainer, record: dict[str, Any]) -> None:
+    """Add entries to every checkpoint of a trainer, including later changes of the dictionary."""
+    writer = trainer.strategy.checkpoint_io
+    if isinstance(writer, CheckpointFile):
+        writer.record = record
 
 
 def plain_hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .config import flatten
 from .manifest import MANIFEST, read_manifest
 
 # A row is a kind of difference, what differs, and its value in each of the runs.
@@ -90,9 +91,9 @@ def _facts(manifest: dict[str, Any]) -> dict[tuple[str, str], Any]:
         "code": code,
         "packages": manifest.get("packages", {}),
         "machine": machine,
-        "data": _flat(manifest.get("data", {})),
+        "data": flatten(manifest.get("data", {})),
         "status": {"how it ended": manifest.get("status", ABSENT)},
-        "metrics": _flat(manifest.get("metrics", {})),
+        "metrics": flatten(manifest.get("metrics", {})),
     }
     return {(kind, name): value for kind, part in parts.items() for name, value in part.items()}
 
@@ -116,7 +117,7 @@ def _short(value: str) -> str:
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
     """A config's values by their full names; where run and project lie is none of them."""
     paths = config.get("paths", {})
-    values = _flat(config)
+    values = flatten(config)
     for name in ("output_dir", "root_dir"):
         folder = paths.get(name)
         values.pop(f"paths.{name}", None)
@@ -125,16 +126,6 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
                 key: value.replace(folder, f"<{name}>") if isinstance(value, str) else value
                 for key, value in values.items()
             }
-    return values
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in node.items():
-        if isinstance(value, dict) and value:
-            values |= _flat(value, f"{prefix}{name}.")
-        else:
-            values[f"{prefix}{name}"] = value
     return values
 
 

@@ -1,16 +1,20 @@
-"""The code, the packages and the machine of a run."""
+"""The packages, the machine and the model of a run, for `run.json`."""
 
 import platform
 import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..machine import usable_cores
 from .code_state import describe_code
 
-PACKAGES = (
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule
+    from torch import nn
+
+RECORDED_PACKAGES = (
     "torch",
     "torchvision",
     "pytorch-lightning",
@@ -24,11 +28,11 @@ PACKAGES = (
 )
 
 
-def describe_environment(root: Path) -> dict[str, Any]:
+def collect_environment(root: Path) -> dict[str, Any]:
     """Everything outside the config that can change a result.
 
     Args:
-        root: a folder of the project, to ask git about.
+        root: a folder in the project's git repository.
     """
     return {
         "git": describe_code(root),
@@ -41,12 +45,12 @@ def describe_environment(root: Path) -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str | None]:
-    """Versions of the packages that can change a result; None where one is missing."""
-    return {name: _version(name) for name in PACKAGES}
+    """Versions of the packages that can change a result; None for a missing one."""
+    return {name: _version(name) for name in RECORDED_PACKAGES}
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Processor, memory in GB and GPUs; the number of threads and the instructions change sums."""
+    """Processor, memory in GB and GPUs; thread count and instruction set change rounding."""
     import psutil
     import torch
 
@@ -61,6 +65,37 @@ def describe_hardware() -> dict[str, Any]:
         "gpus": gpus,
         "cuda": torch.version.cuda,
     }
+
+
+def describe_model(model: "LightningModule") -> dict[str, Any]:
+    """The class of a model, its layers, and the number of all and of trained parameters."""
+    parameters = list(model.parameters())
+    return {
+        "class": type(model).__name__,
+        "parameters": sum(map(count_values, parameters)),
+        "trained": sum(count_values(p) for p in parameters if p.requires_grad),
+        "layers": list_layers(model),
+    }
+
+
+def list_layers(model: "LightningModule") -> list[dict[str, Any]]:
+    """Name, description and number of parameters of every layer; metrics are left out."""
+    from torchmetrics import Metric
+
+    layers = []
+    for name, module in model.named_modules():
+        parameters = sum(map(count_values, module.parameters(recurse=False)))
+        is_layer = next(module.children(), None) is None and not isinstance(module, Metric)
+        if is_layer or parameters:
+            layers.append({"name": name, "what": str(module), "parameters": parameters})
+    return layers
+
+
+def count_values(parameter: "nn.Parameter") -> int:
+    """The number of values; 0 in a lazy module, which learns its shape from the first batch."""
+    from torch.nn.parameter import UninitializedParameter
+
+    return 0 if isinstance(parameter, UninitializedParameter) else parameter.numel()
 
 
 def _version(package: str) -> str | None:

@@ -65,6 +65,15 @@ def check_targets(config: DictConfig | dict[str, Any], source: str | Path) -> No
             raise UserError(_refusal(source, place, target))
 
 
+def check_data(config: DictConfig, source: str | Path) -> None:
+    """Refuse a run's config whose data are not a datamodule, see `check_targets`.
+
+    Raises:
+        UserError: it names something else.
+    """
+    check_targets(OmegaConf.create({"data": config.get("data")}), source)
+
+
 def _refusal(source: str | Path, place: str, target: object) -> str:
     return (
         f"{source} names {target} ({place}), which is not a known kind of model, datamodule, "

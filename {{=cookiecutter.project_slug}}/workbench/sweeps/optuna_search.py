@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.storages import BaseStorage
@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from .enqueue import TOO_MANY_POINTS, read_points
 from .figures import Figure
-from .identity import IDENTITIES, Identity, check_unused, join
-from .plan import Plan
-from .samplers import build_pruner, build_sampler
+from .identity import IDENTITIES, check_unused, join
+from .optuna_engine import build_pruner, build_sampler
+from .plan import Identity, Plan
 from .space import Parameter, Space, options_of
 from .storage import FileLock, LeaseHolders, open_database, open_journal
 from .types import (
@@ -49,6 +49,9 @@ STATES = {
 OPTUNA_STATES = {state: name for name, state in STATES.items()} | {State.STOPPED: TrialState.FAIL}
 # What a trial passes on to the one that takes its place.
 KEPT = ("point", "crashes")
+
+
+S = TypeVar("S", bound="OptunaSearch")
 
 
 class OptunaSearch:
@@ -132,7 +135,7 @@ class OptunaSearch:
                 trial.set_user_attr("withdrawn", True)
                 self._finish(trial.number, State.FAILED, [])
                 return None
-        params = self.space.sample(lambda parameter: _suggest(trial, parameter))
+        params = self.space.sample(lambda parameter: suggest(trial, parameter))
         self._running[trial.number] = trial
         earlier = trial.user_attrs.get("earlier", ())
         # A checkpoint of other options or other data would not be resumed but mixed with these.
@@ -259,7 +262,7 @@ class OptunaSearch:
                 raise
 
 
-def open_search(plan: Plan, kind: type[OptunaSearch] = OptunaSearch) -> OptunaSearch:
+def open_search(plan: Plan, kind: type[S]) -> S:
     """The study of a sweep, joined and with its first points laid out.
 
     Args:
@@ -351,7 +354,8 @@ def is_waiting(trials: Sequence[FrozenTrial]) -> bool:
     return any(trial.state == TrialState.WAITING for trial in trials)
 
 
-def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
+def suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
+    """The value of a parameter in a trial of the study."""
     key = parameter.key
     if parameter.choices is not None:
         # To Optuna, choices that compare equal would be one: 1, 1.0 and true.

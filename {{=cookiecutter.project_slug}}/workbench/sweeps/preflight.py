@@ -11,14 +11,12 @@ from typing import Any
 
 from ..errors import UserError
 from . import trial as trials
+from .engines import Cluster, cluster_of, slots_of
 from .loggers import packages
-from .narrowing import Place, leave_out, places
 from .plan import Plan
-from .ray_workers import AnyWorkers, RayWorkers, gpu_count, room
-from .space import Parameter, Space
-from .tune_algorithms import POPULATIONS
+from .space import Parameter, Place, Space, leave_out, places
 from .types import TrialOutcome, Value
-from .workers import Workers, check_gpus_per_trial, local_workers, run_alone
+from .workers import BROKE_OFF, AnyWorkers, Workers, check_gpus_per_trial, local_workers, run_alone
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +59,7 @@ def check_point(plan: Plan) -> Checked:
     if isinstance(result, TrialOutcome) and result.retry:
         # Whose code it is shows in the traceback alone.
         text = (folder / "run.log").read_text("utf-8")
-        _, is_traced, traceback = text.rpartition(f"{trials.BROKE_OFF}\n")
+        _, is_traced, traceback = text.rpartition(f"{BROKE_OFF}\n")
         if is_traced:
             log.error("%s", traceback.rstrip())
         raise UserError(f"{result.error} (see {folder / 'run.log'})")
@@ -93,7 +91,7 @@ def _optional(space: Space) -> frozenset[str]:
 
 def warn_of_separate_runs(plan: Plan) -> None:
     """Say that a pruner which was named judges each seed on its own."""
-    if plan.points is None or plan.settings.pruner["name"] in ("none", *POPULATIONS):
+    if plan.points is None or plan.has_schedules or plan.settings.pruner["name"] == "none":
         return
     names = [p.key for p in plan.space.parameters if p.key.rpartition(".")[2] in AVERAGED]
     if names:
@@ -170,8 +168,9 @@ def make_workers(plan: Plan, gpu_count: int) -> AnyWorkers:
     Raises:
         UserError: there is not even room for one.
     """
-    if not plan.settings.is_on_ray:
-        settings = plan.settings
+    settings = plan.settings
+    cluster = cluster_of(settings)
+    if cluster is None:
         assert not isinstance(settings.workers, str)
         return local_workers(
             plan.config.trainer,
@@ -181,21 +180,21 @@ def make_workers(plan: Plan, gpu_count: int) -> AnyWorkers:
             settings.gpus,
             settings.gpus_per_trial,
         )
-    gpus = gpus_on_ray(plan)
-    cpus, slots = plan.settings.cpus_per_trial, plan.settings.ray_slots
-    count = min(slots or room(cpus, gpus), plan.n_trials)
-    return RayWorkers(count, cpus, gpus, plan.folder, packages(plan.config))
+    count, gpus = slots_on(cluster, plan)
+    cpus = settings.cpus_per_trial
+    return cluster.make_workers(count, cpus, gpus, plan.folder, packages(plan.config))
 
 
-def gpus_on_ray(plan: Plan) -> float:
-    """The GPUs of a trial on the cluster, or its share of one.
+def slots_on(cluster: Cluster, plan: Plan) -> tuple[int, float]:
+    """How many trials run at once on a cluster, and the GPUs of each.
 
     Raises:
-        UserError: they cannot be dealt out.
+        UserError: there is no room for a single one.
     """
     gpus = plan.settings.gpus_per_trial
     if gpus is None:
         wants_gpus = plan.config.trainer.accelerator in ("auto", "gpu", "cuda")
-        gpus = 1.0 if wants_gpus and gpu_count() else 0.0
-    check_gpus_per_trial(gpus, gpu_count())
-    return gpus
+        gpus = 1.0 if wants_gpus and cluster.gpu_count() else 0.0
+    check_gpus_per_trial(gpus, cluster.gpu_count())
+    slots = slots_of(plan.settings) or cluster.room(plan.settings.cpus_per_trial, gpus)
+    return min(slots, plan.n_trials), gpus

@@ -1,16 +1,16 @@
 """The options of `configs/hydra/sweeper/`, checked before anything starts."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
-from ..runs.loading import plain
+from ..project import project
+from ..runs.config import plain
 from .types import Objective
 
 
@@ -56,19 +56,6 @@ class Settings:
     pruner: dict[str, Any]
     search_space: dict[str, Any]
 
-    @property
-    def is_on_ray(self) -> bool:
-        """Whether trials run on a Ray cluster."""
-        return isinstance(self.workers, str) or self.engine == "ray"
-
-    @property
-    def ray_slots(self) -> int | None:
-        """How many trials are wanted at once on the cluster; None for what there is room for."""
-        if isinstance(self.workers, int):
-            return self.workers
-        slots = str(self.workers).partition(":")[2]
-        return int(slots) if slots else None
-
 
 def read_settings(config: DictConfig) -> Settings:
     """Read `hydra.sweeper`.
@@ -99,16 +86,12 @@ def read_settings(config: DictConfig) -> Settings:
         raise UserError(f"hydra.sweeper.test is winner or all, not {values['test']!r}.")
     values["test"] = Tested(values["test"])
     settings = Settings(**values)
-    for name, least in (("n_trials", 1), ("workers", 1), ("seeds", 1), ("max_retries", 0)):
+    for name, least in (("n_trials", 1), ("seeds", 1), ("max_retries", 0)):
         value = getattr(settings, name)
-        if value is None and name in ("n_trials", "workers"):
-            continue
-        if name == "workers" and re.fullmatch(r"ray(:[1-9]\d*)?", str(value)):
+        if value is None and name == "n_trials":
             continue
         if type(value) is not int or value < least:
             raise UserError(f"hydra.sweeper.{name} is a whole number from {least}, not {value!r}.")
-    if settings.address is not None and not settings.is_on_ray:
-        raise UserError("hydra.sweeper.address asks for hydra.sweeper.workers=ray too.")
     if not (_is_number(settings.cpus_per_trial) and settings.cpus_per_trial > 0):
         raise UserError(
             f"hydra.sweeper.cpus_per_trial is a number above 0, not {settings.cpus_per_trial!r}."
@@ -123,13 +106,6 @@ def read_settings(config: DictConfig) -> Settings:
     if share is not None and not (_is_number(share) and share >= 0):
         raise UserError(
             f"hydra.sweeper.gpus_per_trial is a number of GPUs, or a share as 0.5, not {share!r}."
-        )
-    if settings.cpus_per_trial != 1 and not settings.is_on_ray:
-        raise UserError("hydra.sweeper.cpus_per_trial asks for hydra.sweeper.workers=ray too.")
-    if settings.gpus is not None and settings.is_on_ray:
-        raise UserError(
-            "hydra.sweeper.gpus has no effect on Ray, which chooses the GPUs itself: give "
-            "hydra.sweeper.gpus_per_trial."
         )
     for metric, mode in settings.more_objectives.items():
         if mode not in ("min", "max"):
@@ -183,6 +159,11 @@ def objectives_of(config: DictConfig, settings: Settings) -> list[Objective]:
     """What is optimised: the objective of every training, and what the sweep adds."""
     others = (Objective(*pair) for pair in settings.more_objectives.items())
     return [objective_of(config), *others]
+
+
+def pruner_config(name: str) -> dict[str, Any]:
+    """The options of a pruner, from its config file."""
+    return plain(OmegaConf.load(project().configs / f"hydra/sweeper/pruner/{name}.yaml"))
 
 
 def _is_number(value: Any) -> bool:

@@ -4,6 +4,7 @@ Importing torch and Lightning takes longer than many a trial; a server does it o
 its own means that no trial can harm another, and that its memory and its GPUs are free afterwards.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -16,14 +17,24 @@ from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log, setup_globals
+from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
+from ..hydra_errors import explain
 from ..machine import usable_cores
 from ..project import project
+from ..redact import redact
+from ..runs.directory import register_resolvers
 from .types import State, TrialOutcome, Verdict
+
+log = logging.getLogger(__name__)
+
+# Precedes the traceback in the log of a process.
+BROKE_OFF = "the trial broke off"
 
 context = multiprocessing.get_context("forkserver")
 
@@ -65,6 +76,39 @@ class TrialProcess:
     started: float = field(default_factory=time.monotonic)
     results: list[Any] = field(default_factory=list)
     killed: TrialOutcome | None = None
+
+
+class AnyWorkers(Protocol):
+    """Workers of this machine or of a cluster.
+
+    Attributes:
+        count: how many trials run at once, at most.
+        running: the trials at work by their numbers; each has the time when it `started`.
+    """
+
+    count: int
+    running: dict[int, Any]
+
+    def free_worker(self) -> int | None:
+        """The lowest number of a worker that is idle."""
+
+    def name(self, worker: int) -> str:
+        """A worker's name, for the report."""
+
+    def start(self, number: int, log: Path, function: Callable[..., Any], *args: Any) -> None:
+        """Run a function in a process of its own, everything it prints going to `log`."""
+
+    def answer(self, number: int, answer: Verdict) -> None:
+        """Answer a report."""
+
+    def kill(self, number: int, outcome: TrialOutcome) -> None:
+        """End a process and all it started, with this outcome."""
+
+    def wait(self, timeout: float) -> Iterator[Progress | Ended]:
+        """What happened, waiting for it at most `timeout` seconds."""
+
+    def close(self) -> None:
+        """End all workers."""
 
 
 class Workers:
@@ -343,3 +387,33 @@ def _kill_group(process: ForkServerProcess) -> None:
         os.killpg(pid, signal.SIGKILL)
     if process.exitcode is None:
         process.kill()
+
+
+def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
+    """Run a function as Hydra runs a job; a failed TrialOutcome if it raises."""
+    setup_globals()
+    register_resolvers()
+    # Its method `set_config` would copy the config first.
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    configure_log(config.hydra.job_logging, config.hydra.verbose)
+    try:
+        # References are looked up once here, and not each time that a value is read.
+        task = {
+            key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+            for key, node in config.items()
+            if key != "hydra"
+        }
+        return function(OmegaConf.create(task, flags={"struct": True}))
+    except Exception as error:
+        return failed(error)
+
+
+def failed(error: Exception) -> TrialOutcome:
+    """An exception as an outcome; a mistake in the config would be one the next time too."""
+    sentence = explain(error)
+    if sentence is not None:
+        log.error("%s", sentence)
+        return TrialOutcome(State.FAILED, error=redact(sentence))
+    log.exception(BROKE_OFF, exc_info=error)
+    first = (str(error).strip().splitlines() or [""])[0]
+    return TrialOutcome(State.FAILED, error=redact(f"{type(error).__name__}: {first}"), retry=True)

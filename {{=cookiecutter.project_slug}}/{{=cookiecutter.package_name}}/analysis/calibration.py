@@ -1,21 +1,21 @@
-"""Calibration: is a model that is 80 % sure right in 80 % of the cases?"""
+"""Calibration: are predictions with 80 % confidence correct in 80 % of the cases?"""
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from workbench.analysis.outcome import Outcome
+from workbench.analysis import Evaluation
 
 BINS = 15
 
 
-def draw_calibration(outcome: Outcome) -> Figure:
+def draw_calibration(evaluation: Evaluation) -> Figure:
     """Draw accuracy over confidence (a reliability diagram) above the number of samples.
 
     Guo et al. 2017, https://arxiv.org/abs/1706.04599
     """
-    confidence, predicted = outcome.predictions.max(dim=1)
-    correct = predicted == outcome.targets
+    confidence, predicted = evaluation.predictions.max(dim=1)
+    correct = predicted == evaluation.targets
     counts, accuracy, mean_confidence = bin_by_confidence(confidence, correct)
     error = calibration_error(counts, accuracy, mean_confidence)
     figure = Figure(figsize=(6, 7), layout="constrained")
@@ -34,7 +34,7 @@ def draw_calibration(outcome: Outcome) -> Figure:
         f"mean confidence {confidence.mean():.3f}, accuracy {correct.double().mean():.3f}",
     )
     top.legend(loc="upper left", ncols=3, fontsize=8)
-    # Numbers, because one sample is invisible beside hundreds.
+    # Numbers, because a bar of one sample is invisible beside hundreds.
     numbers = [str(count) if count else "" for count in counts.tolist()]
     columns = bottom.bar(edges, counts.tolist(), color="tab:grey", **bars)
     bottom.bar_label(columns, numbers, fontsize=8)
@@ -52,10 +52,10 @@ def bin_by_confidence(
 
     Args:
         confidence: probability of the predicted class (N,).
-        correct: whether the prediction is right (N,).
-        bins: how many; one without samples has NaN for accuracy and confidence.
+        correct: whether the prediction is correct (N,).
+        bins: number of bins; the accuracy and confidence of an empty bin are NaN.
     """
-    # The right edge belongs to a bin, so that a confidence of 1 lies in the last one.
+    # Bins include their right edge, so that a confidence of 1 lies in the last one.
     place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
     counts = torch.bincount(place, minlength=bins)
     accuracy = torch.bincount(place, correct.double(), minlength=bins) / counts
@@ -63,6 +63,6 @@ def bin_by_confidence(
 
 
 def calibration_error(counts: Tensor, accuracy: Tensor, confidence: Tensor) -> float:
-    """Expected calibration error: mean distance of accuracy and confidence over the samples."""
+    """Expected calibration error: mean gap between accuracy and confidence over the samples."""
     gaps = (accuracy - confidence).abs().nan_to_num()
     return float((counts * gaps).sum() / counts.sum())

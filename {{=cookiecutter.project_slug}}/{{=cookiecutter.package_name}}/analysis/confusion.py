@@ -1,29 +1,29 @@
-"""The confusion matrix: which classes are taken for which."""
+"""The confusion matrix: which classes are mistaken for which."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from workbench.analysis.outcome import Outcome
+from workbench.analysis import Evaluation
 from workbench.user_text import plot_labels
 
-# Beyond this many classes numbers no longer fit into the cells,
+# With more classes than this, numbers no longer fit into the cells,
 MOST_CLASSES_WITH_NUMBERS = 20
-# and beyond this many not every class can be named.
+# and with more than this, only some of the classes are named.
 MOST_NAMES = 100
 
 
-def draw_confusion(outcome: Outcome) -> Figure:
-    """Draw shares of the true class and counts; a row with its number of samples is a class."""
-    names = plot_labels(outcome.class_names, "class")
-    counts = multiclass_confusion_matrix(outcome.predictions, outcome.targets, len(names))
-    # A class without samples has a row of zeros, not of NaN.
+def draw_confusion(evaluation: Evaluation) -> Figure:
+    """Draw the fraction and the number of samples of each true class by predicted class."""
+    names = plot_labels(evaluation.class_names, "class")
+    counts = multiclass_confusion_matrix(evaluation.predictions, evaluation.targets, len(names))
+    # Rows of classes without samples are zero rather than NaN.
     rates = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
     figure = Figure(figsize=_size(len(names)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(rates.numpy(), cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    figure.colorbar(image, label="fraction of the true class", shrink=0.8)
     if len(names) <= MOST_CLASSES_WITH_NUMBERS:
         _write_numbers(axes, counts, rates)
     _name_classes(axes, names, counts.sum(dim=1).tolist())

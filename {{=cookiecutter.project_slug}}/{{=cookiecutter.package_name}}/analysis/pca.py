@@ -1,60 +1,61 @@
-"""Principal components of a layer's activations: what the network tells apart there."""
+"""Principal components of a layer's activations: what the network distinguishes there."""
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from workbench.analysis.outcome import Outcome, columns
+from workbench.analysis import Evaluation, columns
 from workbench.user_text import plot_label, plot_labels
 
-# Beyond this many classes a list of colours tells nothing; the names stand in the picture,
+# With more classes than this, a legend is unreadable; their names are in the plot,
 MOST_IN_LEGEND = 20
-# and beyond this many they would hide it.
+# and with more than this, names would hide the points.
 MOST_NAMES = 40
 
 
-def draw_pca(outcome: Outcome) -> Figure | None:
+def draw_pca(evaluation: Evaluation) -> Figure | None:
     """Draw the samples along the first two components; None for fewer than two dimensions."""
-    if min(outcome.activations.shape) < 2:
+    activations, targets = evaluation.activations, evaluation.targets
+    if min(activations.shape) < 2:
         return None
-    points, shares = principal_components(outcome.activations)
-    layer = plot_label(outcome.layer, "a layer")
+    points, fractions = principal_components(activations)
+    layer = plot_label(evaluation.layer, "a layer")
     figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.subplots()
-    targets = outcome.targets[outcome.positions] if len(outcome.targets) else outcome.targets
-    if len(targets) and outcome.task == "classification":
-        _draw_classes(axes, points, targets, _names(outcome.class_names))
-    elif len(targets) and outcome.task == "regression":
+    targets = targets[evaluation.positions] if len(targets) else targets
+    if len(targets) and evaluation.task == "classification":
+        _draw_classes(axes, points, targets, _names(evaluation.class_names))
+    elif len(targets) and evaluation.task == "regression":
         # The first of several targets.
-        values, name = columns(targets)[0], plot_label(outcome.target_names[0], "target")
+        values, name = columns(targets)[0], plot_label(evaluation.target_names[0], "target")
         dots = axes.scatter(points[:, 0], points[:, 1], s=12, c=values, cmap="viridis")
         figure.colorbar(dots, label=f"true {name}")
     else:
         axes.scatter(points[:, 0], points[:, 1], s=12)
     axes.set(
-        xlabel=f"first component ({shares[0]:.1%} of the variance)",
-        ylabel=f"second component ({shares[1]:.1%} of the variance)",
-        title=f"PCA of {layer}: {len(points)} samples, {outcome.activations.shape[1]} dimensions",
+        xlabel=f"first component ({fractions[0]:.1%} of the variance)",
+        ylabel=f"second component ({fractions[1]:.1%} of the variance)",
+        title=f"PCA of {layer}: {len(points)} samples, {activations.shape[1]} dimensions",
     )
     axes.grid(alpha=0.3)
     return figure
 
 
 def principal_components(activations: Tensor, count: int = 2) -> tuple[Tensor, Tensor]:
-    """Coordinates along the first components, and their shares of the variance.
+    """Coordinates along the first components, and the fractions of variance they explain.
 
     Args:
         activations: (M, F), at least `count` of both.
         count: number of components.
 
     Returns:
-        Coordinates (M, count) and shares (count,). The sign of a component, which mathematics
-        leaves open, is the one that makes its largest weight positive.
+        Coordinates (M, count) and fractions (count,). The sign of a component is arbitrary; it is
+        chosen so that the largest weight is positive.
     """
     centred = activations.double() - activations.double().mean(dim=0)
-    # More components and iterations than by default make the first ones exact; the seed makes
-    # them repeat.
+    # More components and iterations than the defaults make the first ones exact; the seed makes
+    # them reproducible.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         _, scales, directions = torch.pca_lowrank(

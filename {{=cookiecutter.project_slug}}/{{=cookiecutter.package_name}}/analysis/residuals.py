@@ -1,4 +1,4 @@
-"""What a regression gets wrong: residuals over predictions, their distribution, a Q-Q plot."""
+"""Residuals of a regression: over the predictions, their distribution, and a Q-Q plot."""
 
 import math
 
@@ -8,20 +8,20 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 from torch.distributions import Normal
 
-from workbench.analysis.outcome import Outcome, columns
+from workbench.analysis import Evaluation, columns
 from workbench.user_text import plot_label
 
-# More targets than this make a figure that no screen shows.
+# A figure with more targets is larger than a screen.
 MOST_TARGETS = 8
 
 
-def draw_residuals(outcome: Outcome) -> Figure:
-    """Draw four views of the residuals, which are predicted minus true values, for each target."""
+def draw_residuals(evaluation: Evaluation) -> Figure:
+    """Draw four plots of the residuals (predicted minus true values) of each target."""
     values = list(
         zip(
-            outcome.target_names,
-            columns(outcome.predictions),
-            columns(outcome.targets),
+            evaluation.target_names,
+            columns(evaluation.predictions),
+            columns(evaluation.targets),
             strict=True,
         )
     )[:MOST_TARGETS]
@@ -58,20 +58,20 @@ def _draw_target(
 
 
 def normal_quantiles(residuals: Tensor) -> tuple[Tensor, Tensor]:
-    """The residuals in order, standardised, and where a normal distribution would have them.
+    """Quantiles of a normal distribution, and the sorted, standardised residuals.
 
     Returns:
         Expected and observed quantiles, (N,) each, in standard deviations.
     """
     count = len(residuals)
-    shares = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    expected = Normal(0.0, 1.0).icdf(shares)
+    fractions = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    expected = Normal(0.0, 1.0).icdf(fractions)
     observed = (residuals.double() - residuals.double().mean()) / _deviation(residuals)
     return expected, observed.sort().values
 
 
 def _deviation(residuals: Tensor) -> float:
-    # A model can be off by the same amount everywhere, and a part can hold one sample.
+    # All residuals may be equal, and a split may hold one sample.
     return float(residuals.double().std(correction=0)) or 1.0
 
 
@@ -89,7 +89,7 @@ def _draw_over_prediction(axes: Axes, predictions: Tensor, residuals: Tensor, na
     axes.set(
         xlabel=f"predicted {name}",
         ylabel=f"residual of {name}",
-        title="Residuals: a slope or a funnel is something to learn yet",
+        title="Residuals: a slope or funnel shows what is not learnt",
     )
 
 
@@ -97,7 +97,7 @@ def _draw_distribution(axes: Axes, residuals: Tensor, name: str) -> None:
     bins = min(50, max(10, round(len(residuals) ** 0.5)))
     low, high = (float(end) for end in residuals.aminmax())
     if high - low <= bins * math.ulp(max(abs(low), abs(high))):
-        bins = 1  # only rounding tells them apart, and no edges fit in between
+        bins = 1  # they differ by rounding only, and no bin edges fit in between
     axes.hist(residuals.numpy(), bins=bins, density=True, label="residuals")
     mean, deviation = float(residuals.mean()), _deviation(residuals)
     steps = torch.linspace(-4, 4, 200, dtype=torch.float64)
@@ -107,7 +107,7 @@ def _draw_distribution(axes: Axes, residuals: Tensor, name: str) -> None:
     )
     axes.set(
         xlabel=f"residual of {name}",
-        ylabel=f"share of the samples per unit of {name}",
+        ylabel=f"fraction of the samples per unit of {name}",
         title="Distribution",
     )
     axes.legend()

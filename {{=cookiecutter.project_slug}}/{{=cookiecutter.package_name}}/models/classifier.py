@@ -1,38 +1,41 @@
-"""Classification of images or table rows: one class for each sample, or any number of labels."""
+"""Classification of images or table rows: one class per sample, or any number of labels."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from workbench.errors import UserError
+from workbench.models.by_name import Loss, Net, build_loss, build_net, parts_of
 from workbench.models.metrics import Spec, classification_metrics
-from workbench.models.supervised import SupervisedModule
+from workbench.models.supervised import SupervisedModule, check_task
 
-from .losses import ClassLoss, Loss, build_loss
-from .nets import Net, build_net, parts_of
+from .losses import LOSSES, ClassLoss
+from .nets import NETS
 
 
 class Classifier(SupervisedModule):
     """A network with one logit per class, trained by cross-entropy.
 
-    With `task` "multilabel" each class is a label of its own, which applies or not.
+    With the task "multilabel", each class is a label that applies or not.
 
-    The first five arguments come from the configs, the others from the datamodule.
+    The arguments up to `metrics` come from the configs, the others from the datamodule.
 
     Args:
-        net: `name` and options of the network, or the network.
+        net: `name` and options of a network in `nets/`, or a network.
         optimizer: `name` and options of the optimizer.
         scheduler: `name` and options of the learning-rate schedule.
-        loss: `name` and options of the loss, see `losses.py`, or the loss; None for the default.
-        metrics: names, or dictionaries of `name` and options, see `metrics.py`; None for accuracy
+        loss: `name` and options of a loss in `losses.py`, or a loss; None for the default.
+        metrics: names, or dictionaries of `name` and options, of torchmetrics; None for accuracy
             and F1.
         input_shape: shape of one sample, (C, H, W) or (num_features,).
         num_classes: number of classes or labels.
-        class_names: their names, in the order of the class numbers; None for the numbers.
+        class_names: their names, in the order of the class indices; None for the indices.
         class_counts: training samples of each class, or [without, with] of each label.
         task: "classification" or "multilabel".
         preprocessing: how a raw image or table row becomes an input.
+
+    Raises:
+        UserError: another task, or a network, loss or metric that does not exist.
     """
 
     tasks = ("classification", "multilabel")
@@ -52,31 +55,23 @@ class Classifier(SupervisedModule):
         preprocessing: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if task not in self.tasks:
-            raise UserError(
-                f"The data are a {task} task and {type(self).__name__} does classification: choose "
-                "another model group, for example model=mlp_regressor."
-            )
+        check_task(type(self), task)
         self.save_hyperparameters(ignore=parts_of(net=net, loss=loss), logger=False)
         self.task = task
+        self.class_names = [str(name) for name in class_names or range(num_classes)]
         self.output_names = self.class_names
         self.target_names = self.class_names if task == "multilabel" else []
-        self.net = build_net(net, input_shape, num_classes)
-        self.loss_function = build_loss(loss, task, num_classes, class_counts)
+        self.net = build_net(NETS, net, input_shape, num_classes)
+        self.loss_function = build_loss(LOSSES, loss, task, num_classes, class_counts)
         self.add_metrics(classification_metrics(metrics, task, self.class_names))
 
-    @property
-    def class_names(self) -> list[str]:
-        """The names of the classes or labels."""
-        return [str(n) for n in self.hparams.class_names or range(self.hparams.num_classes)]
-
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Mean loss in nats; outputs (B, C), y (B,) of class numbers or (B, C) of 0 and 1."""
+        """Mean loss in nats; outputs (B, C), y (B,) of class indices or (B, C) of 0 and 1."""
         loss: Tensor = self.loss_function(outputs, y)
         return loss
 
     def batch_weight(self, y: Tensor) -> float | Tensor:
-        """The number of samples, or with class weights the sum of theirs."""
+        """The number of samples, or with class weights the sum of their weights."""
         loss = self.loss_function
         return loss.batch_weight(y) if isinstance(loss, ClassLoss) else len(y)
 

@@ -1,33 +1,26 @@
-"""Losses by name.
+"""Losses by name. To add your own, write it here and add a line to `LOSSES`.
 
-To add your own, write it here and give it a line in `LOSSES`, or name its class with `_target_` in
-the config.
-
-A loss is a module of (outputs, y), a scalar mean over the batch. Its targets are class numbers
-(B,), labels (B, L) of 0 and 1, or standardised values (B,) or (B, T) with outputs of that shape.
+A loss maps (outputs, y) to a scalar, the mean over the batch. Targets y are class indices (B,),
+labels (B, L) of 0 and 1, or standardised values (B,) or (B, T) with outputs of the same shape.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.errors import UserError, cannot_build, nearest
 from workbench.models.precision import only_move
-
-BALANCED = "balanced"
-Loss = Mapping[str, Any] | nn.Module
 
 
 class ClassLoss(nn.Module):
-    """A loss whose classes have weights.
+    """A loss with class weights.
 
     Args:
-        class_weight: one for each class; None weighs all alike.
-        label_smoothing: fraction of a target's probability that goes to all classes alike.
+        class_weight: one per class; None for equal weights.
+        label_smoothing: fraction of the target probability that is spread over all classes.
     """
 
     weight: Tensor | None
@@ -52,19 +45,19 @@ class ClassLoss(nn.Module):
 
 
 class CrossEntropy(ClassLoss):
-    """Cross-entropy in nats of logits (B, C); with class weights the weighted mean."""
+    """Cross-entropy of logits (B, C) in nats; with class weights, the weighted mean."""
 
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of a batch."""
         return F.cross_entropy(outputs, y, self.weight, label_smoothing=self.label_smoothing)
 
     def batch_weight(self, y: Tensor) -> float | Tensor:
-        """The sum of the samples' weights, by which the batch's loss was divided."""
+        """The sum of the samples' weights, by which the loss was divided."""
         return len(y) if self.weight is None else self.weight[y].sum()
 
 
 class BinaryCrossEntropy(ClassLoss):
-    """Binary cross-entropy in nats of logits (B, L); a weight applies where the label is 1."""
+    """Binary cross-entropy of logits (B, L) in nats; weights apply where the label is 1."""
 
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of a batch."""
@@ -89,7 +82,7 @@ class AbsoluteError(nn.Module):
 
 
 class Huber(nn.Module):
-    """Squared for errors up to `delta` standard deviations, linear beyond: robust to outliers."""
+    """Squared error up to `delta` standard deviations, linear beyond: robust to outliers."""
 
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
@@ -106,7 +99,7 @@ class QuantileLoss(nn.Module):
     """The pinball loss, averaged over the quantiles; outputs (B, T * Q), targets outermost.
 
     Args:
-        quantiles: between 0 and 1, in ascending order; a single one may stand for itself.
+        quantiles: one or several between 0 and 1, in ascending order.
     """
 
     levels: Tensor
@@ -130,7 +123,7 @@ class QuantileLoss(nn.Module):
         return torch.maximum(self.levels * errors, (self.levels - 1) * errors).mean()
 
 
-# The first one of a task is its default.
+# By task; the first loss of each is its default.
 LOSSES: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "classification": {"cross_entropy": CrossEntropy},
     "multilabel": {"bce": BinaryCrossEntropy},
@@ -142,81 +135,3 @@ LOSSES: dict[str, dict[str, Callable[..., nn.Module]]] = {
         "quantile": QuantileLoss,
     },
 }
-
-
-def build_loss(
-    spec: Loss | None, task: str, num_classes: int = 0, class_counts: Sequence[Any] | None = None
-) -> nn.Module:
-    """Build the loss that `spec` names.
-
-    Args:
-        spec: `name` ("auto" for the default of the task) and the options of that loss, of which
-            those that are None count as not given; or a loss, which is returned as it is.
-        task: "classification", "multilabel" or "regression".
-        num_classes: number of classes or labels.
-        class_counts: training samples of each class, or [without, with] of each label.
-
-    Raises:
-        UserError: the task has no such loss, or the loss no such option.
-    """
-    if isinstance(spec, nn.Module):
-        return spec
-    options = {key: value for key, value in (spec or {}).items() if value is not None}
-    if "class_weight" in options:
-        weights = class_weights(options["class_weight"], class_counts, num_classes)
-        options["class_weight"] = weights
-    known = LOSSES[task]
-    name = str(options.pop("name", "auto"))
-    name = next(iter(known)) if name == "auto" else name
-    if name not in known:
-        raise UserError(f"There is no loss {name!r} for {task}; {nearest(name, known)}")
-    try:
-        return known[name](**options)
-    except (TypeError, ValueError) as error:
-        raise cannot_build("loss", name, options, error) from error
-
-
-def class_weights(
-    weights: str | Sequence[float], counts: Sequence[Any] | None, num_classes: int
-) -> list[float]:
-    """The weights of the classes, as numbers.
-
-    Args:
-        weights: one for each class, or "balanced".
-        counts: training samples of each class, or [without, with] of each label.
-        num_classes: number of classes or labels.
-
-    Raises:
-        UserError: not one positive number for each class, or "balanced" without counts.
-    """
-    if isinstance(weights, str):
-        if weights != BALANCED:
-            raise UserError(
-                f"model.loss.class_weight is {BALANCED} or a list of numbers, not {weights!r}."
-            )
-        if counts is None:
-            raise UserError(
-                "model.loss.class_weight=balanced requires class_counts, the training samples of "
-                "each class: define this attribute in the datamodule's setup(), or list the "
-                "weights."
-            )
-        return balanced(counts)
-    found = [float(weight) for weight in weights]
-    if len(found) != num_classes or not all(0 < weight < float("inf") for weight in found):
-        raise UserError(
-            f"model.loss.class_weight needs one positive number for each of the {num_classes} "
-            f"classes, not {found}."
-        )
-    return found
-
-
-def balanced(counts: Sequence[Any]) -> list[float]:
-    """Weights with which each class, or each value of a label, counts alike.
-
-    A class without training samples has the weight 1.
-    """
-    if isinstance(counts[0], Sequence):
-        return [without / with_ if without and with_ else 1.0 for without, with_ in counts]
-    present = [count for count in counts if count]
-    mean = sum(present) / len(present)
-    return [mean / count if count else 1.0 for count in counts]

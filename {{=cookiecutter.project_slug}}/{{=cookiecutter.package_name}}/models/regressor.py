@@ -1,47 +1,45 @@
 """Regression from table rows or images."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from workbench.errors import UserError
+from workbench.models.by_name import Loss, Net, build_loss, build_net, parts_of
 from workbench.models.metrics import Spec, regression_metrics
-from workbench.models.regression_metrics import R2
-from workbench.models.supervised import SupervisedModule
+from workbench.models.supervised import SupervisedModule, check_task
 
-from .losses import Loss, QuantileLoss, build_loss
-from .nets import Net, build_net, parts_of
-
-log = logging.getLogger(__name__)
+from .losses import LOSSES, QuantileLoss
+from .nets import NETS
 
 
 class Regressor(SupervisedModule):
     """A network with one output per target, trained by squared error on standardised targets.
 
-    Targets arrive standardised, since 32 bits cannot tell 1,700,000,000 from 1,700,000,060.
+    Targets arrive standardised, because float32 cannot tell 1,700,000,000 from 1,700,000,060.
     Outputs are standardised as well; `in_target_unit` converts both. Metrics that have a unit are
     in the target's own.
 
     With the quantile loss, the network has one output for each quantile of each target.
 
-    The first five arguments come from the configs, the others from the datamodule.
+    The arguments up to `metrics` come from the configs, the others from the datamodule.
 
     Args:
-        net: `name` and options of the network, or the network.
+        net: `name` and options of a network in `nets/`, or a network.
         optimizer: `name` and options of the optimizer.
         scheduler: `name` and options of the learning-rate schedule.
-        loss: `name` and options of the loss, see `losses.py`, or the loss; None for the squared
-            error.
-        metrics: names, or dictionaries of `name` and options, see `metrics.py`; None for the mean
+        loss: `name` and options of a loss in `losses.py`, or a loss; None for the squared error.
+        metrics: names, or dictionaries of `name` and options, of torchmetrics; None for the mean
             absolute error and R2.
         input_shape: shape of one sample, (num_features,) or (C, H, W).
-        target_name: what is predicted; a list of several.
-        target_mean: what the datamodule subtracted from the target; a list for several.
-        target_std: what it divided the difference by; a list for several.
-        task: "regression"; anything else is rejected.
+        target_name: what is predicted; a list for several targets.
+        target_mean: what the datamodule subtracted from the target; a list for several targets.
+        target_std: what it divided the difference by; a list for several targets.
+        task: "regression".
         preprocessing: how a raw table row or image becomes an input.
+
+    Raises:
+        UserError: another task, or a network, loss or metric that does not exist.
     """
 
     task = "regression"
@@ -62,29 +60,17 @@ class Regressor(SupervisedModule):
         preprocessing: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if task not in self.tasks:
-            raise UserError(
-                f"The data are a {task} task and {type(self).__name__} does regression: choose "
-                "another model group, for example model=mlp."
-            )
+        check_task(type(self), task)
         self.save_hyperparameters(ignore=parts_of(net=net, loss=loss), logger=False)
-        self.loss_function = build_loss(loss, self.task)
+        self.loss_function = build_loss(LOSSES, loss, self.task)
+        is_quantile = isinstance(self.loss_function, QuantileLoss)
+        self.quantiles: list[float] = self.loss_function.quantiles if is_quantile else []
         self.target_names = [str(name) for name in _listed(target_name)]
-        self.output_names = [
-            f"{target}{suffix}" for target in self.target_names for suffix in self._suffixes()
-        ]
-        self.net = build_net(net, input_shape, len(self.output_names))
+        suffixes = [f"_q{quantile:g}" for quantile in self.quantiles] or [""]
+        self.output_names = [f"{name}{suffix}" for name in self.target_names for suffix in suffixes]
+        self.net = build_net(NETS, net, input_shape, len(self.output_names))
         units = _listed(target_mean), _listed(target_std)
         self.add_metrics(regression_metrics(metrics, self.target_names, *units))
-        self._left_out: set[str] = set()
-
-    @property
-    def quantiles(self) -> list[float]:
-        """The quantiles that are predicted; none if a mean or median is."""
-        return self.loss_function.quantiles if isinstance(self.loss_function, QuantileLoss) else []
-
-    def _suffixes(self) -> list[str]:
-        return [f"_q{quantile:g}" for quantile in self.quantiles] or [""]
 
     def loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Mean loss in standard deviations; outputs (B, outputs), y (B,) or (B, T)."""
@@ -94,16 +80,15 @@ class Regressor(SupervisedModule):
         return loss
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Standardised predictions: (B,) if there is one, else (B, T * Q), targets outermost."""
+        """Standardised predictions: (B,) for one output, else (B, T * Q), targets outermost."""
         if len(self.quantiles) > 1:
-            # Nothing else keeps a network from predicting more for 10 % than for 20 %.
-            outputs = (
-                outputs.unflatten(-1, (-1, len(self.quantiles))).sort(dim=-1).values.flatten(-2)
-            )
+            # Sorted, because nothing else keeps the 10 % quantile below the 20 % quantile.
+            by_target = outputs.unflatten(-1, (-1, len(self.quantiles)))
+            outputs = by_target.sort(dim=-1).values.flatten(-2)
         return outputs.squeeze(-1) if len(self.output_names) == 1 else outputs
 
     def point(self, predictions: Tensor) -> Tensor:
-        """The prediction of each target, (B,) or (B, T): of several quantiles the middle one."""
+        """The prediction for each target, (B,) or (B, T): of several quantiles, the middle one."""
         if len(self.quantiles) < 2:
             return predictions
         distances = [abs(quantile - 0.5) for quantile in self.quantiles]
@@ -114,10 +99,10 @@ class Regressor(SupervisedModule):
     def in_target_unit(self, values: Tensor) -> Tensor:
         """Standardised targets or predictions in the target's own unit, as float64.
 
-        Move the values to the CPU before: Apple's GPUs have no float64.
+        Move the values to the CPU first: Apple GPUs have no float64.
         """
         values = values.double()
-        # Tensors, because an exported model keeps plain numbers in 32 bits.
+        # Tensors, because ONNX would store plain numbers in float32.
         std, mean = (
             values.new_tensor(self.hparams[name]) for name in ("target_std", "target_mean")
         )
@@ -125,46 +110,6 @@ class Regressor(SupervisedModule):
             std, mean = (of.repeat_interleave(len(self.quantiles)) for of in (std, mean))
         return values * std + mean
 
-    def on_train_epoch_end(self) -> None:
-        """Report an R2 that is not logged."""
-        super().on_train_epoch_end()
-        self._report_undefined("train")
-
-    def on_validation_epoch_end(self) -> None:
-        """Report an R2 that is not logged."""
-        super().on_validation_epoch_end()
-        # Lightning's check before the training sees a part of the split only.
-        if not self.trainer.sanity_checking:
-            self._report_undefined("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Report an R2 that is not logged."""
-        super().on_test_epoch_end()
-        self._report_undefined("test")
-
-    def _report_undefined(self, stage: str) -> None:
-        """Say once that a metric is left out.
-
-        Raises:
-            UserError: a callback needs it.
-        """
-        for name, metric in self._metrics_of(stage).items():
-            if not isinstance(metric, R2) or name in self._left_out:
-                continue
-            if metric.compute() is None:
-                self._left_out.add(name)
-                self._warn_undefined(name)
-
-    def _warn_undefined(self, name: str) -> None:
-        reason = f"{name} is undefined for fewer than two different targets"
-        if any(getattr(part, "monitor", None) == name for part in self.trainer.callbacks):  # type: ignore[attr-defined]
-            raise UserError(
-                f"{reason}, so it cannot be the objective: choose a larger split or "
-                "objective.metric=val/loss."
-            )
-        log.warning("%s and is left out", reason)
-
 
 def _listed(value: Any) -> list[Any]:
-    """One value or several, as a list."""
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]

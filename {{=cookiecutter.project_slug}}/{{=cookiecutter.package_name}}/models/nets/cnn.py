@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3 x 3 convolution, batch norm, ReLU, and half the height and width."""
+    """3 x 3 convolution, batch norm, ReLU, and 2 x 2 max pooling."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -16,9 +16,9 @@ def block(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class CNN(nn.Module):
-    """Blocks that double the channels while they halve the picture, then a mean over the rest.
+    """Blocks that double the channels and halve height and width, then global average pooling.
 
-    Shapes: (B, C, H, W) to (B, num_outputs). The mean makes it fit any picture size.
+    Shapes: (B, C, H, W) to (B, num_outputs), for images of any size.
     """
 
     def __init__(
@@ -43,5 +43,5 @@ class CNN(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], num_outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a batch of images to logits or standardised targets."""
+        """Logits or standardised targets."""
         return self.head(self.features(x))

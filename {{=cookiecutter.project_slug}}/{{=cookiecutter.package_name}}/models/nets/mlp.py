@@ -1,4 +1,4 @@
-"""A multilayer perceptron for tables and for small images."""
+"""A multilayer perceptron for tables and small images."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """Linear layers of one width, each followed by ReLU and dropout; images are flattened.
+    """Linear layers of equal width, each followed by ReLU and dropout; images are flattened.
 
     Shapes: (B, *input_shape) to (B, num_outputs).
     """
@@ -30,5 +30,5 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a batch of samples to logits or standardised targets."""
+        """Logits or standardised targets."""
         return self.layers(x)

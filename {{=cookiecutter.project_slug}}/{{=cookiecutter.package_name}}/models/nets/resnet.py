@@ -8,7 +8,7 @@ from torchvision.models import resnet18 as torchvision_resnet18
 
 from workbench.models.pretrained import is_needed, load_matching, read_weights
 
-# Below this the usual stem (stride 2, then pooling) leaves too little of the picture.
+# Below this size the original stem (stride 2, then pooling) leaves too little of the image.
 SMALL_IMAGE = 64
 
 
@@ -20,18 +20,18 @@ def resnet18(
 ) -> nn.Module:
     """Torchvision's ResNet-18, with a stem that suits small images.
 
-    The original stem shrinks 224 x 224 by 4 before the first block, which would leave 8 x 8 of a
-    32 x 32 picture; `small_stem` replaces it by one 3 x 3 convolution, as He et al. do for
-    CIFAR-10 in section 4.2 of https://arxiv.org/abs/1512.03385. It applies below 64 pixels only.
+    The original stem downsamples by 4 before the first block, which would leave 8 x 8 of a
+    32 x 32 image. Below 64 pixels, `small_stem` replaces it by one 3 x 3 convolution, as He et al.
+    do for CIFAR-10 in section 4.2 of https://arxiv.org/abs/1512.03385.
 
     Shapes: (B, C, H, W) to (B, num_outputs).
 
     Args:
         input_shape: (C, H, W).
         num_outputs: width of the last layer.
-        small_stem: see above.
-        weights: where the training starts, layers of another shape aside: IMAGENET1K_V1, which is
-            downloaded, or a file; None starts untrained.
+        small_stem: use the stem for small images, see above.
+        weights: pretrained weights, IMAGENET1K_V1 (downloaded) or a file; layers whose shape
+            differs are skipped. None starts untrained.
     """
     if len(input_shape) != 3:
         raise ValueError(f"it needs images of shape (C, H, W), the data are {tuple(input_shape)}")

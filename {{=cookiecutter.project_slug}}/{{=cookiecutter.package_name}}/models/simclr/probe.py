@@ -1,4 +1,4 @@
-"""A linear classifier on the features of a frozen network: how much do they tell?"""
+"""A linear classifier on frozen features, which measures how informative they are."""
 
 from collections.abc import Callable
 from typing import Self
@@ -18,7 +18,7 @@ class LinearProbe(nn.Module):
     Args:
         features: width of the features.
         num_classes: number of classes.
-        decay: of the weights, relative to the variance of the features.
+        decay: weight decay, relative to the variance of the features.
     """
 
     def __init__(self, features: int, num_classes: int, decay: float = 1e-3) -> None:
@@ -26,12 +26,12 @@ class LinearProbe(nn.Module):
         self.weight: Tensor
         self.bias: Tensor
         self.decay = decay
-        # Buffers: saved with the model, and none of the optimizer's business.
+        # Buffers, because they are saved with the model but not optimized.
         self.register_buffer("weight", torch.zeros(features, num_classes))
         self.register_buffer("bias", torch.zeros(num_classes))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # It measures the features and stays in float32, whatever the precision of the network.
+        # Stays in float32, whatever the precision of the network.
         return super()._apply(only_move(fn), recurse)
 
     def fit(self, x: Tensor, y: Tensor) -> None:
@@ -42,10 +42,10 @@ class LinearProbe(nn.Module):
         covariance = scaled.T @ scaled / len(x)
         covariance.diagonal().add_(self.decay)
         solution = torch.linalg.solve(covariance, scaled.T @ wanted / len(x))
-        # In place: validation runs in inference mode, whose tensors could not be loaded over.
+        # In place, because a later load cannot write to tensors made in inference mode.
         self.weight.copy_(solution / std[:, None])
         self.bias.copy_(wanted.mean(dim=0) - mean @ self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores of the classes; the highest is the prediction."""
+        """Class scores; the highest is the prediction."""
         return x.float() @ self.weight + self.bias

@@ -1,4 +1,4 @@
-"""Random views of pictures, for models that learn what stays the same."""
+"""Random views of images, for models that learn what the views have in common."""
 
 import math
 
@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 
 class RandomView:
-    """Turn, zoom, shift, brighten and blur with noise each picture of a batch in its own way.
+    """Rotates, zooms, shifts, changes the contrast and adds noise, differently for each image.
 
     Args:
         rotation: largest angle in degrees.
         zoom: largest change of the size, 0.2 for 80 to 120 %.
-        shift: largest shift along each axis, as a share of half the picture.
+        shift: largest shift along each axis, as a fraction of half the image.
         contrast: largest change of the contrast, 0.4 for 60 to 140 %.
         noise: standard deviation of the noise, in standard deviations of the pixels.
     """
@@ -25,12 +25,7 @@ class RandomView:
         self.contrast, self.noise = contrast, noise
 
     def __call__(self, x: Tensor, random: torch.Generator | None = None) -> Tensor:
-        """A view of each picture of x (B, C, H, W).
-
-        Args:
-            x: normalised pictures.
-            random: where the random numbers come from; None for torch's own.
-        """
+        """One view of each normalised image in x (B, C, H, W)."""
 
         def uniform(largest: float) -> Tensor:
             return largest * (2 * torch.rand(len(x), generator=random, device=x.device) - 1)
@@ -41,6 +36,5 @@ class RandomView:
         grid = F.affine_grid(torch.stack(rows, dim=1).view(-1, 2, 3), list(x.shape), False)
         moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
         contrast = (1 + uniform(self.contrast)).view(-1, 1, 1, 1)
-        return contrast * moved + self.noise * torch.randn(
-            x.shape, generator=random, device=x.device
-        )
+        noise = torch.randn(x.shape, generator=random, device=x.device)
+        return contrast * moved + self.noise * noise

@@ -1,0 +1,191 @@
+"""Runs commands of projects in forks of one process that has done the heavy imports.
+
+A command of a project spends most of its time on importing torch and Lightning. Each fork has the
+folder, the environment variables, the arguments, the output and the exit code of the real command;
+what it cannot show is the time that a start takes and which modules a command imports. Tests of
+these start a new interpreter.
+"""
+
+import importlib
+import json
+import os
+import random
+import runpy
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from contextlib import suppress
+from multiprocessing import process, util
+from pathlib import Path
+from typing import Any, NoReturn
+
+HEAVY = (
+    "hydra",
+    "matplotlib.figure",
+    "pytorch_lightning",
+    "sklearn.model_selection",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+    "torchvision.models",
+)
+
+
+class WarmServer:
+    """The client's side: starts the server when it is first needed, and ends it with the tests."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._variables = variables
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        self._waiting: dict[int, tuple[threading.Event, list[int]]] = {}
+        self._count = 0
+
+    def run(
+        self, command: tuple[str, ...], cwd: Path, variables: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `script.py option ...` or `-c code argument ...`; several threads may call it."""
+        with tempfile.TemporaryDirectory() as folder:
+            places = [str(Path(folder, name)) for name in ("stdout", "stderr")]
+            code = self._request(
+                {"command": command, "cwd": str(cwd), "variables": variables, "places": places}
+            )
+            out, err = (Path(place).read_text("utf-8", errors="replace") for place in places)
+        return subprocess.CompletedProcess(["python", *command], code, out, err)
+
+    def close(self) -> None:
+        """End the server."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait()
+
+    def _request(self, request: dict[str, Any]) -> int:
+        with self._lock:
+            if self._process is None:
+                self._start()
+            assert self._process is not None
+            assert self._process.stdin is not None
+            self._count += 1
+            ended: tuple[threading.Event, list[int]] = (threading.Event(), [])
+            self._waiting[self._count] = ended
+            print(
+                json.dumps({"number": self._count} | request), file=self._process.stdin, flush=True
+            )
+        ended[0].wait()
+        return ended[1][0]
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            env=self._variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            event, codes = self._waiting.pop(answer["number"])
+            codes.append(answer["code"])
+            event.set()
+        # The server has died: nobody may wait for it.
+        for event, codes in self._waiting.values():
+            codes.append(-1)
+            event.set()
+
+
+def serve() -> None:
+    """Fork for each request, and tell how each fork ended."""
+    for module in HEAVY:
+        importlib.import_module(module)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # What a fork prints must not get between the answers.
+    os.dup2(2, 1)
+    numbers: dict[int, int] = {}
+    pending = b""
+    is_open = True
+    while is_open or numbers:
+        if is_open and select.select([0], [], [], 0.01)[0]:
+            received = os.read(0, 1 << 20)
+            is_open = bool(received)
+            *lines, pending = (pending + received).split(b"\n")
+            for line in lines:
+                request = json.loads(line)
+                child = os.fork()
+                if child == 0:
+                    answers.close()
+                    become(request)
+                numbers[child] = request["number"]
+        elif not is_open:
+            select.select([], [], [], 0.01)
+        while numbers and (found := os.waitpid(-1, os.WNOHANG))[0]:
+            answer = {"number": numbers.pop(found[0]), "code": os.waitstatus_to_exitcode(found[1])}
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+def become(request: dict[str, Any]) -> NoReturn:
+    """Be the command, in a fork."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    for stream, place in enumerate(request["places"], 1):
+        os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    os.environ.clear()
+    os.environ.update(request["variables"])
+    os.chdir(request["cwd"])
+    # Where the workers of a sweep look for its script.
+    process.ORIGINAL_DIR = request["cwd"]  # type: ignore[attr-defined]
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:1] = [request["cwd"], *filter(None, paths)]
+    util.spawnv_passfds = spawn_or_fork
+    # A new interpreter would not draw what the last fork drew.
+    random.seed()
+    sys.modules["numpy"].random.seed()
+    first, *rest = request["command"]
+    if first == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = [first, *rest]
+        sys.path[0] = str(Path(first).absolute().parent)
+        runpy.run_path(first, run_name="__main__")
+    sys.exit()
+
+
+def spawn_or_fork(path: bytes, arguments: list[str], kept: tuple[int, ...]) -> int:
+    """Start the fork server of a sweep as a fork too, so that it need not import everything again.
+
+    Like a new interpreter it inherits no open files but the `kept` ones: with the others it would
+    not notice that the sweep has died.
+    """
+    if "multiprocessing.forkserver" not in arguments[-1]:
+        return spawn(path, arguments, kept)
+    from hydra.core.global_hydra import GlobalHydra
+
+    child = os.fork()
+    if child == 0:
+        try:
+            for entry in list(Path("/proc/self/fd").iterdir()):
+                descriptor = int(entry.name)
+                if descriptor > 2 and descriptor not in kept:
+                    with suppress(OSError):
+                        os.close(descriptor)
+            # As in a new interpreter, Hydra has seen no command.
+            GlobalHydra.instance().clear()
+            exec(arguments[-1], {"__name__": "__main__"})
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    return child
+
+
+spawn = util.spawnv_passfds
+
+if __name__ == "__main__":
+    serve()
