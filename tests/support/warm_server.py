@@ -16,6 +16,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
+from contextlib import suppress
+from multiprocessing import process, util
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -135,8 +138,11 @@ def become(request: dict[str, Any]) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["variables"])
     os.chdir(request["cwd"])
+    # Where the workers of a sweep look for its script.
+    process.ORIGINAL_DIR = request["cwd"]  # type: ignore[attr-defined]
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:1] = [request["cwd"], *filter(None, paths)]
+    util.spawnv_passfds = spawn_or_fork
     # A new interpreter would not draw what the last fork drew.
     random.seed()
     sys.modules["numpy"].random.seed()
@@ -150,6 +156,36 @@ def become(request: dict[str, Any]) -> NoReturn:
         runpy.run_path(first, run_name="__main__")
     sys.exit()
 
+
+def spawn_or_fork(path: bytes, arguments: list[str], kept: tuple[int, ...]) -> int:
+    """Start the fork server of a sweep as a fork too, so that it need not import everything again.
+
+    Like a new interpreter it inherits no open files but the `kept` ones: with the others it would
+    not notice that the sweep has died.
+    """
+    if "multiprocessing.forkserver" not in arguments[-1]:
+        return spawn(path, arguments, kept)
+    from hydra.core.global_hydra import GlobalHydra
+
+    child = os.fork()
+    if child == 0:
+        try:
+            for entry in list(Path("/proc/self/fd").iterdir()):
+                descriptor = int(entry.name)
+                if descriptor > 2 and descriptor not in kept:
+                    with suppress(OSError):
+                        os.close(descriptor)
+            # As in a new interpreter, Hydra has seen no command.
+            GlobalHydra.instance().clear()
+            exec(arguments[-1], {"__name__": "__main__"})
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    return child
+
+
+spawn = util.spawnv_passfds
 
 if __name__ == "__main__":
     serve()
