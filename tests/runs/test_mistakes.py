@@ -130,13 +130,13 @@ AT_ONCE: dict[str, tuple[Command, list[str]]] = {
     "no table": (lambda p: ("train.py", "experiment=csv"), ["data.path"]),
     # Of the wrong kind
     "batch size": (lambda p: ("train.py", "data.batch_size=0"), ["data.batch_size", "at least 1"]),
-    "half a batch": (lambda p: ("train.py", "data.batch_size=32.5"), ["whole number", "32.5"]),
+    "half a batch": (lambda p: ("train.py", "data.batch_size=32.5"), ["integer", "32.5"]),
     "batch size of predict": (
         lambda p: ("predict.py", f"ckpt_path={p['empty.zip']}", "input=.", "batch_size=-1"),
         ["batch_size", "-1"],
     ),
     "negative seed": (lambda p: ("train.py", "seed=-1"), ["seed", "from 0"]),
-    "seed of text": (lambda p: ("train.py", "seed=abc"), ["seed", "whole number"]),
+    "seed of text": (lambda p: ("train.py", "seed=abc"), ["seed", "integer"]),
     "seed of evaluate": (
         lambda p: ("evaluate.py", f"ckpt_path={p['empty.zip']}", "seed=x"),
         ["seed", "'x'"],
@@ -161,7 +161,7 @@ AT_ONCE: dict[str, tuple[Command, list[str]]] = {
     ),
     "half an epoch": (
         lambda p: ("train.py", "trainer.max_epochs=1.5"),
-        ["trainer.max_epochs", "whole number"],
+        ["trainer.max_epochs", "integer"],
     ),
     "negative epochs": (
         lambda p: ("train.py", "trainer.max_epochs=-5"),
