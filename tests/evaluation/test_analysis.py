@@ -1,4 +1,4 @@
-"""Pictures and tables of evaluate.py: that the numbers are right, and that they can be read.
+"""Plots and tables of evaluate.py: the numbers are correct, and the texts can be read.
 
 The template's package is imported where it lies, without baking a project.
 """
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from hydra.utils import get_method
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -23,34 +25,33 @@ from torch.nn import functional as F
 
 from ..conftest import BakedProject
 from ..support.one_process import run_all
-from ..support.template_package import Part, template_package
+from ..support.template_package import PACKAGE, Part, template_package
 from ..support.training_runs import TrainedRun
 
 Make = Callable[..., Any]
+NAME = "package_of_analysis_tests"
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
     """Imports a module of the template's package; compiled files stay out of the template."""
-    with template_package(
-        tmp_path_factory.mktemp("package"), "package_of_analysis_tests"
-    ) as package:
+    with template_package(tmp_path_factory.mktemp("package"), NAME) as package:
         yield package
 
 
 @pytest.fixture(scope="module")
 def classified(package: Part) -> Make:
-    """Makes the outcome of a classifier of 4 x 4 grey pictures from its logits."""
+    """Makes the evaluation of a classifier of 4 x 4 grey images from its logits."""
 
     def make(logits: Tensor, targets: Tensor, names: list[str] | None = None, **told: Any) -> Any:
         names = names or [f"c{number}" for number in range(logits.shape[1])]
         preprocessing = {"kind": "image", "mean": [0.5], "std": [0.25]}
         told = {"class_names": names, "preprocessing": preprocessing} | told
-        pictures = torch.linspace(-2, 2, len(targets) * 16).view(-1, 1, 4, 4)
-        return package("analysis").Outcome(
+        images = torch.linspace(-2, 2, len(targets) * 16).view(-1, 1, 4, 4)
+        return package("analysis").Evaluation(
             task="classification",
             **told,
-            dataset=list(zip(pictures, targets, strict=True)),
+            dataset=list(zip(images, targets, strict=True)),
             targets=targets,
             predictions=logits.softmax(dim=1),
             losses=F.cross_entropy(logits, targets, reduction="none"),
@@ -64,11 +65,11 @@ def classified(package: Part) -> Make:
 
 @pytest.fixture(scope="module")
 def regressed(package: Part) -> Make:
-    """Makes the outcome of a regressor of a table."""
+    """Makes the evaluation of a regressor of a table."""
 
     def make(predictions: Tensor, targets: Tensor) -> Any:
         names = ["price (EUR)", "area (m²)", "rooms"]
-        return package("analysis").Outcome(
+        return package("analysis").Evaluation(
             task="regression",
             target_names=names[: targets.shape[1] if targets.dim() == 2 else 1],
             preprocessing={"kind": "table"},
@@ -108,7 +109,7 @@ def test_class_table_agrees_with_scikit_learn(package: Part, classified: Make) -
     assert [row[0] for row in rows] == [f"c{number}" for number in range(6)]
     ours = np.array([row[1:] for row in rows], dtype=float).T
     np.testing.assert_allclose(ours, np.array(expected, dtype=float), rtol=1e-6)
-    # What is wrong stands at the top, what cannot be judged at the end.
+    # The worst class is first, undefined scores are last.
     scores = [row[3] for row in table.rows]
     assert scores[:-1] == sorted(scores[:-1])
     assert np.isnan(scores[-1])
@@ -138,11 +139,11 @@ def test_printed_table_is_cut_and_holds_any_name(
     assert "... and 10 more" in printed
 
 
-def test_confusion_shows_shares_of_the_true_class(package: Part, classified: Make) -> None:
-    """Shares of the predicted class look alike and mean something else."""
+def test_confusion_shows_fractions_of_the_true_class(package: Part, classified: Make) -> None:
+    """Fractions of the predicted class look alike and mean something else."""
     true, said = [0, 0, 0, 0, 1, 1, 2], [0, 0, 0, 1, 1, 2, 2]
-    outcome = classified(logits_for(said, 4), torch.tensor(true))
-    axes = package("analysis.confusion").draw_confusion(outcome).axes[0]
+    evaluation = classified(logits_for(said, 4), torch.tensor(true))
+    axes = package("analysis.confusion").draw_confusion(evaluation).axes[0]
     shown = axes.images[0].get_array()
     expected = confusion_matrix(true, said, labels=range(4), normalize="true")
     np.testing.assert_allclose(np.asarray(shown), np.nan_to_num(expected))
@@ -166,11 +167,13 @@ def test_calibration_error_by_hand(package: Part) -> None:
     assert calibration.calibration_error(counts, accuracy, mean) == pytest.approx(by_hand)
 
 
-def test_mistakes_are_the_surest_ones_as_raw_pictures(package: Part, classified: Make) -> None:
-    """Normalised pixels cannot be recognised, and other mistakes teach less."""
+def test_misclassified_images_are_raw_and_most_confident_first(
+    package: Part, classified: Make
+) -> None:
+    """Normalised pixels cannot be recognised, and unsure errors teach less."""
     logits = logits_for([0, 1, 1, 0], 2) * torch.tensor([[1.0], [0.5], [2.0], [1.0]])
-    outcome = classified(logits, torch.tensor([0, 0, 0, 0]), ["cat", "dog"])
-    figure = package("analysis.misclassified").draw_misclassified(outcome)
+    evaluation = classified(logits, torch.tensor([0, 0, 0, 0]), ["cat", "dog"])
+    figure = package("analysis.misclassified").draw_misclassified(evaluation)
     first, second = (axes for axes in figure.axes if axes.images)
     assert first.get_title() == "true: cat\npredicted: dog\nprobability 99.8%"
     assert second.get_title().endswith("81.8%")
@@ -178,7 +181,7 @@ def test_mistakes_are_the_surest_ones_as_raw_pictures(package: Part, classified:
     np.testing.assert_allclose(first.images[0].get_array(), raw, atol=1e-6)
 
 
-def test_there_are_no_pictures_of_tables_or_of_no_mistakes(package: Part, classified: Make) -> None:
+def test_there_are_no_images_of_tables_or_without_errors(package: Part, classified: Make) -> None:
     draw = package("analysis.misclassified").draw_misclassified
     right, wrong = torch.tensor([0, 1]), torch.tensor([1, 1])
     assert draw(classified(logits_for([0, 1], 2), right)) is None
@@ -193,12 +196,12 @@ def test_principal_components_agree_with_scikit_learn(package: Part) -> None:
     random = torch.Generator().manual_seed(0)
     scales = torch.linspace(5, 0.1, 40)
     activations = 100 + torch.randn(300, 40, generator=random) * scales
-    points, shares = components(activations)
+    points, fractions = components(activations)
     reference = PCA(2, svd_solver="full").fit(activations.double().numpy())
     expected = reference.transform(activations.double().numpy())
     signs = np.sign((points.numpy() * expected).sum(axis=0))
     np.testing.assert_allclose(points.numpy(), expected * signs, atol=1e-3)
-    np.testing.assert_allclose(shares.numpy(), reference.explained_variance_ratio_, rtol=1e-4)
+    np.testing.assert_allclose(fractions.numpy(), reference.explained_variance_ratio_, rtol=1e-4)
     # The sign depends neither on the order of the samples nor on random numbers used before.
     torch.rand(1)
     order = torch.randperm(300, generator=random)
@@ -215,146 +218,13 @@ def test_quantiles_of_a_normal_sample_lie_on_the_line(package: Part) -> None:
     np.testing.assert_allclose(observed.numpy(), expected.numpy(), atol=0.02)
 
 
-# What is collected from a model
-
-
-@pytest.fixture(scope="module")
-def data(package: Part) -> dict[str, Any]:
-    """The data that come along, set up."""
-    module = package("data")
-    made = {"classification": module.DigitsDataModule(), "regression": module.DiabetesDataModule()}
-    for datamodule in made.values():
-        datamodule.setup()
-    return made
-
-
-def untrained(package: Part, datamodule: Any) -> Any:
-    """A model with random weights, ready to predict."""
-    torch.manual_seed(0)
-    models = package("models")
-    options: dict[str, Any] = {"optimizer": {}, "scheduler": {}}
-    if datamodule.task == "regression":
-        net = {"name": "mlp", "width": 16}
-        return models.Regressor(net=net, **options, **datamodule.describe()).eval()
-    net = {"name": "cnn", "width": 8}
-    return models.Classifier(net=net, **options, **datamodule.describe()).eval()
-
-
-@pytest.fixture(scope="module")
-def trainer(package: Part, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from pytorch_lightning import Trainer
-
-    return Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path_factory.mktemp("trainer"),
-    )
-
-
-@pytest.mark.parametrize("task", ["classification", "regression"])
-def test_losses_of_samples_average_to_the_test_loss(
-    package: Part, data: dict[str, Any], trainer: Any, task: str
-) -> None:
-    """The worst samples are only worth a look if theirs is the loss that is minimised."""
-    model = untrained(package, data[task])
-    (metrics,) = trainer.test(model, data[task], verbose=False)
-    loader = data[task].test_dataloader()
-    outcome = package("analysis.collect").collect(trainer, model, loader)
-    assert outcome.losses.mean().item() == pytest.approx(metrics["test/loss"], rel=1e-5)
-    table = package("analysis.losses").tabulate_losses(outcome)
-    assert table.columns == ["index", "true", "predicted", "loss"]
-    assert len(table.rows) == len(loader.dataset)
-    worst, best = table.rows[0], table.rows[-1]
-    assert worst[3] == outcome.losses.max()
-    assert best[3] == outcome.losses.min()
-    # The index leads to the sample.
-    x, y = loader.dataset[worst[0]]
-    with torch.no_grad():
-        loss = model.loss(model.net(x[None]), y[None])
-    assert loss.item() == pytest.approx(worst[3], rel=1e-4)
-    value = float(model.in_target_unit(y)) if task == "regression" else 0
-    assert worst[1] == (str(int(y)) if task == "classification" else pytest.approx(value))
-
-
-def test_activations_are_those_of_the_layer(
-    package: Part, data: dict[str, Any], trainer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A picture of another layer, or with the colours of other samples, misleads."""
-    module, digits = package("analysis.collect"), data["classification"]
-    # 359 samples: every fifth is recorded, across the borders of batches of 64.
-    monkeypatch.setattr(module, "MOST_ACTIVATIONS", 80)
-    model = untrained(package, digits)
-    loader = digits.test_dataloader()
-    x = torch.cat([x for x, _ in loader])[::5]
-    with torch.no_grad():
-        maps, features = model.net.features[0](x), model.net.features(x)
-    expected = {
-        None: ("the input of net.head.1", features),
-        "net.features": ("the output of net.features", features),
-        "net.features.0": ("the output of net.features.0", maps.mean(dim=(2, 3))),
-        "net": ("the output of net", model.net.head(features).detach()),
-    }
-    for layer, (place, activations) in expected.items():
-        outcome = module.collect(trainer, model, loader, layer)
-        assert outcome.layer == place
-        assert outcome.positions.tolist() == list(range(0, 359, 5))
-        torch.testing.assert_close(outcome.activations, activations, atol=1e-5, rtol=1e-4)
-        assert outcome.predictions.shape == (359, 10)
-    # A batch without any of the recorded samples, and a layer whose successor works in place.
-    small = package("data.batches").make_loader(loader.dataset, batch_size=3)
-    model.net.features[0][2].inplace = True
-    outcome = module.collect(trainer, model, small, "net.features.0.1")
-    torch.testing.assert_close(outcome.targets, torch.cat([y for _, y in loader]))
-    with torch.no_grad():
-        before = model.net.features[0][:2](x).mean(dim=(2, 3))
-    torch.testing.assert_close(outcome.activations, before, atol=1e-5, rtol=1e-4)
-    # Nothing stays behind.
-    assert not any(part._forward_hooks for part in model.modules())
-    assert not any(isinstance(callback, module.Recorder) for callback in trainer.callbacks)
-
-
-@pytest.mark.slow
-def test_compiled_networks_are_recorded_too(
-    package: Part, data: dict[str, Any], trainer: Any
-) -> None:
-    """Compiled networks do not call hooks: there would be nothing to draw."""
-    collect, digits = package("analysis.collect").collect, data["classification"]
-    model = untrained(package, digits)
-    loader = digits.test_dataloader()
-    plain = collect(trainer, model, loader, "net.features.0")
-    model.net.compile()
-    with torch.no_grad():
-        model(next(iter(loader))[0])
-    compiled = collect(trainer, model, loader, "net.features.0")
-    torch.testing.assert_close(compiled.activations, plain.activations)
-    torch.testing.assert_close(compiled.losses, plain.losses)
-
-
-def test_what_cannot_be_shown_is_told_in_one_sentence(
-    package: Part, data: dict[str, Any], trainer: Any
-) -> None:
-    collect, digits = package("analysis.collect").collect, data["classification"]
-    model, loader = untrained(package, digits), digits.test_dataloader()
-    user_error = package("errors").UserError
-    with pytest.raises(user_error, match=r"no layer 'net.faetures'; did you mean 'net.features'\?"):
-        collect(trainer, model, loader, "net.faetures")
-    with pytest.raises(user_error, match="A prediction does not make the output of metrics"):
-        collect(trainer, model, loader, "metrics")
-    torch.nn.init.constant_(model.net.head[1].bias, float("nan"))
-    with pytest.raises(user_error, match="NaN or infinity for 359 of 359 samples"):
-        collect(trainer, model, loader)
-
-
 def test_labels_are_judged_one_by_one(package: Part) -> None:
     """With several labels per sample, no class is taken for another."""
     names = ["red", "round", "sweet"]
     random = np.random.default_rng(0)
     true, probabilities = random.random((50, 3)) < [0.5, 0.1, 0.0], random.random((50, 3))
     losses = torch.from_numpy(random.random(50))
-    outcome = package("analysis").Outcome(
+    evaluation = package("analysis").Evaluation(
         task="multilabel",
         dataset=[],
         targets=torch.from_numpy(true).float(),
@@ -365,13 +235,13 @@ def test_labels_are_judged_one_by_one(package: Part) -> None:
         positions=torch.arange(50),
         class_names=names,
     )
-    table = package("analysis.classes").tabulate_classes(outcome)
+    table = package("analysis.classes").tabulate_classes(evaluation)
     said = probabilities >= 0.5
     expected = precision_recall_fscore_support(true, said, zero_division=np.nan)
     found = np.array([row[1:] for row in sorted(table.rows, key=lambda row: names.index(row[0]))])
     np.testing.assert_allclose(found.astype(float).T, np.array(expected, dtype=float))
     assert table.columns[0] == "label"
-    rows = package("analysis.losses").tabulate_losses(outcome).rows
+    rows = package("analysis.losses").tabulate_losses(evaluation).rows
     worst = int(losses.argmax())
     assert rows[0][0] == worst
     assert rows[0][1] == ";".join(np.array(names)[true[worst]])
@@ -382,13 +252,13 @@ def test_each_target_has_its_residuals(package: Part, regressed: Make) -> None:
     """Residuals of several targets in one plot would be apples and oranges."""
     random = torch.Generator().manual_seed(0)
     targets = torch.randn(60, 2, generator=random).double() * torch.tensor([1.0, 100.0])
-    outcome = regressed(targets + torch.tensor([2.0, -30.0]), targets)
-    figure = package("analysis.residuals").draw_residuals(outcome)
+    evaluation = regressed(targets + torch.tensor([2.0, -30.0]), targets)
+    figure = package("analysis.residuals").draw_residuals(evaluation)
     titles = [part.get_suptitle() for part in figure.subfigs]
     assert [title.split(":")[0] for title in titles] == ["price (EUR)", "area (m²)"]
     assert "with mean 2 " in titles[0]
     assert "with mean -30 " in titles[1]
-    table = package("analysis.losses").tabulate_losses(outcome)
+    table = package("analysis.losses").tabulate_losses(evaluation)
     assert table.columns[1:-1] == [
         "true price (EUR)",
         "true area (m²)",
@@ -397,11 +267,22 @@ def test_each_target_has_its_residuals(package: Part, regressed: Make) -> None:
     ]
 
 
-# The pictures
+# The plots
+
+
+def analyses_of(task: str) -> dict[str, Callable[[Any], Any]]:
+    """The analyses that the config group has for a task, by name."""
+    found = {}
+    for file in sorted((PACKAGE.parent / "configs" / "analyses").glob("*.yaml")):
+        text = file.read_text("utf-8").replace("{{= cookiecutter.package_name }}", NAME)
+        for name, entry in yaml.safe_load(text).items():
+            if task in entry.get("tasks", [task]):
+                found[name] = get_method(entry["function"])
+    return found
 
 
 def hard_cases(classified: Make, regressed: Make) -> dict[str, Any]:
-    """Outcomes that break pictures: many, few, empty, constant, long."""
+    """Evaluations that break plots: many, few, empty, constant, long."""
     random = torch.Generator().manual_seed(0)
     many = torch.randint(100, (600,), generator=random)
     noise = torch.randn(600, 100, generator=random)
@@ -424,20 +305,18 @@ def hard_cases(classified: Make, regressed: Make) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("error::Warning")
-def test_every_picture_can_be_read(package: Part, classified: Make, regressed: Make) -> None:
-    """An empty picture, or a name cut off at the edge, is noticed when it is too late."""
-    analyses = package("analysis").ANALYSES
-    drawn = []
-    for case, outcome in hard_cases(classified, regressed).items():
-        for name, analyse in analyses[outcome.task].items():
-            made = analyse(outcome)
-            if not isinstance(made, Figure):
-                continue
-            drawn.append(name)
-            colours = np.unique(draw(made))
-            assert cut_off(made) == [], (case, name)
-            assert len(colours) > 20, (case, name)
-    assert set(drawn) == {"confusion", "calibration", "mistakes", "pca", "residuals"}
+def test_every_plot_can_be_read(package: Part, classified: Make, regressed: Make) -> None:
+    """An empty plot, or a name cut off at the edge, is noticed too late."""
+    drawn = set()
+    for case, evaluation in hard_cases(classified, regressed).items():
+        for name, analyse in analyses_of(evaluation.task).items():
+            made = analyse(evaluation)
+            if isinstance(made, Figure):
+                drawn.add(name)
+                colours = np.unique(draw(made))
+                assert cut_off(made) == [], (case, name)
+                assert len(colours) > 20, (case, name)
+    assert drawn == {"confusion", "calibration", "misclassified", "pca", "residuals"}
     # The names tell which class is meant, so shortening must leave their difference.
     shorten = package("user_text").shorten
     assert shorten("short") == "short"
@@ -445,7 +324,7 @@ def test_every_picture_can_be_read(package: Part, classified: Make, regressed: M
 
 
 def draw(figure: Figure) -> Any:
-    """The pixels of a picture, one number each, coarser than evaluate.py saves them."""
+    """The pixels of a plot, one number each, coarser than evaluate.py saves them."""
     figure.set_dpi(50)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
@@ -453,7 +332,7 @@ def draw(figure: Figure) -> Any:
 
 
 def cut_off(figure: Figure) -> list[str]:
-    """Texts that lie outside the picture."""
+    """Texts that lie outside the plot."""
     left, bottom, right, top = figure.bbox.extents
     outside = []
     for text in drawn_texts(figure):
@@ -465,7 +344,7 @@ def cut_off(figure: Figure) -> list[str]:
 
 
 def drawn_texts(figure: Figure) -> Iterator[Text]:
-    """All texts of a picture; axes also keep labels of ticks that they do not draw."""
+    """All texts of a plot; axes also keep labels of ticks that they do not draw."""
     yield from figure.texts
     for axes in figure.axes:
         yield axes.title
@@ -512,14 +391,14 @@ def evaluated(
 
 
 def made_files(folder: Path) -> set[str]:
-    """Pictures and tables of an evaluation."""
+    """Plots and tables of an evaluation."""
     return {path.stem for path in folder.glob("*/*") if path.suffix in (".png", ".csv")}
 
 
-def test_an_evaluation_leaves_pictures_and_tables(evaluated: tuple[Path, list[str]]) -> None:
+def test_an_evaluation_leaves_plots_and_tables(evaluated: tuple[Path, list[str]]) -> None:
     folder, answers = evaluated
     assert answers[:4] == ["", "", "", ""]
-    classification = {"classes", "losses", "confusion", "calibration", "mistakes", "pca"}
+    classification = {"classes", "losses", "confusion", "calibration", "misclassified", "pca"}
     assert made_files(folder / "digits") == classification
     assert made_files(folder / "val") == {"pca", "losses"}
     assert made_files(folder / "none") == set()
@@ -536,6 +415,6 @@ def test_an_evaluation_leaves_pictures_and_tables(evaluated: tuple[Path, list[st
 
 def test_unknown_analyses_and_layers_are_refused(evaluated: tuple[Path, list[str]]) -> None:
     _, (*_, unknown, wrong, layer) = evaluated
-    assert unknown.startswith("error: There is no analysis 'pac' of a Classifier; did you mean")
-    assert wrong.startswith("error: There is no analysis 'residuals' of a Classifier; there are:")
+    assert unknown == "error: There is no analyses=pac; did you mean 'pca'?"
+    assert wrong.startswith("error: The analysis 'residuals' does not apply to a Classifier:")
     assert layer == "error: The model has no layer 'net.faetures'; did you mean 'net.features'?"

@@ -106,7 +106,7 @@ class Trained:
     package: Part
     data: Any
     model: Any
-    outcome: Any
+    evaluation: Any
     metrics: dict[str, float]
     x: Numbers
     target: Numbers
@@ -138,10 +138,10 @@ def train(package: Part, folder: Path, x: Numbers, target: Numbers) -> Trained:
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     (tested,) = trainer.test(model, data, verbose=False)
     loader = data.test_dataloader()
-    outcome = package("analysis.collect").collect(make_trainer(folder), model, loader)
+    evaluation = package("analysis.collect").collect(make_trainer(folder), model, loader)
     parts = package("data.splits").split_in_three(ROWS, 0.25, 0.25, 42)
     chosen = parts["test"]
-    return Trained(package, data, model, outcome, metrics | tested, x[chosen], target[chosen])
+    return Trained(package, data, model, evaluation, metrics | tested, x[chosen], target[chosen])
 
 
 @pytest.fixture(scope="module")
@@ -183,21 +183,21 @@ def test_plots_and_tables_show_targets_as_they_are(
     run, analysis = trained(name), trained(name).package
     # A millionth of a standard deviation, and the last digit of float64.
     close = {"rtol": 0, "atol": 1e-6 * TARGETS[name][1] + 2 * np.spacing(np.abs(run.target).max())}
-    np.testing.assert_allclose(run.outcome.targets.numpy(), run.target, **close)
-    np.testing.assert_allclose(run.outcome.predictions.numpy(), run.predict(), **close)
-    figure = analysis("analysis.residuals").draw_residuals(run.outcome)
+    np.testing.assert_allclose(run.evaluation.targets.numpy(), run.target, **close)
+    np.testing.assert_allclose(run.evaluation.predictions.numpy(), run.predict(), **close)
+    figure = analysis("analysis.residuals").draw_residuals(run.evaluation)
     figure.savefig(tmp_path / "residuals.png")
     fit, residuals = figure.axes[0].collections[0], figure.axes[1].collections[0]
     expected = run.predict() - run.target
     assert 0.1 < expected.std() / TARGETS[name][1] < 0.9
     np.testing.assert_allclose(fit.get_offsets()[:, 0], run.target, **close)
     np.testing.assert_allclose(residuals.get_offsets()[:, 1], expected, **close)
-    analysis("analysis.losses").tabulate_losses(run.outcome).save(tmp_path / "losses.csv")
+    analysis("analysis.losses").tabulate_losses(run.evaluation).save(tmp_path / "losses.csv")
     with (tmp_path / "losses.csv").open(newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: int(row["index"]))
     written = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
-    np.testing.assert_array_equal(written["predicted"], run.outcome.predictions.numpy())
-    np.testing.assert_array_equal(written["true"], run.outcome.targets.numpy())
+    np.testing.assert_array_equal(written["predicted"], run.evaluation.predictions.numpy())
+    np.testing.assert_array_equal(written["true"], run.evaluation.targets.numpy())
 
 
 @pytest.mark.parametrize("name", ["a billion and a small signal", "tiny"])
@@ -250,11 +250,11 @@ def test_own_datamodule_may_yield_targets_as_they_are(package: Part, tmp_path: P
     model, trainer = make_model(package, data), make_trainer(tmp_path, max_epochs=20)
     trainer.fit(model, data)
     (metrics,) = trainer.test(model, data, verbose=False)
-    outcome = package("analysis.collect").collect(
+    evaluation = package("analysis.collect").collect(
         make_trainer(tmp_path), model, data.test_dataloader()
     )
-    predicted = outcome.predictions.numpy()
-    np.testing.assert_allclose(outcome.targets.numpy(), target[180:], rtol=1e-6)
+    predicted = evaluation.predictions.numpy()
+    np.testing.assert_allclose(evaluation.targets.numpy(), target[180:], rtol=1e-6)
     assert predicted.mean() == pytest.approx(5, abs=0.5)
     assert metrics["test/r2"] == pytest.approx(r2_score(target[180:], predicted), abs=1e-4)
     mae = mean_absolute_error(target[180:], predicted)

@@ -163,14 +163,14 @@ SWEEP optimizer.lr=interval(1) -> interval(1)
 SWEEP optimizer.lr=interval(a,b) -> interval(a,b)
 SWEEP optimizer.lr=tag(lgo,interval(0.1,1)) -> 'lgo' | log
 SWEEP optimizer.lr=loguniform(0.1,1) -> loguniform | tag(log,interval
-SWEEP model=glob(x*) -> nothing to choose from
+SWEEP model=glob(x*) -> matches no choice
 SWEEP optimizer.lr=0.1 -> nothing to vary
 CONFIGS -m search_space=no_package -> @package hydra.sweeper.search_space
-CONFIGS -m search_space=nested -> optimizer has 'lr' | optimizer.lr: choice
-CONFIGS -m search_space=number -> nothing to choose from | interval(low,high)
+CONFIGS -m search_space=nested -> unknown key 'lr' | optimizer.lr: choice
+CONFIGS -m search_space=number -> a single value | interval(low,high)
 CONFIGS -m search_space=condition -> 'wehn' | 'when'
 CONFIGS -m search_space=on_nothing -> optimizer.nme | does not vary
-CONFIGS -m search_space=circle -> wait for each other
+CONFIGS -m search_space=circle -> depend on each other
 CONFIGS -m search_space=tab -> tab.yaml
 """)
 

@@ -63,13 +63,13 @@ def with_own_fonts(package: Part) -> Iterator[None]:
         yield
 
 
-def outcome_of(package: Part, names: list[str], target: str | None = None) -> Any:
+def evaluation_of(package: Part, names: list[str], target: str | None = None) -> Any:
     count = len(names)
     targets = torch.arange(2 * count) % count
     logits = torch.eye(count)[(targets + 1) % count] * 5
     preprocessing = {"kind": "image", "mean": [0.5], "std": [0.25]}
     values = torch.linspace(0, 1, 2 * count)
-    return package("analysis").Outcome(
+    return package("analysis").Evaluation(
         task="classification" if target is None else "regression",
         class_names=names,
         target_names=[] if target is None else [target],
@@ -105,11 +105,11 @@ def drawn_texts(figure: Figure) -> list[str]:
 
 
 PLOTS: dict[str, Callable[[Part, list[str]], Figure]] = {
-    "confusion": lambda p, names: p("analysis.confusion").draw_confusion(outcome_of(p, names)),
-    "mistakes": lambda p, names: p("analysis.misclassified").draw_misclassified(
-        outcome_of(p, names)
+    "confusion": lambda p, names: p("analysis.confusion").draw_confusion(evaluation_of(p, names)),
+    "misclassified": lambda p, names: p("analysis.misclassified").draw_misclassified(
+        evaluation_of(p, names)
     ),
-    "pca": lambda p, names: p("analysis.pca").draw_pca(outcome_of(p, names)),
+    "pca": lambda p, names: p("analysis.pca").draw_pca(evaluation_of(p, names)),
 }
 
 
@@ -145,9 +145,9 @@ def test_class_names_are_drawn_literally(
 )
 def test_target_names_are_drawn_literally(package: Part, target: str, expected: list[str]) -> None:
     """A price in dollars is not a formula."""
-    outcome = outcome_of(package, ["a", "b", "c"], target)
+    evaluation = evaluation_of(package, ["a", "b", "c"], target)
     for module, function in (("residuals", "draw_residuals"), ("pca", "draw_pca")):
-        texts = drawn_texts(getattr(package(f"analysis.{module}"), function)(outcome))
+        texts = drawn_texts(getattr(package(f"analysis.{module}"), function)(evaluation))
         assert set(expected) & set(texts)
         assert all("\n" not in text for text in texts)
 
@@ -255,10 +255,8 @@ def test_tensorboard_shows_texts_as_they_are(package: Part, text: str) -> None:
     """Commands, packages and layers stand in tables that TensorBoard reads as Markdown."""
     from tensorboard.plugin_util import markdown_to_safe_html
 
-    run_texts = package("callbacks.run_texts")
-    table = run_texts.describe_environment(
-        {"command": ["train.py", text], "packages": {text: text}}
-    )
+    description = package("callbacks.run_description")
+    table = description.environment_texts({"command": ["train.py", text], "packages": {text: text}})
     page = markdown_to_safe_html(table["environment"])
     cells = [
         html.unescape(re.sub("<[^>]*>", "", cell))
@@ -266,5 +264,5 @@ def test_tensorboard_shows_texts_as_they_are(package: Part, text: str) -> None:
     ]
     assert cells[:2] == ["command", f"train.py {text}"]
     assert cells[-2:] == [text, text]
-    block = markdown_to_safe_html(run_texts.fenced(f"````\n{text}\n", "yaml"))
+    block = markdown_to_safe_html(description.fenced(f"````\n{text}\n", "yaml"))
     assert f"````\n{text}\n" in html.unescape(re.sub("<[^>]*>", "", block.replace("<pre>", "")))

@@ -74,7 +74,7 @@ def test_file_of_a_space_keeps_types(sweeps_package: Any, demo: BakedProject) ->
     entries = yaml.safe_load("x: [1, '1', 1.0, true, 'true', null, 'null', a b, '']")
     space, _ = sweeps_package("space").parse_space(entries, [], loader)
     (parameter,) = space.parameters
-    parsed = sweeps_package("trial").parsed
+    parsed = sweeps_package("plan").parsed
     values = [parsed(f"x={word}") for word in parameter.by_text]
     assert [repr(value) for value in values] == [repr(value) for value in entries["x"]]
 
@@ -105,7 +105,7 @@ def test_samplers_tell_types_apart(
         while (trial := searching.ask("0")) is not None:
             asked.append(typed(trial.params))
             metrics = {"loss": loss[str(asked[-1]["x"])]}
-            searching.tell(trial.number, records.Outcome(records.State.FINISHED, metrics))
+            searching.tell(trial.number, records.TrialOutcome(records.State.FINISHED, metrics))
         searching.close()
     assert [point["x"] for point in asked[:2]] == [(float, 1.0), (int, 1)]
     assert {str(point["x"]) for point in asked} == set(loss)

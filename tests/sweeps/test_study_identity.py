@@ -57,7 +57,7 @@ def plans(
             given = [f"hydra.sweep.dir={folder}", "search_space=none", *options]
             words = [word for word in given if not word.startswith("hydra")]
             loader, config = master(given)
-            known[options] = sweeps_package("plan").make_plan(loader, config, words)
+            known[options] = sweeps_package("command").make_plan(loader, config, words)
         return known[options]
 
     return make
@@ -343,7 +343,7 @@ def test_winner_is_tested_as_it_was_trained(
     with edited(mlp, r"width: \d+", "width: 7"):
         for version in (0, 1):
             trial = records.TrialRecord(0, records.State.FINISHED, params, version=version)
-            own = sweeps_package("earlier").plan_of_trial(later, record, trial)
+            own = sweeps_package("identity").plan_of_trial(later, record, trial)
             made[version] = own.base.compose(params, tmp_path)
     wanted = first.base.compose(params, tmp_path)
     for group in ("data", "model", "optimizer", "trainer", "callbacks"):

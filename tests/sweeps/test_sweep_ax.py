@@ -25,7 +25,7 @@ def client(sweeps_package: Any, tmp_path: Path) -> Callable[..., Any]:
         limits: dict[str, float] | None = None,
         **sampler: Any,
     ) -> Any:
-        module, records, space = (sweeps_package(n) for n in ("ax_client", "records", "space"))
+        module, records, space = (sweeps_package(n) for n in ("ax_client", "types", "space"))
         return module.AxClient(
             tmp_path / "ax.json",
             space.Space(tuple(parameters)),

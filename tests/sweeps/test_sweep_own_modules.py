@@ -53,7 +53,7 @@ def plan(project: Project, tmp_path: Path) -> Callable[..., Any]:
             assert hydra is not None
             master = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
             words = [word for word in given if not word.startswith("hydra")]
-            return project.module("sweeps.plan").make_plan(hydra.config_loader, master, words)
+            return project.module("sweeps.command").make_plan(hydra.config_loader, master, words)
 
     return make
 
@@ -154,7 +154,7 @@ def test_entry_of_a_file_that_does_not_exist_is_left_out(
     caplog.set_level("INFO")
     assert keys(plan("search_space=wide")) == {"optimizer.lr": (), "model.lr": ()}
     assert [r.getMessage() for r in caplog.records if "left out" in r.getMessage()] == [
-        "left out of the search space (the config has no such option): model.net.width"
+        "dropped from the search space (the config has no such option): model.net.width"
     ]
     assert keys(plan("search_space=wide", "model=several")) == {
         "optimizer.lr": (),
@@ -218,7 +218,7 @@ def test_sweep_runs_prunes_resumes_and_reports(
         "hydra.sweeper.workers=1",
     )
     swept = sweep(baked, folder, *options, small=False)
-    assert "left out of the search space (no effect on this model): optimizer." in swept.printed
+    assert "dropped from the search space (no effect on this model): optimizer." in swept.printed
     assert swept.printed.count("no test_step") == 1
     states = {float(row["model.lr"]): (row["state"], row["validations"]) for row in swept.rows}
     assert states[0.1] == ("finished", "4")

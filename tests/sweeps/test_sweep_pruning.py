@@ -29,6 +29,9 @@ def module(name: str) -> Any:
     return project_module("package_of_pruning_tests", name)
 
 
+AUTO = {"name": "auto"}
+
+
 @pytest.fixture
 def plan(project: BakedProject, tmp_path: Path) -> Callable[..., Any]:
     """Makes the plan of a command, as `train.py -m` does."""
@@ -45,7 +48,7 @@ def plan(project: BakedProject, tmp_path: Path) -> Callable[..., Any]:
             assert hydra is not None
             master = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
             words = [word for word in given if not word.startswith("hydra")]
-            return module("sweeps.plan").make_plan(hydra.config_loader, master, words)
+            return module("sweeps.command").make_plan(hydra.config_loader, master, words)
 
     return make
 
@@ -55,7 +58,8 @@ def pruned(plan: Any) -> int:
     records = module("sweeps.types")
     plan.folder.mkdir()
     identity = module("sweeps.identity").identify(plan, {})
-    search = module("sweeps.search").open_search(replace(plan, identity=identity))
+    engine = module("sweeps.optuna_search")
+    search = engine.open_search(replace(plan, identity=identity), engine.OptunaSearch)
     count = 0
     for number in range(plan.n_trials):
         trial = search.ask("0")
@@ -117,11 +121,15 @@ def test_search_is_pruned_by_the_pruner_of_its_engine(plan: Any) -> None:
     assert plan(*SEARCH).settings.pruner == percentile | {"n_warmup_steps": 2}
     part = (*SEARCH, "hydra.sweeper.enqueue=[{optimizer.lr:0.01}]")
     assert plan(*part).settings.pruner["name"] == "percentile"
-    automatic = module("sweeps.samplers").automatic_pruner
-    assert automatic("ax", "ax", is_search=True)["name"] == "ax"
-    assert automatic("ray", "tpe", is_search=True)["name"] == "asha"
-    assert automatic("ray", "bohb", is_search=True)["name"] == "bohb"
-    assert {automatic(e, "tpe", is_search=False)["name"] for e in ("ax", "ray")} == {"none"}
+    load = module("sweeps.engines").load_engine
+    assert load("workbench.sweeps.ax").automatic_pruner("ax") == "ax"
+    assert load("workbench.sweeps.ray_tune").automatic_pruner("tpe") == "asha"
+    assert load("workbench.sweeps.ray_tune").automatic_pruner("bohb") == "bohb"
+    grid = plan(*GRID)
+    for engine in ("ax", "ray_tune"):
+        settings = replace(grid.settings, engine=f"workbench.sweeps.{engine}", pruner=AUTO)
+        chosen = module("sweeps.command")._with_pruner(settings, grid.space, grid.points)
+        assert chosen.pruner == {"name": "none"}
 
 
 def accuracy(checkpoint: Path) -> float:
@@ -153,9 +161,9 @@ def test_all_trials_are_tested_when_asked_for(project: BakedProject, tmp_path: P
 
 
 USELESS = {
-    "hydra.sweeper.test=some": "test is winner or all, not 'some'",
-    "hydra.sweeper.cpus_per_trial=2": "cpus_per_trial asks for hydra.sweeper.workers=ray",
-    "hydra.sweeper.gpus=[0] hydra.sweeper.workers=ray": "gpus has no effect on Ray",
+    "hydra.sweeper.test=some": "test must be winner or all, not 'some'",
+    "hydra.sweeper.cpus_per_trial=2": "cpus_per_trial needs hydra.sweeper.workers=ray",
+    "hydra.sweeper.gpus=[0] hydra.sweeper.workers=ray": "gpus has no effect on a cluster",
 }
 
 

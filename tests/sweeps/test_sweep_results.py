@@ -225,7 +225,7 @@ WINNERS: dict[str, tuple[list[str], dict[str, Any]]] = {
         {"model.net.width": 64},
     ),
     "quoted choice and nested values": (
-        ["debug='nan'", '++trainer.a.b={x: 1, y: [1, null, "1"]}', "++trainer.a.b={z: 2}"],
+        ["debug='anomaly'", '++trainer.a.b={x: 1, y: [1, null, "1"]}', "++trainer.a.b={z: 2}"],
         {"experiment": "diabetes"},
     ),
     "no experiment": (["~experiment", "finders=[lr,batch_size]"], {"model.net.dropout": 0.0}),
@@ -272,7 +272,7 @@ def write_best(
     def write(fixed: list[str], params: dict[str, Any]) -> Path:
         path = tmp_path / f"best_{len(list(tmp_path.iterdir()))}.yaml"
         trial = make(7, 0.9, params=params)
-        package("sweeps.winner").write_best(path, trial, fixed, groups, "Trial 7 of digits.")
+        package("sweeps.results").write_best(path, trial, fixed, groups, "Trial 7 of digits.")
         return path
 
     return write
@@ -349,7 +349,7 @@ def test_winner_says_what_a_file_cannot_hold(write_best: Any, option: str) -> No
     """Left out in silence, the retrained model would be another one."""
     best = write_best([option], {"optimizer.lr": 0.01})
     # Quoted, so that it can be copied.
-    words = f"# No file can say {shlex.quote(option)}: add it to the command."
+    words = f"# A file cannot contain {shlex.quote(option)}: add it to the command."
     assert words in best.read_text("utf-8")
 
 

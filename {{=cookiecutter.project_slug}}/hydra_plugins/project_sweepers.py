@@ -25,7 +25,7 @@ class ProjectSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep of the command."""
-        from workbench.sweeps.sweeper import sweep
+        from workbench.sweeps.loop import sweep
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from .config_checks import check_complete
@@ -39,9 +39,7 @@ def run(main: Callable[[], Any]) -> None:
     # Hydra 1.3 copies all stored configs for each of the hundred lookups behind --help. The store
     # is a singleton, and 1.4 no longer copies it.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
-    # Hydra reads nan as a number; after debug= it is the name of a preset.
-    words = ["debug='nan'" if word == "debug=nan" else word for word in sys.argv[1:]]
-    sys.argv[1:] = [new for word in words for new in _without_null(word)]
+    sys.argv[1:] = [new for word in sys.argv[1:] for new in _without_null(word)]
     with one_sentence_errors():
         register_resolvers()
         register_experiments(sys.argv[1:])
@@ -55,15 +53,18 @@ def _without_null(word: str) -> list[str]:
         return [word]
     if (project().configs / group / "none.yaml").is_file():
         return [f"{group}=none"]
+    choices = _default_choices(Path(sys.argv[0]).stem)
+    if isinstance(choices.get(group), ListConfig):
+        return [f"{group}=[]"]
     # Hydra refuses to leave out a group that is not chosen.
-    return [] if group in _empty_groups(Path(sys.argv[0]).stem) else [f"~{group}"]
+    return [] if group in choices and choices[group] is None else [f"~{group}"]
 
 
-def _empty_groups(name: str) -> set[str]:
-    """The groups of `configs/<name>.yaml` for which nothing is chosen."""
+def _default_choices(name: str) -> dict[str, Any]:
+    """What `configs/<name>.yaml` chooses of each group: a file, several, or nothing."""
     defaults = OmegaConf.load(project().configs / f"{name}.yaml").defaults
     chosen = [entry for entry in defaults if not isinstance(entry, str)]
-    return {key for entry in chosen for key, choice in entry.items() if choice is None}
+    return {key: choice for entry in chosen for key, choice in entry.items()}
 
 
 @contextmanager

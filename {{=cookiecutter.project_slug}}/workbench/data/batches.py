@@ -7,7 +7,8 @@ Lightning can still replace the sampler, so the same loader works with several p
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -98,3 +99,17 @@ def make_loader(
         collate_fn=collate_fn,
         **options,
     )
+
+
+def tensors(values: Any) -> Iterator[Tensor]:
+    """All tensors in nested sequences, mappings and dataclasses, such as a batch."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping):
+        yield from tensors(list(values.values()))
+    elif isinstance(values, Sequence) and not isinstance(values, str | bytes):
+        for value in values:
+            yield from tensors(value)
+    elif is_dataclass(values) and not isinstance(values, type):
+        for field in fields(values):
+            yield from tensors(getattr(values, field.name))

@@ -1,179 +1,208 @@
-"""What the command of a sweep does, whichever engine searches."""
+"""Reads the command of a sweep into a plan, and rejects most invalid commands."""
 
-import logging
-import sys
-import threading
-from abc import ABC, abstractmethod
-from contextlib import suppress
+import hashlib
+import json
+import pickle  # nosec B403
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from enum import Enum, auto
+from pathlib import Path
+from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
+
+from ..config_checks import check_complete, check_values
 from ..errors import UserError
-from ..runs.logs import RunLog, capture_everything, console_handler
-from . import loggers
-from .display import Display
-from .engines import cluster_of
-from .identity import identify
-from .leaderboard import best_trials
-from .notes import Failures, all_failed, progress_of, why_no_winner
-from .plan import Plan, narrowed
-from .preflight import check_point, warn_of_separate_runs
-from .results import finish
-from .search import Record
-from .types import Next, State, Trial, TrialOutcome, excesses
-from .workers import Workers, start_server
-
-log = logging.getLogger(__name__)
-
-CONTINUE = "the same command continues the sweep"
-
-
-class Stop(Enum):
-    """Why a sweep ends before all its trials have ended."""
-
-    INTERRUPT = auto()
-    TIMEOUT = auto()
-    ERRORS = auto()
+from ..runs.config import plain
+from ..runs.directory import check_writable
+from .engines import check_workers, load_engine
+from .enqueue import put_first, read_points
+from .plan import DEFAULT_TRIALS, Base, Plan, make_base, parsed
+from .settings import (
+    LARGEST_GRID,
+    Settings,
+    Tested,
+    check_study_name,
+    objectives_of,
+    pruner_config,
+    read_settings,
+)
+from .space import Space, leave_out_missing, options_of, parse_space, text
+from .types import Objective, Value
 
 
-class Sweep(ABC):
-    """A sweep while it runs.
+def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> Plan:
+    """Read a command.
 
     Args:
-        plan: what it is to do.
+        config_loader: composes the configs of the trials.
+        master: the config of the command, `hydra.sweeper` included.
+        arguments: the command's options.
+
+    Raises:
+        UserError: something that no trial could work with.
     """
+    if "objective" not in master:
+        raise UserError("Only train.py sweeps: leave -m out.")
+    settings = read_settings(master.hydra.sweeper)
+    check_workers(settings)
+    if "search_space" in master:
+        raise UserError(
+            "The search space has to begin with the line: # @package hydra.sweeper.search_space."
+        )
+    space, fixed = parse_space(settings.search_space, arguments, config_loader)
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.stopped_by: Stop | None = None
-        self.failures = Failures()
+    def compose(options: list[str]) -> DictConfig:
+        return config_loader.load_sweep_config(master, [*fixed, *options])
 
-    @abstractmethod
-    def prepare(self, gpu_count: int) -> None:
-        """See what there is room for, on a machine with so many GPUs."""
+    return plan_for(config_loader, master, leave_out_missing(space, compose), fixed)
 
-    @abstractmethod
-    def open(self) -> Record:
-        """Open what remembers the trials."""
 
-    @abstractmethod
-    def search(self) -> None:
-        """Run the trials."""
+def narrowed(plan: Plan, space: Space) -> Plan:
+    """The plan for a part of its search space.
 
-    def run(self) -> None:
-        """Check, search, and write down what was found."""
-        logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
-        capture_everything()
-        self.connect()
-        start_server(loggers.packages(self.plan.config))
-        threading.Thread(target=self.warm_up, daemon=True).start()
-        checked = check_point(self.plan)
-        if checked.space != self.plan.space:
-            self.plan = narrowed(self.plan, checked.space)
-        self.prepare(checked.gpu_count)
-        self.plan = replace(self.plan, identity=identify(self.plan, checked.data))
-        self.write_log()
-        warn_of_separate_runs(self.plan)
-        record = self.open()
-        base = replace(self.plan.base, parent_run=loggers.begin_parent(self.plan, record))
-        self.plan = plan = replace(self.plan, base=base)
-        metric = plan.objectives[0].metric
-        self.display = Display(plan.name, metric, plan.n_trials, plan.unit)
-        self.show_earlier(record)
-        try:
-            self.search()
-        finally:
-            record.close()
-        finish(plan, record, self.testers())
-        loggers.end_parent(plan, record)
-        self.conclude(record)
+    Raises:
+        UserError: nothing is left, or it does not suit what the command asks for.
+    """
+    return plan_for(plan.base.config_loader, plan.base.master, space, plan.fixed)
 
-    def connect(self) -> None:
-        """Join the cluster, if trials run on one."""
-        if (cluster := cluster_of(self.plan.settings)) is not None:
-            cluster.connect(self.plan.settings.address)
 
-    def warm_up(self) -> None:
-        """Import what the search and its report need while the first trial is checked."""
-        with suppress(ImportError):
-            # The second for Optuna's importances.
-            import optuna.visualization  # noqa: F401
-            import sklearn.ensemble  # noqa: F401
+def plan_for(
+    config_loader: ConfigLoader, master: DictConfig, space: Space, fixed: list[str]
+) -> Plan:
+    """The plan of a command.
 
-    def testers(self) -> Workers:
-        """Workers of this machine, to test trials when none is trained any more."""
-        return Workers(1)
+    Args:
+        config_loader: composes the configs of the trials.
+        master: the config of the command.
+        space: what varies.
+        fixed: the command's options that do not vary.
 
-    def write_log(self) -> None:
-        """Write the sweep's lines to `sweep.log` too."""
-        self.plan.folder.mkdir(parents=True, exist_ok=True)
-        file = RunLog(self.plan.folder / "sweep.log", encoding="utf-8")
-        file.setFormatter(logging.Formatter("[%(asctime)s] %(message)s"))
-        logging.getLogger().addHandler(file)
+    Raises:
+        UserError: something that no trial could work with.
+    """
+    settings = read_settings(master.hydra.sweeper)
+    if not space.parameters:
+        raise UserError(_nothing_varies(master))
+    points = _laid_out_points(settings, space)
+    settings = _with_pruner(settings, space, points)
+    if not master.test:
+        settings = replace(settings, test=Tested.NOTHING)
+    base = make_base(config_loader, master, fixed, space, settings)
+    # A mistake in an option that varies shows here, before anything is imported.
+    first = space.sample(lambda parameter: parameter.first())
+    composed = config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
+    _check_trials(composed, space)
+    # Pickled by `make_base`.
+    objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
+    # Before the imports of the trials take their time; first what needs no Optuna.
+    read_points(settings.enqueue, space)
+    load_engine(settings.engine).check(settings, space, base.folds)
+    _check_pruner(settings, objectives)
+    name = settings.study_name or _study_name(master, base, space, objectives, settings)
+    check_study_name(name)
+    folder = (Path(master.hydra.sweep.dir) / name).absolute()
+    check_writable(folder)
+    return Plan(
+        folder=folder,
+        name=name,
+        settings=settings,
+        space=space,
+        base=replace(base, study=name),
+        objectives=objectives,
+        fixed=fixed,
+        points=points,
+    )
 
-    def show_earlier(self, record: Record) -> None:
-        """Count the trials of earlier commands."""
-        objectives, counts = self.plan.objectives, self.display.counts
-        trials = record.records()
-        for trial in trials:
-            if not trial.superseded and trial.state in counts:
-                counts[trial.state] += 1
-                self.failures.ever_finished |= trial.state is not State.FAILED
-        for trial in best_trials(trials, objectives):
-            self.display.offer(trial.values[0], trial.number, objectives[0].mode)
-        if ended := sum(counts.values()):
-            words = "continuing %s: %d of %d trials have ended"
-            log.info(words, self.plan.name, ended, self.plan.n_trials)
 
-    @property
-    def is_stopping(self) -> bool:
-        """Whether no trial is to be started any more."""
-        return self.stopped_by is not None or self.failures.is_hopeless
+def _nothing_varies(master: DictConfig) -> str:
+    """What to write instead, with a number that the chosen model has."""
+    model = master.get("model")
+    options = plain(model, resolve=False) if isinstance(model, DictConfig) else {}
+    example = next(_numbers(options, "model"), "seed")
+    return (
+        f"There is nothing to vary: give options with several values, such as {example}=<value>,"
+        "<value>, or search_space=<one of configs/search_space/>."
+    )
 
-    def note_end(self, record: Record, trial: Trial, outcome: TrialOutcome, decision: Next) -> None:
-        """Show how a trial ended, and remember which error it had."""
-        if self.stopped_by is None:
-            self.failures.note(outcome, trial.params)
-        if outcome.state is State.FINISHED:
-            self.note_best(record, trial, outcome)
-        self.display.end(trial, outcome, decision)
 
-    def note_best(self, record: Record, trial: Trial, outcome: TrialOutcome) -> None:
-        """Show the best trial so far."""
-        if len(self.plan.objectives) > 1:
-            front = best_trials(record.records(), self.plan.objectives)
-            self.display.best = f"{len(front)} trials of a Pareto front"
-            return
-        objective, limits = self.plan.objectives[0], self.plan.settings.limits
-        if all(excess <= 0 for excess in excesses(outcome.metrics, limits).values()):
-            value = outcome.metrics[objective.metric]
-            self.display.offer(value, trial.number, objective.mode)
+def _numbers(node: Any, name: str) -> Iterator[str]:
+    """The names of all numbers in a config."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _numbers(value, f"{name}.{key}")
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield name
 
-    def conclude(self, record: Record) -> None:
-        """Say how the sweep ended, for people and, by the exit code, for programs.
 
-        Raises:
-            UserError: the trials fail alike, or there is no winner and will be none.
-        """
-        records, is_finished = record.records(), record.is_finished()
-        no_winner = why_no_winner(records, self.plan.objectives, self.plan.settings.limits)
-        progress = progress_of(records, self.plan.n_trials)
-        if self.stopped_by is Stop.INTERRUPT:
-            if no_winner is not None:
-                log.warning("%s", no_winner)
-            log.info("interrupted: %s; %s", progress, CONTINUE)
-            sys.exit(130)
-        logs = f"Their logs are in {self.plan.folder / 'trials'}."
-        if self.failures.is_hopeless or self.stopped_by is Stop.ERRORS:
-            raise UserError(
-                f"The last {self.failures.count} trials ended with the same error: "
-                f"{self.failures.error.rstrip('.')}. {logs}"
-            )
-        if no_winner is not None and (is_finished or all_failed(records)):
-            raise UserError(
-                f"{no_winner.rstrip('.')}. {logs}" if all_failed(records) else no_winner
-            )
-        if no_winner is not None:
-            log.warning("%s", no_winner)
-        if self.stopped_by is Stop.TIMEOUT and not is_finished:
-            log.info("timeout: %s; %s", progress, CONTINUE)
+def _check_trials(composed: DictConfig, space: Space) -> None:
+    """Refuse values that no training takes, all that are varied included."""
+    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    # Hydra only knows it when a trial runs.
+    OmegaConf.update(config, "paths.output_dir", ".")
+    check_complete(config)
+    for parameter in space.parameters:
+        for value in parameter.choices or (parameter.low, parameter.high):
+            if not parameter.is_group:
+                changed = config.copy()
+                key = parameter.key.lstrip("+")
+                OmegaConf.update(changed, key, parsed(f"{key}={text(value)}"), force_add=True)
+                check_values(changed)
+
+
+def _check_pruner(settings: Settings, objectives: list[Objective]) -> None:
+    """Refuse a pruner that was asked for where nothing can be pruned.
+
+    Raises:
+        UserError: there are several objectives.
+    """
+    name = settings.pruner.get("name")
+    if len(objectives) > 1 and name != "none":
+        raise UserError(
+            f"hydra/sweeper/pruner={name} judges trials by one objective, and this sweep has "
+            f"{len(objectives)}: leave it out, or leave hydra.sweeper.more_objectives out."
+        )
+
+
+def _study_name(
+    master: DictConfig, base: Base, space: Space, objectives: list[Objective], settings: Settings
+) -> str:
+    """A name that the same command finds again, and another command does not."""
+    about = [sorted(base.fixed), repr(space), repr(objectives), settings.seeds, settings.limits]
+    # As they were asked for.
+    asked = plain(master.hydra.sweeper)
+    about += [load_engine(settings.engine).name, asked["sampler"], asked["pruner"]]
+    digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
+    return f"{master.name}-{digest[:6]}"
+
+
+def _with_pruner(
+    settings: Settings, space: Space, points: list[dict[str, Value]] | None
+) -> Settings:
+    """The settings, with the pruner that `auto` stands for."""
+    if settings.pruner.get("name") != "auto":
+        return settings
+    listed = read_points(settings.enqueue, space)
+    is_list = len(listed) >= (settings.n_trials or DEFAULT_TRIALS)
+    sampler = str(settings.sampler.get("name"))
+    is_grid = points is not None or is_list or sampler == "bruteforce"
+    is_search = not is_grid and not settings.more_objectives
+    # Of a grid every result is wanted, and of several objectives none alone tells which trials are
+    # unpromising.
+    name = load_engine(settings.engine).automatic_pruner(sampler) if is_search else "none"
+    return replace(settings, pruner=pruner_config(name))
+
+
+def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:
+    """All points, if the space is small or a grid was asked for; None to let the sampler."""
+    finite = [p for p in space.parameters if p.choices or p.step]
+    size = 1
+    for parameter in finite:
+        size *= len(parameter.points())
+    is_grid = settings.sampler.get("name") == "grid"
+    if is_grid and size > LARGEST_GRID:
+        raise UserError(f"This grid has {size} points: vary less, or use another sampler.")
+    small = len(finite) == len(space.parameters) and size <= (settings.n_trials or DEFAULT_TRIALS)
+    if not (is_grid or small):
+        return None
+    return put_first(space.grid(), read_points(settings.enqueue, space))

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: a live table on a terminal, one line a trial elsewhere."""
+"""What a sweep displays while it runs: a live table on a terminal, otherwise a line per trial."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LINES = 15  # running trials that fit on a screen
-# What follows for a trial that ended.
+# Suffixes of the line of a trial that has ended.
 DECISIONS = {Next.NOTHING: "", Next.RETRY: "  will be retried", Next.RESUME: "  to be resumed"}
 
 
@@ -32,12 +32,12 @@ class Shown:
 
 
 class Display:
-    """The state of a sweep, for people.
+    """The progress of a sweep.
 
     Args:
-        name: the study's name.
+        name: of the study.
         metric: the first objective.
-        total: how many trials there will be.
+        total: number of trials, including those of earlier commands.
         unit: what the reports of a trial count.
     """
 
@@ -52,27 +52,27 @@ class Display:
         self._is_live = sys.stdout.isatty()
 
     def live(self) -> AbstractContextManager[Any]:
-        """Show the table for a block, on a terminal."""
+        """Show the table during a block, on a terminal."""
         if not self._is_live:
             return nullcontext()
         from rich.live import Live
 
-        # Transient: once no trial runs, only the log and the results are of interest.
+        # Transient: afterwards only the log and the results are of interest.
         return Live(
             get_renderable=self.table, refresh_per_second=2, redirect_stderr=False, transient=True
         )
 
     def start(self, trial: Trial, worker: int | str) -> None:
-        """A trial begins."""
+        """Add a trial that starts."""
         self.running[trial.number] = Shown(trial, worker)
 
     def report(self, number: int, step: int, value: float) -> None:
-        """A trial has come so far."""
+        """Show the latest report of a trial."""
         self.running[number].step = step
         self.running[number].value = value
 
     def end(self, trial: Trial, outcome: TrialOutcome, decision: Next) -> None:
-        """A trial has ended: one line in the log."""
+        """Remove a trial that has ended, and log one line."""
         shown = self.running.pop(trial.number)
         seconds = time.monotonic() - shown.started
         if decision is Next.NOTHING:
@@ -94,13 +94,13 @@ class Display:
         )
 
     def offer(self, value: float, number: int, mode: str) -> None:
-        """A trial that may be the best so far."""
+        """Consider a trial for the best so far."""
         best = self._best_value
         if best is None or (value > best if mode == "max" else value < best):
             self._best_value, self.best = value, f"{value:.4g} (trial {number})"
 
     def left(self) -> str:
-        """The time that is left, judged by the trials so far."""
+        """The estimated remaining time; empty while there is no estimate."""
         open_trials = self.total - sum(self.counts.values())
         if not self._ended_here or not open_trials:
             return ""
@@ -108,12 +108,12 @@ class Display:
         return f"about {round(seconds) // 60}:{round(seconds) % 60:02d} left"
 
     def table(self) -> "Table":
-        """The present state."""
+        """The table of running trials."""
         from rich.table import Table
         from rich.text import Text
 
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
-        # As Text: a study called [red] has that name.
+        # As Text, so that rich does not interpret a name such as [red].
         title = f"{self.name}: {counts} of {self.total}  {self.left()}"
         table = Table(title=Text(title, "table.title"))
         for column in ("trial", "worker", str(self.unit), self.metric, "values", "seconds"):
@@ -132,7 +132,7 @@ class Display:
 
 
 def words_of(params: Mapping[str, Value]) -> str:
-    """A point of the search space in one line, by the last part of each name if that will do."""
+    """A configuration in one line, with the last part of each name if these are unique."""
     names = {key: key.rpartition(".")[2] for key in params}
     if len(set(names.values())) < len(names):
         names = {key: key for key in params}
@@ -143,6 +143,6 @@ def words_of(params: Mapping[str, Value]) -> str:
 
 
 def _short(number: float) -> str:
-    """Four digits of a number, which stays different from an integer: 1.0 is not 1."""
+    """A float with four digits, still distinguishable from an integer: 1.0 is not 1."""
     digits = f"{number:.4g}"
     return f"{digits}.0" if digits.lstrip("-").isdigit() else digits

@@ -8,22 +8,22 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..project import LIBRARY, project
-from ..redact import redact
+from ..redact import HIDDEN, redact
 from ..runs.config import plain
+from .engines import Record
 from .enqueue import read_points
+from .plan import Identity, Plan, make_base
 from .space import options_of, typed
-from .types import Value
-
-if TYPE_CHECKING:
-    from .plan import Plan
+from .types import TrialRecord
 
 log = logging.getLogger(__name__)
 
@@ -49,43 +49,7 @@ NAME = re.compile(r"\w+")
 MOST_DIFFERENCES = 4
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What the results of a study depend on; texts are as they are typed in a command.
-
-    Attributes:
-        question: the search space, the objectives and what else makes results comparable at all.
-        sweeper: the sampler, the pruner and the limits.
-        options: the options of a trial that do not vary, those of the config files included. Where
-            a config group varies, `<option> with <group>=<choice>` has what else a choice sets.
-        code: a hash of each module.
-        data: size and fingerprint of each split.
-        fixed: the options of the command that do not vary; they are not compared.
-    """
-
-    question: dict[str, str]
-    sweeper: dict[str, str]
-    options: dict[str, str | None]
-    code: dict[str, str]
-    data: dict[str, dict[str, Any]]
-    fixed: list[str]
-
-    def is_same(self, other: "Identity") -> bool:
-        """Whether trials of both answer the same question."""
-        return asdict(self) | {"fixed": []} == asdict(other) | {"fixed": []}
-
-    def options_of_trial(self, params: Mapping[str, Value]) -> dict[str, str]:
-        """All options of a trial that did not vary, by their names."""
-        chosen = options_of(params)
-        found: dict[str, str | None] = {}
-        for name, value in self.options.items():
-            key, _, condition = name.partition(" with ")
-            if not condition or condition in chosen:
-                found[key] = value
-        return {key: value for key, value in found.items() if value is not None}
-
-
-def identify(plan: "Plan", data: Mapping[str, dict[str, Any]]) -> Identity:
+def identify(plan: Plan, data: Mapping[str, dict[str, Any]]) -> Identity:
     """The identity of a command's sweep.
 
     Args:
@@ -107,7 +71,7 @@ def identify(plan: "Plan", data: Mapping[str, dict[str, Any]]) -> Identity:
     return Identity(question, sweeper, options, code, facts, fixed)
 
 
-def join(known: list[Identity], now: Identity, plan: "Plan") -> int:
+def join(known: list[Identity], now: Identity, plan: Plan) -> int:
     """Find a command's place among the identities of a study; a new one is appended.
 
     Args:
@@ -162,7 +126,7 @@ def _flat(node: Any, key: str) -> Iterator[tuple[str, str]]:
     yield key, redact(f"{key}={typed(node)}").partition("=")[2]
 
 
-def _options_by_choice(plan: "Plan") -> Iterator[tuple[str, str | None]]:
+def _options_by_choice(plan: Plan) -> Iterator[tuple[str, str | None]]:
     """All options; where config groups vary, those of the first choices, then the differences."""
     varied = {parameter.key.lstrip("+") for parameter in plan.space.parameters}
     groups = [parameter for parameter in plan.space.parameters if parameter.is_group]
@@ -180,7 +144,7 @@ def _options_by_choice(plan: "Plan") -> Iterator[tuple[str, str | None]]:
                     yield f"{key} with {option}", other.get(key)
 
 
-def _question(plan: "Plan") -> Iterator[tuple[str, str]]:
+def _question(plan: Plan) -> Iterator[tuple[str, str]]:
     first, *others = plan.objectives
     yield "hydra/sweeper", plan.engine.name
     yield "objective.metric", first.metric
@@ -193,7 +157,7 @@ def _question(plan: "Plan") -> Iterator[tuple[str, str]]:
         yield parameter.key, parameter.typed
 
 
-def _sweeper_options(plan: "Plan") -> Iterator[tuple[str, str]]:
+def _sweeper_options(plan: Plan) -> Iterator[tuple[str, str]]:
     """The sampler, the pruner and the limits, as they were asked for."""
     config = plain(plan.base.master.hydra.sweeper)
     for kind in ("sampler", "pruner"):
@@ -206,7 +170,7 @@ def _sweeper_options(plan: "Plan") -> Iterator[tuple[str, str]]:
     yield "hydra.sweeper.limits", typed(config["limits"] or None)
 
 
-def _points_to_try(plan: "Plan") -> str:
+def _points_to_try(plan: Plan) -> str:
     """The points to try first, which may come from a table that changes."""
     points = read_points(plan.settings.enqueue, plan.space)
     listed = "; ".join(" ".join(options_of(point)) for point in points)
@@ -237,7 +201,7 @@ def _targets(node: Any) -> Iterator[str]:
             yield from _targets(value)
 
 
-def _varied_files(plan: "Plan") -> Iterator[tuple[str, str]]:
+def _varied_files(plan: Plan) -> Iterator[tuple[str, str]]:
     """Hashes of the tables that a sweep varies over; the data that it was checked with are one."""
     for parameter in plan.space.parameters:
         if parameter.key.lstrip("+") == "data.path":
@@ -247,7 +211,7 @@ def _varied_files(plan: "Plan") -> Iterator[tuple[str, str]]:
                     yield path.name, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _check_differences(before: Identity, now: Identity, plan: "Plan") -> None:
+def _check_differences(before: Identity, now: Identity, plan: Plan) -> None:
     """Say what differs.
 
     Raises:
@@ -313,3 +277,51 @@ def _changed_data(
             parts.append(resized if is_resized else part)
     if parts:
         yield f"other data in {', '.join(parts)}"
+
+
+def plan_of_trial(plan: Plan, record: Record, trial: TrialRecord) -> Plan:
+    """The plan with the options that a trial was trained with.
+
+    Args:
+        plan: of this command.
+        record: the study.
+        trial: started by one of the study's commands.
+
+    Raises:
+        UserError: the config files of the trial are gone.
+    """
+    assert plan.identity is not None
+    origin = Identity(**record.recall(IDENTITIES)["all"][trial.version])
+    if origin.is_same(plan.identity):
+        return plan
+    if origin.data != plan.identity.data:
+        log.warning("the data have changed since trial %d was trained", trial.number)
+    # Secrets were not written down; this command may have the same ones.
+    secrets = {redact(option): option for option in plan.fixed}
+    fixed = [secrets.get(option, option) for option in origin.fixed]
+    fixed = [option for option in fixed if HIDDEN not in option]
+    try:
+        earlier = _with_options(plan, fixed)
+    except HydraException as error:
+        raise UserError(
+            f"The options of trial {trial.number} cannot be composed any more "
+            f"({first_line(error)}): restore its config files and give the command again."
+        ) from error
+    # What the config files have changed meanwhile.
+    varied = {key.lstrip("+") for key in trial.params}
+    texts = option_texts(earlier.base.compose(trial.params, plan.folder))
+    found = {key: value for key, value in texts.items() if key not in varied}
+    wanted = origin.options_of_trial(trial.params)
+    changed = [
+        f"++{key}={value}"
+        for key, value in wanted.items()
+        if found.get(key) != value and HIDDEN not in value
+    ]
+    added = [f"~{key}" for key in found if key not in wanted]
+    return _with_options(plan, [*fixed, *added, *changed])
+
+
+def _with_options(plan: Plan, fixed: list[str]) -> Plan:
+    base = make_base(plan.base.config_loader, plan.base.master, fixed, plan.space, plan.settings)
+    base = replace(base, study=plan.name, parent_run=plan.base.parent_run)
+    return replace(plan, base=base, fixed=fixed)

@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from .enqueue import TOO_MANY_POINTS, read_points
 from .figures import Figure
-from .identity import IDENTITIES, Identity, check_unused, join
-from .plan import Plan
-from .samplers import build_pruner, build_sampler
+from .identity import IDENTITIES, check_unused, join
+from .optuna_engine import build_pruner, build_sampler
+from .plan import Identity, Plan
 from .space import Parameter, Space, options_of
 from .storage import FileLock, LeaseHolders, open_database, open_journal
 from .types import (

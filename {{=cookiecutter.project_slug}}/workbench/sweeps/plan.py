@@ -1,43 +1,144 @@
-"""What a sweep is to do, as its command says it; most mistakes of a command show here."""
+"""What a sweep does: its plan, and what all of its trials have in common."""
 
-import hashlib
-import json
 import pickle  # nosec B403
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 
-from ..config_checks import check_complete, check_values
 from ..errors import UserError
-from ..runs.config import folds_to_train, plain
-from ..runs.directory import check_writable
-from .engines import Engine, check_workers, load_engine
-from .enqueue import put_first, read_points
-from .identity import Identity
-from .narrowing import leave_out_missing
-from .samplers import pruner_config
-from .settings import (
-    LARGEST_GRID,
-    Settings,
-    Tested,
-    check_study_name,
-    objective_of,
-    objectives_of,
-    read_settings,
-)
-from .space import Space, options_of, parse_space, text, typed
-from .trial import Base, parsed
+from ..runs.config import folds_to_train
+from .engines import Engine, load_engine
+from .settings import Settings, objective_of
+from .space import Space, options_of, typed
 from .trial_channel import unit_of
 from .types import Objective, Unit, Value
 
 DEFAULT_TRIALS = 20
 # What shows a single run has no reader among a hundred.
 LEFT_OUT = ("loss_curves", "model_summary", "run_texts", "device", "gradient_norms")
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all trials of a sweep have in common.
+
+    Attributes:
+        config_loader: composes configs, from the folders that the command named.
+        master: the config of the sweep itself.
+        fixed: the command's options that do not vary, and those of every trial.
+        groups: which parameters choose a config file.
+        composed: the config with only these, pickled.
+        script: the script of the command, which DDP starts again.
+        objective: what is reported after every epoch or validation.
+        seeds: how often a point is trained, with one seed after the other.
+        function: the function that trains, by its name, such as `my_project.training.train`.
+        folds: how many folds each of these trainings has; None without cross-validation.
+        study: the sweep's name.
+        parent_run: the sweep's run in MLflow.
+    """
+
+    config_loader: ConfigLoader
+    master: DictConfig
+    fixed: list[str]
+    groups: frozenset[str]
+    composed: bytes
+    script: str
+    objective: Objective
+    seeds: int
+    function: str
+    folds: int | None = None
+    study: str = ""
+    parent_run: str | None = None
+
+    def compose(self, params: Mapping[str, Value], folder: Path) -> DictConfig:
+        """The config of a trial, which runs in `folder`."""
+        options = [*self.fixed, *options_of(params)]
+        if self.groups & params.keys():
+            config = self.config_loader.load_sweep_config(self.master, options)
+        else:
+            # Ten times as fast, and the same: values come after all files in any case.
+            # Pickled by the sweep's own process.
+            config = pickle.loads(self.composed)  # nosec B301
+            for key, value in params.items():
+                if isinstance(value, str):
+                    value = parsed(f"{key}={value}")
+                with flag_override(config, "struct", not key.startswith("+")):
+                    OmegaConf.update(config, key.lstrip("+"), value, merge=True)
+        with read_write(config), open_dict(config):
+            config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
+            # The trial's file takes all that is printed, and the console is the sweep's.
+            config.hydra.job_logging.root.handlers = ["file"]
+            config.hydra.overrides.task = options
+            if self.folds is not None:
+                # The others are trained in `run_trial`.
+                config.data.fold = 0
+        return config
+
+    def repeats(self) -> list["Repeat"]:
+        """The trainings of a point."""
+        seeds = [f"seed_{seed}" for seed in range(self.seeds)] if self.seeds > 1 else [""]
+        folds = [f"fold_{fold}" for fold in range(self.folds)] if self.folds else [""]
+        return [
+            Repeat(seed, fold if self.folds else None, "/".join(filter(None, (first, second))))
+            for seed, first in enumerate(seeds)
+            for fold, second in enumerate(folds)
+        ]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One of the trainings of a point, whose results are averaged.
+
+    Attributes:
+        seed: what is added to the config's seed.
+        fold: the fold that is held out; None without cross-validation.
+        folder: where it writes, below the trial's folder; empty if the point is trained once.
+    """
+
+    seed: int
+    fold: int | None
+    folder: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the results of a study depend on; texts are as they are typed in a command.
+
+    Attributes:
+        question: the search space, the objectives and what else makes results comparable at all.
+        sweeper: the sampler, the pruner and the limits.
+        options: the options of a trial that do not vary, those of the config files included. Where
+            a config group varies, `<option> with <group>=<choice>` has what else a choice sets.
+        code: a hash of each module.
+        data: size and fingerprint of each split.
+        fixed: the options of the command that do not vary; they are not compared.
+    """
+
+    question: dict[str, str]
+    sweeper: dict[str, str]
+    options: dict[str, str | None]
+    code: dict[str, str]
+    data: dict[str, dict[str, Any]]
+    fixed: list[str]
+
+    def is_same(self, other: "Identity") -> bool:
+        """Whether trials of both answer the same question."""
+        return asdict(self) | {"fixed": []} == asdict(other) | {"fixed": []}
+
+    def options_of_trial(self, params: Mapping[str, Value]) -> dict[str, str]:
+        """All options of a trial that did not vary, by their names."""
+        chosen = options_of(params)
+        found: dict[str, str | None] = {}
+        for name, value in self.options.items():
+            key, _, condition = name.partition(" with ")
+            if not condition or condition in chosen:
+                found[key] = value
+        return {key: value for key, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -106,110 +207,6 @@ class Plan:
         return self.base.groups | ({word.partition("=")[0] for word in self.fixed} & set(known))
 
 
-def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> Plan:
-    """Read a command.
-
-    Args:
-        config_loader: composes the configs of the trials.
-        master: the config of the command, `hydra.sweeper` included.
-        arguments: the command's options.
-
-    Raises:
-        UserError: something that no trial could work with.
-    """
-    if "objective" not in master:
-        raise UserError("Only train.py sweeps: leave -m out.")
-    settings = read_settings(master.hydra.sweeper)
-    check_workers(settings)
-    if "search_space" in master:
-        raise UserError(
-            "The search space has to begin with the line: # @package hydra.sweeper.search_space."
-        )
-    space, fixed = parse_space(settings.search_space, arguments, config_loader)
-
-    def compose(options: list[str]) -> DictConfig:
-        return config_loader.load_sweep_config(master, [*fixed, *options])
-
-    return plan_for(config_loader, master, leave_out_missing(space, compose), fixed)
-
-
-def narrowed(plan: Plan, space: Space) -> Plan:
-    """The plan for a part of its search space.
-
-    Raises:
-        UserError: nothing is left, or it does not suit what the command asks for.
-    """
-    return plan_for(plan.base.config_loader, plan.base.master, space, plan.fixed)
-
-
-def plan_for(
-    config_loader: ConfigLoader, master: DictConfig, space: Space, fixed: list[str]
-) -> Plan:
-    """The plan of a command.
-
-    Args:
-        config_loader: composes the configs of the trials.
-        master: the config of the command.
-        space: what varies.
-        fixed: the command's options that do not vary.
-
-    Raises:
-        UserError: something that no trial could work with.
-    """
-    settings = read_settings(master.hydra.sweeper)
-    if not space.parameters:
-        raise UserError(_nothing_varies(master))
-    points = _laid_out_points(settings, space)
-    settings = _with_pruner(settings, space, points)
-    if not master.test:
-        settings = replace(settings, test=Tested.NOTHING)
-    base = make_base(config_loader, master, fixed, space, settings)
-    # A mistake in an option that varies shows here, before anything is imported.
-    first = space.sample(lambda parameter: parameter.first())
-    composed = config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
-    _check_trials(composed, space)
-    # Pickled by `make_base`.
-    objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
-    # Before the imports of the trials take their time; first what needs no Optuna.
-    read_points(settings.enqueue, space)
-    load_engine(settings.engine).check(settings, space, base.folds)
-    _check_pruner(settings, objectives)
-    name = settings.study_name or _study_name(master, base, space, objectives, settings)
-    check_study_name(name)
-    folder = (Path(master.hydra.sweep.dir) / name).absolute()
-    check_writable(folder)
-    return Plan(
-        folder=folder,
-        name=name,
-        settings=settings,
-        space=space,
-        base=replace(base, study=name),
-        objectives=objectives,
-        fixed=fixed,
-        points=points,
-    )
-
-
-def _nothing_varies(master: DictConfig) -> str:
-    """What to write instead, with a number that the chosen model has."""
-    model = master.get("model")
-    options = plain(model, resolve=False) if isinstance(model, DictConfig) else {}
-    example = next(_numbers(options, "model"), "seed")
-    return (
-        f"There is nothing to vary: give options with several values, such as {example}=<value>,"
-        "<value>, or search_space=<one of configs/search_space/>."
-    )
-
-
-def _numbers(node: Any, name: str) -> Iterator[str]:
-    """The names of all numbers in a config."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _numbers(value, f"{name}.{key}")
-    elif isinstance(node, int | float) and not isinstance(node, bool):
-        yield name
-
-
 def make_base(
     config_loader: ConfigLoader,
     master: DictConfig,
@@ -262,74 +259,8 @@ def _folds(config: DictConfig, space: Space) -> int | None:
     return None if "data.fold" in varied else folds_to_train(config)
 
 
-def _check_trials(composed: DictConfig, space: Space) -> None:
-    """Refuse values that no training takes, all that are varied included."""
-    config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    # Hydra only knows it when a trial runs.
-    OmegaConf.update(config, "paths.output_dir", ".")
-    check_complete(config)
-    for parameter in space.parameters:
-        for value in parameter.choices or (parameter.low, parameter.high):
-            if not parameter.is_group:
-                changed = config.copy()
-                key = parameter.key.lstrip("+")
-                OmegaConf.update(changed, key, parsed(f"{key}={text(value)}"), force_add=True)
-                check_values(changed)
+def parsed(option: str) -> Any:
+    """The value of an option, as Hydra reads it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-
-def _check_pruner(settings: Settings, objectives: list[Objective]) -> None:
-    """Refuse a pruner that was asked for where nothing can be pruned.
-
-    Raises:
-        UserError: there are several objectives.
-    """
-    name = settings.pruner.get("name")
-    if len(objectives) > 1 and name != "none":
-        raise UserError(
-            f"hydra/sweeper/pruner={name} judges trials by one objective, and this sweep has "
-            f"{len(objectives)}: leave it out, or leave hydra.sweeper.more_objectives out."
-        )
-
-
-def _study_name(
-    master: DictConfig, base: Base, space: Space, objectives: list[Objective], settings: Settings
-) -> str:
-    """A name that the same command finds again, and another command does not."""
-    about = [sorted(base.fixed), repr(space), repr(objectives), settings.seeds, settings.limits]
-    # As they were asked for.
-    asked = plain(master.hydra.sweeper)
-    about += [load_engine(settings.engine).name, asked["sampler"], asked["pruner"]]
-    digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
-    return f"{master.name}-{digest[:6]}"
-
-
-def _with_pruner(
-    settings: Settings, space: Space, points: list[dict[str, Value]] | None
-) -> Settings:
-    """The settings, with the pruner that `auto` stands for."""
-    if settings.pruner.get("name") != "auto":
-        return settings
-    listed = read_points(settings.enqueue, space)
-    is_list = len(listed) >= (settings.n_trials or DEFAULT_TRIALS)
-    sampler = str(settings.sampler.get("name"))
-    is_grid = points is not None or is_list or sampler == "bruteforce"
-    is_search = not is_grid and not settings.more_objectives
-    # Of a grid every result is wanted, and of several objectives none alone tells which trials are
-    # unpromising.
-    name = load_engine(settings.engine).automatic_pruner(sampler) if is_search else "none"
-    return replace(settings, pruner=pruner_config(name))
-
-
-def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:
-    """All points, if the space is small or a grid was asked for; None to let the sampler."""
-    finite = [p for p in space.parameters if p.choices or p.step]
-    size = 1
-    for parameter in finite:
-        size *= len(parameter.points())
-    is_grid = settings.sampler.get("name") == "grid"
-    if is_grid and size > LARGEST_GRID:
-        raise UserError(f"This grid has {size} points: vary less, or use another sampler.")
-    small = len(finite) == len(space.parameters) and size <= (settings.n_trials or DEFAULT_TRIALS)
-    if not (is_grid or small):
-        return None
-    return put_first(space.grid(), read_points(settings.enqueue, space))
+    return OverridesParser.create().parse_override(option).value()

@@ -13,11 +13,10 @@ from ..errors import UserError
 from . import trial as trials
 from .engines import Cluster, cluster_of, slots_of
 from .loggers import packages
-from .narrowing import Place, leave_out, places
 from .plan import Plan
-from .space import Parameter, Space
+from .space import Parameter, Place, Space, leave_out, places
 from .types import TrialOutcome, Value
-from .workers import AnyWorkers, Workers, check_gpus_per_trial, local_workers, run_alone
+from .workers import BROKE_OFF, AnyWorkers, Workers, check_gpus_per_trial, local_workers, run_alone
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def check_point(plan: Plan) -> Checked:
     if isinstance(result, TrialOutcome) and result.retry:
         # Whose code it is shows in the traceback alone.
         text = (folder / "run.log").read_text("utf-8")
-        _, is_traced, traceback = text.rpartition(f"{trials.BROKE_OFF}\n")
+        _, is_traced, traceback = text.rpartition(f"{BROKE_OFF}\n")
         if is_traced:
             log.error("%s", traceback.rstrip())
         raise UserError(f"{result.error} (see {folder / 'run.log'})")

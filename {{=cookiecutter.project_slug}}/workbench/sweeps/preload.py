@@ -1,12 +1,12 @@
-"""What the fork server does once, so that no trial has to: imports, and reading what never changes.
+"""Work that the fork server does once for all trials: imports, and reading what never changes.
 
-No trainer and no CUDA tensor is made here: each trial starts CUDA itself, on its own GPUs.
+No trainer and no CUDA tensor is created here: each trial initializes CUDA itself, on its own GPUs.
 """
 # ruff: noqa: E402
 
 import gc
 
-# Imports leave next to no garbage, and looking for it takes a tenth of their time.
+# Imports create hardly any garbage, and collecting it takes a tenth of their time.
 gc.disable()
 
 import atexit
@@ -29,22 +29,22 @@ from ..runs.directory import register_resolvers
 from ..runs.environment import versions
 from . import reporter, trial  # noqa: F401
 
-# The end of a cluster job is told to all its processes, the server and the trials among them. Only
-# the sweep is to listen, and lets the epochs end; Lightning would end them at once.
+# A cluster sends SIGTERM to all processes of a job, including this server and the trials. Only the
+# sweep handles it, and lets the epochs end; Lightning would end them at once.
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
 register_resolvers()
-# The first parse of an option or a reference takes most of the time of all of them.
+# Parsing the first option or interpolation takes longer than parsing all others.
 with initialize_config_dir(str(project().configs), version_base="1.3"):
     config = compose("train", ["paths.output_dir=."])
 plain(config)
 check_top_level(config)
 check_arguments(config)
 versions()
-# At its first call scikit-learn looks for the table packages that it may be given.
+# At its first call scikit-learn looks for installed dataframe packages.
 train_test_split([0, 1])
-# A collection in a trial would otherwise look at all that was imported, and so copy its memory.
+# Otherwise a collection in a trial would touch, and so copy, the memory of all imports.
 gc.freeze()
 gc.enable()
-# The server ends with the sweep: some of the imports would clean up in public.
+# Skip the exit handlers of imported packages, some of which print.
 atexit.register(os._exit, 0)

@@ -22,7 +22,7 @@ from typing import Any
 from ..errors import UserError, first_line
 from ..machine import usable_cores
 from ..project import project
-from .trial import Base
+from .plan import Base
 from .types import State, TrialOutcome, Verdict
 from .workers import AnyWorkers, Ended, Progress, Workers, run_alone, start_server
 

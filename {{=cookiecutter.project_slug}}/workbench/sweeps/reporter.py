@@ -1,4 +1,4 @@
-"""Inside a trial: report the objective when it has been measured, and stop if the sweep says so."""
+"""The callback of a trial that reports its objective, and ends the training on request."""
 
 from typing import Any
 
@@ -6,8 +6,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from ..callbacks import Stopping
-from ..callbacks.epoch_end import EpochEndCallback
-from ..callbacks.last_checkpoint import is_within_epoch
+from ..callbacks.hooks import EpochEndCallback, is_within_epoch
 from ..runs.ending import Cause, Ending, EndsTraining
 from . import trial_channel
 from .trial_channel import is_over, unit_of
@@ -15,48 +14,48 @@ from .types import Unit, Verdict
 
 
 class TrialReporter(EndsTraining, EpochEndCallback):
-    """Reports every epoch or validation, and ends the training in Lightning's own way.
+    """Reports every epoch or validation, and ends the training through `trainer.should_stop`.
 
-    Raising an exception instead, as Optuna's examples do, would leave loggers and checkpoints
-    open and the other processes of a DDP trial waiting.
+    Raising an exception instead, as in Optuna's examples, would leave loggers and checkpoints open
+    and the other processes of a DDP trial waiting.
 
-    A value is noted before the checkpoint of the same moment is saved, and sent after it: a trial
-    that resumes from the checkpoint knows all that was sent.
+    A value is recorded before the checkpoint of the same step is saved, and sent afterwards: a
+    trial that resumes from the checkpoint knows everything that was sent.
 
     Args:
-        metric: the metric to report, for example `val/acc`.
+        metric: the metric to report, such as `val/acc`.
 
     Attributes:
-        reports: number and value of each report, those before a resume included.
+        reports: number and value of each report, including those before a resume.
     """
 
     def __init__(self, metric: str) -> None:
         self.metric = metric
         self.reports: list[tuple[int, float]] = []
         self._is_sent = True
-        # Whether the objective was measured within the present epoch, and whether its end was
-        # validated: a value from within the epoch is not reported again at its end.
+        # Whether the objective was measured within the current epoch, and whether a validation ran
+        # at its end: a value from within the epoch is not reported again at its end.
         self._is_noted_within = False
         self._is_end_validated = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Have the reports sent after the checkpoints."""
+        """Send reports after all checkpoints are saved."""
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             trainer.callbacks = [*trainer.callbacks, _AfterCheckpoints(self)]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Repeat the reports from before a resume: they belong to this trial too."""
+        """Repeat the reports from before a resume."""
         if trial_channel.current is not None:
             trial_channel.current.repeat(self.reports)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin an epoch in which nothing has been measured."""
+        """Reset the state of the epoch."""
         super().on_train_epoch_start(trainer, pl_module)
         self._is_noted_within = self._is_end_validated = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the objective of a validation within an epoch; the one at its end comes with it."""
+        """Record the objective of a validation within an epoch."""
         if not is_within_epoch(trainer):
             self._is_end_validated = True
         elif unit_of(trainer) is Unit.VALIDATION:
@@ -66,7 +65,7 @@ class TrialReporter(EndsTraining, EpochEndCallback):
                 self._note(len(self.reports) + 1, float(value))
 
     def on_epoch_measured(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the objective of an epoch, or of the validation at its end."""
+        """Record the objective of an epoch, or of the validation at its end."""
         value = self.measured_in_epoch(trainer).get(self.metric)
         if value is None:
             return
@@ -76,24 +75,24 @@ class TrialReporter(EndsTraining, EpochEndCallback):
             self._note(len(self.reports) + 1, float(value))
 
     def send(self, trainer: Trainer, epochs: int) -> None:
-        """Send what was noted, and end the training if the sweep says so.
+        """Send the latest value, and end the training if the verdict says so.
 
         Args:
-            trainer: the trial's.
-            epochs: how many have ended.
+            trainer: of the trial.
+            epochs: number of completed epochs.
         """
         if self._is_sent:
             return
         self._is_sent = True
-        answer, (step, value) = Verdict.CONTINUE, self.reports[-1]
+        verdict, (step, value) = Verdict.CONTINUE, self.reports[-1]
         if trial_channel.current is not None and trainer.is_global_zero:
             is_last = is_over(trainer, epochs, trainer.global_step)
-            answer = trial_channel.current.report(step, value, is_last)
-        answer = trainer.strategy.broadcast(answer)
+            verdict = trial_channel.current.report(step, value, is_last)
+        verdict = trainer.strategy.broadcast(verdict)
         place = f"after {unit_of(trainer)} {step}"
-        if answer is Verdict.PRUNE:
+        if verdict is Verdict.PRUNE:
             self.ending = Ending(Cause.PRUNED, f"the sweep pruned the trial {place}")
-        elif answer is Verdict.PAUSE:
+        elif verdict is Verdict.PAUSE:
             text = f"the sweep stopped the trial {place}, to be resumed"
             self.ending = Ending(Cause.STOPPED, text)
         if self.ending is not None:
@@ -113,18 +112,18 @@ class TrialReporter(EndsTraining, EpochEndCallback):
         self._is_sent = False
 
     def _end(self, trainer: Trainer) -> None:
-        """End the training, within an epoch in such a way that it can be resumed there."""
+        """End the training; within an epoch, so that it can be resumed from there."""
         stopping = next((c for c in trainer.callbacks if isinstance(c, Stopping)), None)
         if trainer.validating and stopping is not None and self.ending is not None:
             stopping.ask(self.ending)
-            # It has been called before, and would train another batch.
+            # Its own call came earlier; without this one, another batch would be trained.
             stopping.on_validation_end(trainer, trainer.lightning_module)
         else:
             trainer.should_stop = True
 
 
 class _AfterCheckpoints(Checkpoint):
-    """Lightning calls children of `Checkpoint` last, and this one after all others."""
+    """Lightning calls `Checkpoint` callbacks last, and this one is the last of them."""
 
     def __init__(self, reporter: TrialReporter) -> None:
         self.reporter = reporter

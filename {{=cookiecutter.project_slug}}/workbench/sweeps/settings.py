@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
+from ..project import project
 from ..runs.config import plain
 from .types import Objective
 
@@ -158,6 +159,11 @@ def objectives_of(config: DictConfig, settings: Settings) -> list[Objective]:
     """What is optimised: the objective of every training, and what the sweep adds."""
     others = (Objective(*pair) for pair in settings.more_objectives.items())
     return [objective_of(config), *others]
+
+
+def pruner_config(name: str) -> dict[str, Any]:
+    """The options of a pruner, from its config file."""
+    return plain(OmegaConf.load(project().configs / f"hydra/sweeper/pruner/{name}.yaml"))
 
 
 def _is_number(value: Any) -> bool:

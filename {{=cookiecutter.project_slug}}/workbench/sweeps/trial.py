@@ -2,123 +2,33 @@
 
 import logging
 import math
-import pickle  # nosec B403
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import configure_log, setup_globals
 from hydra.utils import get_method
-from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
+from omegaconf import DictConfig, read_write
 
 from ..errors import UserError
-from ..hydra_errors import explain
-from ..redact import redact
-from ..runs.directory import register_resolvers
 from . import loggers, trial_channel
+from .plan import Base
 from .space import options_of
 from .trial_channel import is_over, max_epochs_of, unit_of
-from .types import Objective, State, TrialOutcome, Unit, Value, Verdict
+from .types import State, TrialOutcome, Unit, Value, Verdict
+from .workers import run_job
 
 log = logging.getLogger(__name__)
 
-# In its log, before the traceback.
-BROKE_OFF = "the trial broke off"
 # What a trial is that ended after the last answer.
 STATES = {
     Verdict.CONTINUE: State.FINISHED,
     Verdict.PRUNE: State.PRUNED,
     Verdict.PAUSE: State.STOPPED,
 }
-
-
-@dataclass(frozen=True)
-class Base:
-    """What all trials of a sweep have in common.
-
-    Attributes:
-        config_loader: composes configs, from the folders that the command named.
-        master: the config of the sweep itself.
-        fixed: the command's options that do not vary, and those of every trial.
-        groups: which parameters choose a config file.
-        composed: the config with only these, pickled.
-        script: the script of the command, which DDP starts again.
-        objective: what is reported after every epoch or validation.
-        seeds: how often a point is trained, with one seed after the other.
-        function: the function that trains, by its name, such as `my_project.training.train`.
-        folds: how many folds each of these trainings has; None without cross-validation.
-        study: the sweep's name.
-        parent_run: the sweep's run in MLflow.
-    """
-
-    config_loader: ConfigLoader
-    master: DictConfig
-    fixed: list[str]
-    groups: frozenset[str]
-    composed: bytes
-    script: str
-    objective: Objective
-    seeds: int
-    function: str
-    folds: int | None = None
-    study: str = ""
-    parent_run: str | None = None
-
-    def compose(self, params: Mapping[str, Value], folder: Path) -> DictConfig:
-        """The config of a trial, which runs in `folder`."""
-        options = [*self.fixed, *options_of(params)]
-        if self.groups & params.keys():
-            config = self.config_loader.load_sweep_config(self.master, options)
-        else:
-            # Ten times as fast, and the same: values come after all files in any case.
-            # Pickled by the sweep's own process.
-            config = pickle.loads(self.composed)  # nosec B301
-            for key, value in params.items():
-                if isinstance(value, str):
-                    value = parsed(f"{key}={value}")
-                with flag_override(config, "struct", not key.startswith("+")):
-                    OmegaConf.update(config, key.lstrip("+"), value, merge=True)
-        with read_write(config), open_dict(config):
-            config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
-            # The trial's file takes all that is printed, and the console is the sweep's.
-            config.hydra.job_logging.root.handlers = ["file"]
-            config.hydra.overrides.task = options
-            if self.folds is not None:
-                # The others are trained in `run_trial`.
-                config.data.fold = 0
-        return config
-
-    def repeats(self) -> list["Repeat"]:
-        """The trainings of a point."""
-        seeds = [f"seed_{seed}" for seed in range(self.seeds)] if self.seeds > 1 else [""]
-        folds = [f"fold_{fold}" for fold in range(self.folds)] if self.folds else [""]
-        return [
-            Repeat(seed, fold if self.folds else None, "/".join(filter(None, (first, second))))
-            for seed, first in enumerate(seeds)
-            for fold, second in enumerate(folds)
-        ]
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """One of the trainings of a point, whose results are averaged.
-
-    Attributes:
-        seed: what is added to the config's seed.
-        fold: the fold that is held out; None without cross-validation.
-        folder: where it writes, below the trial's folder; empty if the point is trained once.
-    """
-
-    seed: int
-    fold: int | None
-    folder: str
 
 
 def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> TrialOutcome:
@@ -148,7 +58,7 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> T
         loggers.mark_runs(config, base.study, base.parent_run, name)
         sys.argv = [base.script, *arguments, f"seed={config.seed}"]
         result = run_job(config, partial(_train, function=base.function))
-        loggers.close_runs(failed=isinstance(result, TrialOutcome))
+        loggers.close_runs(config, failed=isinstance(result, TrialOutcome))
         if isinstance(result, TrialOutcome):
             return result
         results.append(result)
@@ -258,36 +168,6 @@ def metrics_of(folder: Path) -> dict[str, float]:
     return metrics
 
 
-def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
-    """Run a function as Hydra runs a job; a failed TrialOutcome if it raises."""
-    setup_globals()
-    register_resolvers()
-    # Its method `set_config` would copy the config first.
-    HydraConfig.instance().cfg = config  # type: ignore[assignment]
-    configure_log(config.hydra.job_logging, config.hydra.verbose)
-    try:
-        # References are looked up once here, and not each time that a value is read.
-        task = {
-            key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-            for key, node in config.items()
-            if key != "hydra"
-        }
-        return function(OmegaConf.create(task, flags={"struct": True}))
-    except Exception as error:
-        return failed(error)
-
-
-def failed(error: Exception) -> TrialOutcome:
-    """An exception as an outcome; a mistake in the config would be one the next time too."""
-    sentence = explain(error)
-    if sentence is not None:
-        log.error("%s", sentence)
-        return TrialOutcome(State.FAILED, error=redact(sentence))
-    log.exception(BROKE_OFF, exc_info=error)
-    first = (str(error).strip().splitlines() or [""])[0]
-    return TrialOutcome(State.FAILED, error=redact(f"{type(error).__name__}: {first}"), retry=True)
-
-
 def _checkpoint(folders: list[Path], trainer: DictConfig) -> str | None:
     """The newest checkpoint of earlier tries from which there is something left to train."""
     from ..runs.checkpoints import read_checkpoint
@@ -306,10 +186,3 @@ def _checkpoint(folders: list[Path], trainer: DictConfig) -> str | None:
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     names = set.intersection(*(set(row) for row in rows))
     return {name: statistics.fmean(row[name] for row in rows) for name in sorted(names)}
-
-
-def parsed(option: str) -> Any:
-    """The value of an option, as Hydra reads it."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(option).value()

@@ -4,6 +4,7 @@ Importing torch and Lightning takes longer than many a trial; a server does it o
 its own means that no trial can harm another, and that its memory and its GPUs are free afterwards.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -18,12 +19,22 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log, setup_globals
+from omegaconf import DictConfig, OmegaConf
 
 from ..errors import UserError
+from ..hydra_errors import explain
 from ..machine import usable_cores
 from ..project import project
+from ..redact import redact
+from ..runs.directory import register_resolvers
 from .types import State, TrialOutcome, Verdict
+
+log = logging.getLogger(__name__)
+
+# Precedes the traceback in the log of a process.
+BROKE_OFF = "the trial broke off"
 
 context = multiprocessing.get_context("forkserver")
 
@@ -376,3 +387,33 @@ def _kill_group(process: ForkServerProcess) -> None:
         os.killpg(pid, signal.SIGKILL)
     if process.exitcode is None:
         process.kill()
+
+
+def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
+    """Run a function as Hydra runs a job; a failed TrialOutcome if it raises."""
+    setup_globals()
+    register_resolvers()
+    # Its method `set_config` would copy the config first.
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    configure_log(config.hydra.job_logging, config.hydra.verbose)
+    try:
+        # References are looked up once here, and not each time that a value is read.
+        task = {
+            key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+            for key, node in config.items()
+            if key != "hydra"
+        }
+        return function(OmegaConf.create(task, flags={"struct": True}))
+    except Exception as error:
+        return failed(error)
+
+
+def failed(error: Exception) -> TrialOutcome:
+    """An exception as an outcome; a mistake in the config would be one the next time too."""
+    sentence = explain(error)
+    if sentence is not None:
+        log.error("%s", sentence)
+        return TrialOutcome(State.FAILED, error=redact(sentence))
+    log.exception(BROKE_OFF, exc_info=error)
+    first = (str(error).strip().splitlines() or [""])[0]
+    return TrialOutcome(State.FAILED, error=redact(f"{type(error).__name__}: {first}"), retry=True)

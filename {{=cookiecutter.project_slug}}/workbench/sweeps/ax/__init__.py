@@ -11,8 +11,7 @@ from typing import Any
 
 from ...errors import UserError, nearest
 from ..engines import Engine, check_algorithms
-from ..optuna_engine import check_storage
-from ..samplers import build_pruner
+from ..optuna_engine import build_pruner, check_storage
 from ..settings import Settings
 from ..space import Space
 

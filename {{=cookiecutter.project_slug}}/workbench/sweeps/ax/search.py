@@ -11,10 +11,10 @@ from typing import Any
 
 from .. import optuna_search
 from ..figures import Figure, styled
+from ..loop import AskTellSweep
 from ..optuna_search import OptunaSearch, is_waiting
 from ..plan import Plan
 from ..space import is_same_point
-from ..sweeper import AskTellSweep
 from ..types import Next, Trial, TrialOutcome, Verdict
 from .client import AxClient, Proposal, load_ax, make_client
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from ...errors import UserError, nearest
 from ..engines import Engine
-from ..samplers import SAMPLERS, build_sampler
+from ..optuna_engine import SAMPLERS, build_sampler
 from ..settings import Settings
 from ..space import Space
 

@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from ..samplers import build_sampler
+from ..optuna_engine import build_sampler
 from ..settings import Settings
 from ..types import Value
 from . import POPULATIONS, mutated

@@ -25,10 +25,10 @@ from ray.exceptions import RayTaskError
 from ...errors import UserError, first_line
 from .. import ray_cluster
 from .. import trial as trials
-from ..command import Stop, Sweep
 from ..engines import slots_of
 from ..enqueue import TOO_MANY_POINTS, read_points
 from ..loggers import packages
+from ..loop import Stop, Sweep
 from ..optuna_search import open_search
 from ..plan import Plan
 from ..preflight import slots_on

@@ -1,0 +1,329 @@
+"""The loop of a sweep: ask for a trial, start it, listen, tell how it ended.
+
+Only this process accesses the study; a trial has a channel to this process. A free worker never
+waits for the others.
+"""
+
+import logging
+import signal
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from enum import Enum, auto
+from types import FrameType
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.utils import get_class
+from omegaconf import DictConfig
+
+from ..errors import UserError
+from ..runs.logs import RunLog, capture_everything, console_handler
+from . import loggers
+from . import trial as trials
+from .command import make_plan, narrowed
+from .display import Display
+from .engines import Record, Search, cluster_of
+from .identity import identify
+from .leaderboard import best_trials
+from .notes import Failures, all_failed, progress_of, why_no_winner
+from .optuna_search import OptunaSearch, open_search
+from .plan import Plan
+from .preflight import check_point, make_workers, warn_of_separate_runs
+from .results import finish
+from .types import (
+    Next,
+    State,
+    Trial,
+    TrialOutcome,
+    Verdict,
+    excesses,
+    judged,
+    trial_folder,
+)
+from .workers import AnyWorkers, Ended, Progress, Workers, start_server
+
+log = logging.getLogger(__name__)
+
+CONTINUE = "the same command continues the sweep"
+
+
+class Stop(Enum):
+    """Why a sweep ends before all its trials have ended."""
+
+    INTERRUPT = auto()
+    TIMEOUT = auto()
+    ERRORS = auto()
+
+
+class Sweep(ABC):
+    """A sweep while it runs.
+
+    Args:
+        plan: what it is to do.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.stopped_by: Stop | None = None
+        self.failures = Failures()
+
+    @abstractmethod
+    def prepare(self, gpu_count: int) -> None:
+        """See what there is room for, on a machine with so many GPUs."""
+
+    @abstractmethod
+    def open(self) -> Record:
+        """Open what remembers the trials."""
+
+    @abstractmethod
+    def search(self) -> None:
+        """Run the trials."""
+
+    def run(self) -> None:
+        """Check, search, and write down what was found."""
+        logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
+        capture_everything()
+        self.connect()
+        start_server(loggers.packages(self.plan.config))
+        threading.Thread(target=self.warm_up, daemon=True).start()
+        checked = check_point(self.plan)
+        if checked.space != self.plan.space:
+            self.plan = narrowed(self.plan, checked.space)
+        self.prepare(checked.gpu_count)
+        self.plan = replace(self.plan, identity=identify(self.plan, checked.data))
+        self.write_log()
+        warn_of_separate_runs(self.plan)
+        record = self.open()
+        base = replace(self.plan.base, parent_run=loggers.begin_parent(self.plan, record))
+        self.plan = plan = replace(self.plan, base=base)
+        metric = plan.objectives[0].metric
+        self.display = Display(plan.name, metric, plan.n_trials, plan.unit)
+        self.show_earlier(record)
+        try:
+            self.search()
+        finally:
+            record.close()
+        finish(plan, record, self.testers())
+        loggers.end_parent(plan, record)
+        self.conclude(record)
+
+    def connect(self) -> None:
+        """Join the cluster, if trials run on one."""
+        if (cluster := cluster_of(self.plan.settings)) is not None:
+            cluster.connect(self.plan.settings.address)
+
+    def warm_up(self) -> None:
+        """Import what the search and its report need while the first trial is checked."""
+        with suppress(ImportError):
+            # The second for Optuna's importances.
+            import optuna.visualization  # noqa: F401
+            import sklearn.ensemble  # noqa: F401
+
+    def testers(self) -> Workers:
+        """Workers of this machine, to test trials when none is trained any more."""
+        return Workers(1)
+
+    def write_log(self) -> None:
+        """Write the sweep's lines to `sweep.log` too."""
+        self.plan.folder.mkdir(parents=True, exist_ok=True)
+        file = RunLog(self.plan.folder / "sweep.log", encoding="utf-8")
+        file.setFormatter(logging.Formatter("[%(asctime)s] %(message)s"))
+        logging.getLogger().addHandler(file)
+
+    def show_earlier(self, record: Record) -> None:
+        """Count the trials of earlier commands."""
+        objectives, counts = self.plan.objectives, self.display.counts
+        trials = record.records()
+        for trial in trials:
+            if not trial.superseded and trial.state in counts:
+                counts[trial.state] += 1
+                self.failures.ever_finished |= trial.state is not State.FAILED
+        for trial in best_trials(trials, objectives):
+            self.display.offer(trial.values[0], trial.number, objectives[0].mode)
+        if ended := sum(counts.values()):
+            words = "continuing %s: %d of %d trials have ended"
+            log.info(words, self.plan.name, ended, self.plan.n_trials)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no trial is to be started any more."""
+        return self.stopped_by is not None or self.failures.is_hopeless
+
+    def note_end(self, record: Record, trial: Trial, outcome: TrialOutcome, decision: Next) -> None:
+        """Show how a trial ended, and remember which error it had."""
+        if self.stopped_by is None:
+            self.failures.note(outcome, trial.params)
+        if outcome.state is State.FINISHED:
+            self.note_best(record, trial, outcome)
+        self.display.end(trial, outcome, decision)
+
+    def note_best(self, record: Record, trial: Trial, outcome: TrialOutcome) -> None:
+        """Show the best trial so far."""
+        if len(self.plan.objectives) > 1:
+            front = best_trials(record.records(), self.plan.objectives)
+            self.display.best = f"{len(front)} trials of a Pareto front"
+            return
+        objective, limits = self.plan.objectives[0], self.plan.settings.limits
+        if all(excess <= 0 for excess in excesses(outcome.metrics, limits).values()):
+            value = outcome.metrics[objective.metric]
+            self.display.offer(value, trial.number, objective.mode)
+
+    def conclude(self, record: Record) -> None:
+        """Say how the sweep ended, for people and, by the exit code, for programs.
+
+        Raises:
+            UserError: the trials fail alike, or there is no winner and will be none.
+        """
+        records, is_finished = record.records(), record.is_finished()
+        no_winner = why_no_winner(records, self.plan.objectives, self.plan.settings.limits)
+        progress = progress_of(records, self.plan.n_trials)
+        if self.stopped_by is Stop.INTERRUPT:
+            if no_winner is not None:
+                log.warning("%s", no_winner)
+            log.info("interrupted: %s; %s", progress, CONTINUE)
+            sys.exit(130)
+        logs = f"Their logs are in {self.plan.folder / 'trials'}."
+        if self.failures.is_hopeless or self.stopped_by is Stop.ERRORS:
+            raise UserError(
+                f"The last {self.failures.count} trials ended with the same error: "
+                f"{self.failures.error.rstrip('.')}. {logs}"
+            )
+        if no_winner is not None and (is_finished or all_failed(records)):
+            raise UserError(
+                f"{no_winner.rstrip('.')}. {logs}" if all_failed(records) else no_winner
+            )
+        if no_winner is not None:
+            log.warning("%s", no_winner)
+        if self.stopped_by is Stop.TIMEOUT and not is_finished:
+            log.info("timeout: %s; %s", progress, CONTINUE)
+
+
+def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> None:
+    """Run a sweep, or go on with it.
+
+    Args:
+        config_loader: composes the configs of the trials.
+        master: the config of the command, `hydra.sweeper` included.
+        arguments: the command's options.
+
+    Raises:
+        UserError: something that no trial could work with; or all of them failed alike.
+    """
+    plan = make_plan(config_loader, master, arguments)
+    kind: type[Sweep] = get_class(plan.engine.sweep)
+    kind(plan).run()
+
+
+class AskTellSweep(Sweep):
+    """A sweep that asks a search for trials, and tells it how they ended."""
+
+    def prepare(self, gpu_count: int) -> None:
+        """Make the workers."""
+        self.workers = make_workers(self.plan, gpu_count)
+
+    def testers(self) -> Workers:
+        """The same workers, if they are on this machine."""
+        return self.workers if isinstance(self.workers, Workers) else super().testers()
+
+    def open(self) -> Search:
+        """Open the study."""
+        self.study = self.open_study()
+        self.trials: dict[int, Trial] = {}
+        return self.study
+
+    def open_study(self) -> Search:
+        """Open the study for the search."""
+        return open_search(self.plan, OptunaSearch)
+
+    def search(self) -> None:
+        """Run trials on all workers until all have ended."""
+        workers = self.workers
+        count, folder = self.plan.n_trials, self.plan.folder
+        log.info("%d trials, %d at once, in %s", count, workers.count, folder)
+        try:
+            with self.interruptible(workers), self.display.live():
+                self.loop(workers)
+        finally:
+            for number in list(workers.running):
+                workers.kill(number, TrialOutcome(State.STOPPED))
+            workers.close()
+
+    def loop(self, workers: AnyWorkers) -> None:
+        """Until all trials have ended, or it was told to stop."""
+        deadline = time.monotonic() + (self.plan.settings.timeout or float("inf"))
+        while True:
+            if self.stopped_by is None and time.monotonic() > deadline:
+                log.info("timeout: the running trials end their epochs")
+                self.stopped_by = Stop.TIMEOUT
+            if not self.is_stopping:
+                self.start_trials(workers)
+            if not workers.running and (self.is_stopping or self.study.is_finished()):
+                return
+            for event in workers.wait(timeout=0.5):
+                self.handle(event, workers)
+            self.kill_late(workers)
+            self.study.tick()
+
+    def start_trials(self, workers: AnyWorkers) -> None:
+        """Give every free worker a trial, as long as there are some."""
+        while (worker := workers.free_worker()) is not None:
+            trial = self.study.ask(workers.name(worker))
+            if trial is None:
+                return
+            self.trials[trial.number] = trial
+            self.display.start(trial, worker)
+            folders = [self.plan.folder / trial_folder(n) for n in (trial.number, *trial.earlier)]
+            workers.start(
+                trial.number,
+                folders[0] / "run.log",
+                trials.run_trial,
+                self.plan.base,
+                trial.params,
+                folders,
+            )
+
+    def handle(self, event: Progress | Ended, workers: AnyWorkers) -> None:
+        """Answer a trial, or note its end."""
+        if isinstance(event, Progress):
+            self.display.report(event.number, event.step, event.value)
+            answer = self.study.report(event.number, event.step, event.value)
+            workers.answer(event.number, answer if self.stopped_by is None else Verdict.PAUSE)
+            return
+        trial, outcome = self.trials.pop(event.number), judged(event.result, self.plan.objectives)
+        decision = self.study.tell(event.number, outcome)
+        self.note_end(self.study, trial, outcome, decision)
+        if decision is Next.NOTHING:
+            # Nothing resumes from them; each seed and fold has its own.
+            for last in (self.plan.folder / trial_folder(trial.number)).glob("**/last.ckpt"):
+                last.unlink()
+
+    def kill_late(self, workers: AnyWorkers) -> None:
+        """End trials that take longer than they may."""
+        limit = self.plan.settings.trial_timeout
+        for number, running in workers.running.items():
+            if limit is not None and time.monotonic() - running.started > limit:
+                error = f"took longer than trial_timeout={limit:g} seconds"
+                workers.kill(number, TrialOutcome(State.FAILED, error=error))
+
+    @contextmanager
+    def interruptible(self, workers: AnyWorkers) -> Iterator[None]:
+        """Ctrl-C once: the running trials end their epoch; twice, or after a timeout: now."""
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            is_first, self.stopped_by = self.stopped_by is None, Stop.INTERRUPT
+            if is_first:
+                log.info("the running trials end their epochs; once more stops them now")
+            else:
+                for number in workers.running:
+                    workers.kill(number, TrialOutcome(State.STOPPED))
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
