@@ -29,6 +29,7 @@ LAYERS = {
         "machine",
         "project",
         "redact",
+        "seeding",
         "shell",
         "user_text",
     },
