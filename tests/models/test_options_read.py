@@ -98,14 +98,14 @@ def refusal(project: Project) -> Iterator[Any]:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    training, errors = project.module("training"), project.module("errors")
+    dry_run, errors = project.module("dry_run"), project.module("errors")
 
     def refuse(*options: str) -> str | None:
         cfg = project.configure("train", project.folder / "none", *SMALL, *options)
         task = {"hydra": {"overrides": {"task": list(options)}}}
         HydraConfig.instance().cfg = OmegaConf.create(task)  # type: ignore[assignment]
         try:
-            training.check(cfg)
+            dry_run.check(cfg)
         except errors.UserError as error:
             return str(error)
         return None
