@@ -297,7 +297,7 @@ AT_ONCE: dict[str, tuple[Command, list[str]]] = {
     # How a sweep runs
     "half a trial": (lambda p: (*sweep(), "hydra.sweeper.n_trials=1.5"), ["n_trials", "1.5"]),
     "no worker": (lambda p: (*sweep(), "hydra.sweeper.workers=0"), ["workers", "from 1"]),
-    "no seed": (lambda p: (*sweep(), "hydra.sweeper.seeds=0"), ["seeds", "from 1"]),
+    "no seed": (lambda p: (*sweep(), "hydra.sweeper.seeds=0"), ["seeds", "at least 1"]),
     "share of text": (
         lambda p: (*sweep(), "hydra.sweeper.gpus_per_trial=half"),
         ["gpus_per_trial", "'half'"],
@@ -349,7 +349,7 @@ AT_ONCE: dict[str, tuple[Command, list[str]]] = {
         ["loguniform", "tag(log,interval"],
     ),
     "no pattern": (lambda p: sweep("model=glob(x*)"), ["matches no choice"]),
-    "nothing varies": (lambda p: sweep("optimizer.lr=0.1"), ["nothing to vary"]),
+    "nothing varies": (lambda p: sweep("optimizer.lr=0.1"), ["No option varies"]),
     "space without its line": (
         lambda p: (*with_configs(p), "-m", "search_space=no_package"),
         ["@package hydra.sweeper.search_space"],

@@ -137,7 +137,7 @@ def test_unknown_metric_is_refused_with_all_names(project: Project) -> None:
     with pytest.raises(project.module("errors").UserError) as caught:
         check(["val_los"], ["train_loss", "val_loss", "test/loss"])
     assert str(caught.value) == (
-        "No trial measures 'val_los': there are parameters, seconds, train_loss, val_loss."
+        "No trial measures 'val_los'; the metrics are parameters, seconds, train_loss, val_loss."
     )
     check(["val_loss", "parameters"], ["val_loss"])
 
