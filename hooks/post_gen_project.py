@@ -20,6 +20,9 @@ ANSWERS = r"""{{= cookiecutter | jsonify }}"""
 # cookiecutter leaves out a file by an empty name, but not the folder around it.
 FOLDERS_OF_CHOICES = (".github/workflows", ".github")
 
+# The library, which an update replaces unless the project has patched it.
+LIBRARY = ("workbench", "hydra_plugins")
+
 # These point git at a repository of the caller's, for example while a hook of that repository runs.
 FOREIGN_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
 
@@ -29,6 +32,7 @@ def main() -> None:
     answers = json.loads(ANSWERS)
     remove_empty_folders()
     if is_scratch_copy(answers):
+        warn_of_patches(answers)
         return
     allow_any_letter()
     if answers["git"] == "yes":
@@ -67,12 +71,41 @@ def is_scratch_copy(answers: dict[str, str]) -> bool:
     )
 
 
+def warn_of_patches(answers: dict[str, str]) -> None:
+    """Name the files of the library that the project has patched, before an update merges them.
+
+    This copy is what the project was made from if both name the same commit; the other copy of an
+    update is the template's newest version.
+    """
+    project = Path(os.environ.get("PWD", ""))
+    try:
+        state = json.loads((project / ".cruft.json").read_text("utf-8"))
+    except (OSError, ValueError):  # run with --project-dir, or from elsewhere
+        return
+    if state.get("commit") != answers["_commit"]:
+        return
+    patched = [
+        path.as_posix()
+        for folder in LIBRARY
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and is_changed(path, project / path)
+    ]
+    if patched:
+        print(f"This project has patched the library: {', '.join(patched)}", file=sys.stderr)
+
+
+def is_changed(original: Path, own: Path) -> bool:
+    """Tell whether the project has the file, with another content than the template's."""
+    # Git may have changed the line endings.
+    return own.is_file() and own.read_bytes().splitlines() != original.read_bytes().splitlines()
+
+
 def make_repository(answers: dict[str, str]) -> None:
     """Make a git repository with one commit, or say in one line why not."""
     if not shutil.which("git"):
         print("git is not installed, so there is no repository yet.")
     elif run_git("rev-parse", "--is-inside-work-tree").returncode == 0:
-        print("This folder already lies in a git repository, so nothing was committed.")
+        print("This folder is already in a git repository, so nothing was committed.")
     else:
         commit_everything(answers)
 

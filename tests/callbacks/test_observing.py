@@ -320,7 +320,7 @@ def clock(package: Package, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             now.seconds += now.validation
 
     time = SimpleNamespace(perf_counter=lambda: now.seconds, monotonic=lambda: now.seconds)
-    monkeypatch.setattr(package("callbacks.timing"), "time", time)
+    monkeypatch.setattr(package("callbacks.resources"), "time", time)
     monkeypatch.setattr("pytorch_lightning.callbacks.timer.time", time)
     assembly = package("assembly")
     build_all = assembly.build_all
@@ -364,7 +364,7 @@ def test_time_limit_stops_saves_and_gives_the_next_run_its_whole_time(
     saved = first / "checkpoints" / "last.ckpt"
     assert f"resume with ckpt_path={saved}" in caplog.text
     # 5 epochs of 30 seconds, a fifth more, and two minutes: 5 minutes.
-    assert "the other 5 epochs take about 00:02:30: ask for WALLTIME 00:05:00" in caplog.text
+    assert "the remaining 5 epochs take about 00:02:30: request WALLTIME 00:05:00" in caplog.text
 
     second = train_here("second", *limit, f"ckpt_path={saved}")
     assert checkpoint(second)["epoch"] == 5
@@ -383,7 +383,7 @@ def test_epoch_that_takes_too_long_is_cut_off(
     folder = train_here("cut", "trainer.max_epochs=4", limit)
     assert checkpoint(folder)["global_step"] == 3
     # 2 batches of this epoch and 3 epochs of 5 batches are left, 4 seconds each.
-    assert "the other 3.4 epochs take about 00:01:08" in caplog.text
+    assert "the remaining 3.4 epochs take about 00:01:08" in caplog.text
     last = f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"
     resumed = train_here("continued", "trainer.max_epochs=4", last)
     whole = train_here("in one go", "trainer.max_epochs=4")
@@ -503,8 +503,8 @@ def test_gpu_memory_is_the_highest_of_each_epoch(
     ("place", "words"),
     [
         ("module", "first in the output of wrong (Log)"),
-        ("parameter", "of the parameter last.weight"),
-        ("batch", "the batch itself holds such values"),
+        ("parameter", "in the parameter last.weight"),
+        ("batch", "the batch itself contains such values"),
         ("loss", "in the loss function"),
     ],
 )

@@ -458,11 +458,11 @@ REFUSED = {
     ),
     "no fall": (
         ("finders=lr", "finders.lr.min_lr=1e-9", "finders.lr.max_lr=1e-8"),
-        "fall at no rate",
+        "decreased at no rate",
     ),
     "rates in the wrong order": (("finders=lr", "finders.lr.min_lr=2"), "between 0 and"),
     "one batch of a run that goes on": (("debug=fast", "ckpt_path=last.ckpt"), "past that"),
-    "share above one": ((*EMA, "callbacks.ema.start=1.5"), "share of the training"),
+    "fraction above one": ((*EMA, "callbacks.ema.start=1.5"), "fraction of the training"),
 }
 
 

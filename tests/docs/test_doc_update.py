@@ -1,6 +1,7 @@
-"""The page about updates, played: its commands in their order, and what it says that they print."""
+"""The page about updates: its commands run in their order and print what it says."""
 
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,10 +22,11 @@ ADA = {
     "GIT_COMMITTER_EMAIL": "ada@example.org",
 }
 TRAIN = "configs/train.yaml"
+ERRORS = "workbench/errors.py"
 
 
 class Story:
-    """The owner of a project, who types what the page says, and the owner of its template.
+    """The owner of a project, who types what the page says, and the author of its template.
 
     Args:
         folder: where the project is made.
@@ -82,6 +84,13 @@ def before_conflict(story: Story) -> None:
     story.change_template(TRAIN, "seed: 42", "seed: 1")
 
 
+def before_patch(story: Story) -> None:
+    story.change_project(ERRORS, "import difflib\n", "import difflib  # mine\n")
+    file = next(story.template.glob("{{=*")) / ERRORS
+    file.write_text(f"{file.read_text('utf-8')}\n# New.\n", "utf-8")
+    commit_all(story.template)
+
+
 def before_link(story: Story) -> None:
     shutil.rmtree(story.project)
     run(
@@ -95,8 +104,9 @@ def before_link(story: Story) -> None:
 
 # What happens before the blocks of a part of the page.
 BEFORE: dict[str, Callable[[Story], None]] = {
-    "Is there anything new?": before_check,
+    "Check for updates": before_check,
     "Conflicts": before_conflict,
+    "If you have patched the library": before_patch,
     "A project made without cruft": before_link,
 }
 
@@ -115,15 +125,30 @@ def test_commands_of_the_page_print_what_it_shows(story: Story) -> None:
         played.add(block.heading)
         if block.language == "console":
             story.play(block)
+        elif "[tool.cruft]" in block.code:
+            exclude(story, block.code)
         else:
-            leave_out(story, block.code)
+            check_source(story, block.code)
     assert BEFORE.keys() <= played
     # Linked to the version that it was made from, it takes in everything since.
     assert "has been updated" in story.type("cruft update --skip-apply-ask")
     assert "seed: 1\n" in (story.project / TRAIN).read_text("utf-8")
 
 
-def leave_out(story: Story, setting: str) -> None:
+def check_source(story: Story, setting: str) -> None:
+    """The setting names what this repository builds, and only that is gone from the project."""
+    (name,) = tomllib.loads(setting)["tool"]["uv"]["sources"]
+    assert name == tomllib.loads((story.template / "pyproject.toml").read_text())["project"]["name"]
+    assert not (story.project / "workbench").exists()
+    # The saved patch could be restored: it was applied, so that no difference was left.
+    assert "import difflib  # mine" in (story.folder / "patch.diff").read_text("utf-8")
+    before = story.type(f"git show HEAD~1:{ERRORS}")
+    assert "# mine" not in before
+    assert "# New." in before
+    assert (story.project / "configs" / "hydra" / "sweeper").is_dir()
+
+
+def exclude(story: Story, setting: str) -> None:
     """The files that the setting names stay as they are in an update."""
     story.type('git commit -am "Update from the template"')
     file = story.project / "pyproject.toml"

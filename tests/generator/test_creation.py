@@ -82,7 +82,7 @@ def test_again_over_an_existing_project(template: Path, tmp_path: Path) -> None:
     refused = run("cookiecutter", *options, cwd=tmp_path, check=False)
     done = run("cookiecutter", *options, "-f", cwd=tmp_path)
     assert "already exists" in refused.stdout + refused.stderr
-    assert "already lies in a git repository" in done.stdout
+    assert "is already in a git repository" in done.stdout
     assert "hydra" in (project / "train.py").read_text()
     assert (project / "mine.txt").read_text() == "mine"
     assert head(project) == first
@@ -139,7 +139,7 @@ def test_no_repository_inside_a_repository(template: Path, tmp_path: Path) -> No
     """In a larger repository the project is one folder of many; its owner commits it."""
     run("git", "init", "--quiet", cwd=tmp_path)
     done = bake_with_git(template, tmp_path)
-    assert "already lies in a git repository" in done.stdout
+    assert "is already in a git repository" in done.stdout
     assert not (tmp_path / "my-project" / ".git").exists()
 
 

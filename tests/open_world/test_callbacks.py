@@ -87,7 +87,7 @@ def test_averaged_weights_resume_exactly(world: World, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["fast", "limit", "nan", "overfit", "profile"])
+@pytest.mark.parametrize("preset", ["fast", "limit", "anomaly", "overfit", "profile"])
 @pytest.mark.parametrize("name", ["tutorial", "hydra_style", "gan", "dictionaries", "two_loaders"])
 def test_debug_presets_take_any_model(world: World, name: str, preset: str) -> None:
     """They are what an owner tries first."""

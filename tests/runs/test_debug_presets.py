@@ -14,8 +14,8 @@ COMMANDS = {
     "overfit a regression": ("debug=overfit", "experiment=diabetes"),
     "limit": ("debug=limit",),
     "profile": ("debug=profile",),
-    "nan": ("debug=nan", "trainer.max_epochs=1"),
-    "nan found": ("debug=nan", "optimizer.lr=1e30", "scheduler=constant"),
+    "anomaly": ("debug=anomaly", "trainer.max_epochs=1"),
+    "anomaly found": ("debug=anomaly", "optimizer.lr=1e30", "scheduler=constant"),
 }
 Runs = dict[str, "Future[TrainedRun]"]
 
@@ -88,16 +88,16 @@ def test_profile_tells_where_the_time_goes(runs: Runs) -> None:
         assert words in text
 
 
-def test_nan_preset_trains_as_usual(runs: Runs) -> None:
+def test_anomaly_preset_trains_as_usual(runs: Runs) -> None:
     """It watches every operation and changes none."""
-    run = finished(runs, "nan")
+    run = finished(runs, "anomaly")
     assert run.manifest["config"]["trainer"]["detect_anomaly"] is True
     assert 0 < run.metrics["final"]["train/loss"] < 3
 
 
-def test_nan_preset_names_the_operation(runs: Runs) -> None:
+def test_anomaly_preset_names_the_operation(runs: Runs) -> None:
     """Here a traceback is wanted: of the line that made the NaN, not of the step that met it."""
-    run = runs["nan found"].result()
+    run = runs["anomaly found"].result()
     assert_ended(run.printed, 1)
     assert run.manifest["status"] == "failed"
     assert "returned nan values" in run.printed.stderr

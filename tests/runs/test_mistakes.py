@@ -836,7 +836,7 @@ def test_exploding_loss_is_located(demo: BakedProject, tmp_path: Path) -> None:
     done = script(demo, "train.py", *options, check=False)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    for words in ("NaN", "batch 1 of epoch 0", "1e+30", "learning rate", "debug=nan"):
+    for words in ("NaN", "batch 1 of epoch 0", "1e+30", "learning rate", "debug=anomaly"):
         assert words in line
     run = TrainedRun(tmp_path, done)
     assert run.manifest["status"] == "failed"

@@ -256,7 +256,7 @@ def test_epoch_of_other_length_is_not_continued(project: Project) -> None:
     """The place of the checkpoint in it would mean other samples, as with other devices or data."""
     part = stop(project, 7, *COMMON)
     state = part.saved("last")["within_epoch"]
-    check = project.module("callbacks.within_epoch").check_same_batches
+    check = project.module("callbacks.resuming").check_same_batches
     check(state, BATCHES)
     with pytest.raises(project.module("errors").UserError, match=r"16 batches.* has 8"):
         check(state, 8)

@@ -255,10 +255,8 @@ def test_tensorboard_shows_texts_as_they_are(package: Part, text: str) -> None:
     """Commands, packages and layers stand in tables that TensorBoard reads as Markdown."""
     from tensorboard.plugin_util import markdown_to_safe_html
 
-    run_texts = package("callbacks.run_texts")
-    table = run_texts.describe_environment(
-        {"command": ["train.py", text], "packages": {text: text}}
-    )
+    description = package("callbacks.run_description")
+    table = description.environment_texts({"command": ["train.py", text], "packages": {text: text}})
     page = markdown_to_safe_html(table["environment"])
     cells = [
         html.unescape(re.sub("<[^>]*>", "", cell))
@@ -266,5 +264,5 @@ def test_tensorboard_shows_texts_as_they_are(package: Part, text: str) -> None:
     ]
     assert cells[:2] == ["command", f"train.py {text}"]
     assert cells[-2:] == [text, text]
-    block = markdown_to_safe_html(run_texts.fenced(f"````\n{text}\n", "yaml"))
+    block = markdown_to_safe_html(description.fenced(f"````\n{text}\n", "yaml"))
     assert f"````\n{text}\n" in html.unescape(re.sub("<[^>]*>", "", block.replace("<pre>", "")))

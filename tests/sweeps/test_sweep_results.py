@@ -225,7 +225,7 @@ WINNERS: dict[str, tuple[list[str], dict[str, Any]]] = {
         {"model.net.width": 64},
     ),
     "quoted choice and nested values": (
-        ["debug='nan'", '++trainer.a.b={x: 1, y: [1, null, "1"]}', "++trainer.a.b={z: 2}"],
+        ["debug='anomaly'", '++trainer.a.b={x: 1, y: [1, null, "1"]}', "++trainer.a.b={z: 2}"],
         {"experiment": "diabetes"},
     ),
     "no experiment": (["~experiment", "finders=[lr,batch_size]"], {"model.net.dropout": 0.0}),

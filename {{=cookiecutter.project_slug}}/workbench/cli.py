@@ -39,9 +39,7 @@ def run(main: Callable[[], Any]) -> None:
     # Hydra 1.3 copies all stored configs for each of the hundred lookups behind --help. The store
     # is a singleton, and 1.4 no longer copies it.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
-    # Hydra reads nan as a number; after debug= it is the name of a preset.
-    words = ["debug='nan'" if word == "debug=nan" else word for word in sys.argv[1:]]
-    sys.argv[1:] = [new for word in words for new in _without_null(word)]
+    sys.argv[1:] = [new for word in sys.argv[1:] for new in _without_null(word)]
     with one_sentence_errors():
         register_resolvers()
         register_experiments(sys.argv[1:])

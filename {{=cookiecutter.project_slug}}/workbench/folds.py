@@ -161,7 +161,6 @@ def fold_config(cfg: DictConfig, folder: Path, fold: int) -> DictConfig:
         config.data.fold = fold
         if (last := folder / "checkpoints" / "last.ckpt").is_file():
             config.ckpt_path, config.weights_from = str(last), None
-    mark_runs(config, folder.parent.name, None, f"{folder.parent.name}/{folder.name}")
     return config
 
 
@@ -222,13 +221,15 @@ def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
 def train_fold(config: DictConfig, script: str) -> Metrics | TrialOutcome:
     """Train a fold in a worker's process: its metrics, or why there are none."""
     sys.argv = [script, *config.hydra.overrides.task]
+    folder = Path(config.hydra.run.dir)
+    mark_runs(config, folder.parent.name, None, f"{folder.parent.name}/{folder.name}")
     try:
         result: Metrics | TrialOutcome = run_job(
             config, partial(_train, function=config.hydra.sweeper.function)
         )
     except (KeyboardInterrupt, SystemExit):
         result = TrialOutcome(State.STOPPED)
-    close_runs(failed=isinstance(result, TrialOutcome))
+    close_runs(config, failed=isinstance(result, TrialOutcome))
     return result
 
 

@@ -1,6 +1,6 @@
-"""Where the time goes: Lightning's profilers, with their top costs in the log.
+"""Lightning's profilers, with their top costs in the log.
 
-The whole report and the traces lie in the run's folder; `configs/profiler/` chooses.
+The full report and the traces are written to the run's directory; `configs/profiler/` chooses.
 """
 
 import logging
@@ -21,30 +21,30 @@ log = logging.getLogger(__name__)
 
 SHOWN = 10
 LONGEST_NAME = 90
-Cost = tuple[str, float, int]  # what, seconds in all, calls
+Cost = tuple[str, float, int]  # name, total seconds, number of calls
 
 
 def log_top_costs(profiler: Profiler, costs: list[Cost]) -> None:
-    """Write the largest costs of a stage into the log, as a short table."""
+    """Log a short table of the largest costs of a stage."""
     if not costs:
         return
     top = sorted(costs, key=lambda cost: cost[1], reverse=True)[:SHOWN]
     rows = [f"{seconds:10.3f}  {calls:7d}  {shorten(what)}" for what, seconds, calls in top]
     report = Path(str(profiler.dirpath)) / profiler._prepare_filename()
     table = "\n".join([f"{'seconds':>10}  {'calls':>7}  what", *rows])
-    log.info("top costs; all of them in %s\n%s", report, table)
+    log.info("top costs; the full report is %s\n%s", report, table)
 
 
 def shorten(name: str) -> str:
-    """A name without the settings that Lightning writes into those of its callbacks."""
+    """A name without the arguments that Lightning includes for its callbacks."""
     return re.sub(r"\{.*\}", "", name)[:LONGEST_NAME]
 
 
 class NoProfiler(profilers.PassThroughProfiler):
-    """Measures nothing, at less cost than Lightning's that measures nothing.
+    """Lightning's PassThroughProfiler without its overhead.
 
-    Lightning asks for a context around every hook of every callback, and its own makes a generator
-    for each: a twentieth of the time of a small network's steps.
+    Lightning enters a context around every hook of every callback, and its own profiler creates a
+    generator for each, which takes 5 % of the time of training a small network.
     """
 
     _nothing: nullcontext[None] = nullcontext()
@@ -55,26 +55,26 @@ class NoProfiler(profilers.PassThroughProfiler):
 
 
 class SimpleProfiler(profilers.SimpleProfiler):
-    """Seconds of every hook and every part of the training loop; inner ones count in outer ones."""
+    """Seconds of every hook and every part of the training loop, nested ones included."""
 
     def summary(self) -> str:
-        """The whole report; the top costs go to the log."""
+        """The full report; the top costs are logged."""
         durations = self.recorded_durations.items()
         log_top_costs(self, [(what, math.fsum(s), len(s)) for what, s in durations])
         return super().summary()
 
     def teardown(self, stage: str | None) -> None:
-        """Forget the stage: the test's report is not to repeat the fit's."""
+        """Reset: the test's report must not repeat the fit's."""
         super().teardown(stage)
         self.recorded_durations.clear()
         self.start_time = time.perf_counter()
 
 
 class AdvancedProfiler(profilers.AdvancedProfiler):
-    """Seconds of every Python function, by the part of the training loop that called it."""
+    """Seconds of every Python function, grouped by the part of the training loop that calls it."""
 
     def summary(self) -> str:
-        """The whole report; the top costs go to the log, without the functions called in turn."""
+        """The full report; the top costs are logged, each without the functions it calls."""
         seconds: dict[str, float] = defaultdict(float)
         calls: Counter[str] = Counter()
         for profile in self.profiled_actions.values():
@@ -87,22 +87,22 @@ class AdvancedProfiler(profilers.AdvancedProfiler):
 
 
 def name_of(code: CodeType | str) -> str:
-    """Name of a function and, unless it is built in, the line where it stands."""
+    """Name of a function and, unless it is built in, its file and line."""
     if isinstance(code, str):
         return code
     return f"{code.co_name} ({Path(code.co_filename).name}:{code.co_firstlineno})"
 
 
 class PyTorchProfiler(profilers.PyTorchProfiler):
-    """Seconds of every operation on CPU and GPU for the first batches, and a trace of them.
+    """Seconds of every operation on CPU and GPU in the first batches, and a trace of them.
 
-    Lightning's waits for five batches of a kind, and either dies or records the whole run where
-    there are fewer. This one counts batches of training and validation together.
+    Lightning's waits for five batches of a kind, and crashes or records the whole run if there are
+    fewer. This one counts batches of training and validation together.
 
     Args:
-        dirpath: folder of the report and the trace.
+        dirpath: directory of the report and the trace.
         filename: part of their names.
-        batches: how many are recorded; the one before them warms up.
+        batches: number of recorded batches; the one before them is for warm-up.
         row_limit: operations in the report.
     """
 
@@ -113,7 +113,7 @@ class PyTorchProfiler(profilers.PyTorchProfiler):
         self.batches = batches
         self._report = ""
         self._costs: list[Cost] = []
-        # In place of Lightning's schedule, which begins with another wait for each kind of batch.
+        # Replaces Lightning's schedule, which starts with a wait for each kind of batch.
         self._schedule = None
         self._profiler_kwargs["schedule"] = self._action
 
@@ -134,7 +134,7 @@ class PyTorchProfiler(profilers.PyTorchProfiler):
         self._costs = [
             (op.key, (op.self_cpu_time_total + op.self_device_time_total) / 1e6, op.count)
             for op in operations
-            # Other entries are the steps around the operations.
+            # The other entries enclose the operations.
             if not op.key.startswith(("[pl]", "ProfilerStep"))
         ]
         trace = Path(str(self.dirpath)) / self._prepare_filename(extension=".trace.json.gz")
@@ -142,11 +142,11 @@ class PyTorchProfiler(profilers.PyTorchProfiler):
         recording.export_chrome_trace(str(trace))
 
     def _cache_functions_events(self) -> None:
-        """Nothing: all that is needed was kept when the recording was ready."""
+        """Nothing: the results were stored when the recording was complete."""
 
     def summary(self) -> str:
-        """The whole report; the top costs go to the log, without the operations called in turn."""
-        super().summary()  # ends a recording in progress
+        """The full report; the top costs are logged, each without the operations it calls."""
+        super().summary()  # ends a recording
         log_top_costs(self, self._costs)
         report, self._report, self._costs = self._report, "", []
         return report

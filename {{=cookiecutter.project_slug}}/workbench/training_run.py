@@ -16,9 +16,9 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from .assembly import build_all, build_quiet_trainer, check_options_read, why_no_test
 from .building import facts_of
 from .callbacks import MetricHistory, WeightAverage
-from .callbacks.last_checkpoint import last_checkpoint_of
-from .callbacks.within_epoch import STATE as WITHIN_EPOCH
-from .callbacks.within_epoch import check_same_batches
+from .callbacks.checkpoints import last_checkpoint_of
+from .callbacks.resuming import STATE as WITHIN_EPOCH
+from .callbacks.resuming import check_same_batches
 from .comparison import compare_weights, measured
 from .config_checks import check_config
 from .finders.base import find_values

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
-from ..callbacks.nested import tensors
+from ..data.batches import tensors
 from ..errors import UserError, nearest
 from ..models.supervised import SupervisedModule
 from .interface import Evaluation

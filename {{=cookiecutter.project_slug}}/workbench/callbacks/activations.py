@@ -1,4 +1,4 @@
-"""What the layers put out for the same validation samples, epoch after epoch."""
+"""Statistics of the layers' outputs for the same validation samples in every epoch."""
 
 import logging
 import math
@@ -14,7 +14,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..pictures import save_picture
+from ..figures import save_figure
+from ..loggers.base import log_metrics
 from ..user_text import plot_labels
 
 log = logging.getLogger(__name__)
@@ -23,31 +24,32 @@ STATISTICS = ("mean", "std", "dead", "drift_first", "drift_previous")
 TITLES = (
     "mean",
     "standard deviation",
-    "dead units (share)",
+    "dead units (fraction)",
     "drift since the first epoch",
     "drift since the previous epoch",
 )
-# Of the epochs under a map, and of a map in which nothing differs from zero.
+# Number of labelled epochs on an axis.
 MOST_LABELS = 8
+# Range of the colors of a map in which all values are zero.
 SMALLEST_SCALE = 1e-6
-Row = dict[str, Any]  # epoch, and under "layers" the statistics of every layer
+Row = dict[str, Any]  # "epoch", and under "layers" the statistics of every layer
 
 
 class ActivationStats(Callback):
-    """Watches the outputs of the layers on the first validation batch of every epoch.
+    """Observes the outputs of the layers for the first validation batch of every epoch.
 
-    The loggers get five numbers a layer, as `activations_<statistic>/<layer>`: mean and standard
-    deviation; dead, the share of units that are zero for all samples; and how far the layer has
-    drifted since the first and since the previous epoch, as 1 - cosine, of the mean output of
-    every unit for every sample. A layer is whatever has parameters of its own, or is an
-    activation function; of one that is used twice, the second output counts.
+    The loggers get five numbers per layer, as `activations_<statistic>/<layer>`: mean and standard
+    deviation; dead, the fraction of units that are zero for all samples; and the drift since the
+    first and since the previous epoch, as 1 - cosine similarity of the mean outputs of all units
+    for all samples. A layer is a module with parameters of its own or an activation function; if a
+    layer is used twice, the second output counts.
 
-    It looks on while the model validates, so it costs no forward pass. The validation part must
-    not be shuffled, or the drift would also be that of the samples.
+    It needs no additional forward pass. The validation split must not be shuffled, or the drift
+    would include that of the samples.
 
     Args:
         path: the PNG file with the statistics of all epochs.
-        samples: as many samples of the batch are looked at.
+        samples: number of samples of the batch to observe.
     """
 
     def __init__(self, path: str, samples: int = 64) -> None:
@@ -68,7 +70,7 @@ class ActivationStats(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Start to watch the first batch."""
+        """Start observing the first batch."""
         is_first = batch_idx == dataloader_idx == 0
         if trainer.sanity_checking or not is_first or trainer.state.fn != "fit":
             return
@@ -83,7 +85,7 @@ class ActivationStats(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
-        """Stop to watch, and log what was seen."""
+        """Stop observing, and log the statistics."""
         self._watching.close()
         if self._seen:
             self._add_row(trainer)
@@ -91,15 +93,15 @@ class ActivationStats(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Stop to watch."""
+        """Stop observing."""
         self._watching.close()
 
     def _look(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        # At once: the next layer may change its input in place.
         # A padded transformer computes nested tensors in evaluation.
         if not isinstance(output, Tensor) or output.is_nested or output.is_sparse:
             return
         if output.is_floating_point() and output.ndim > 1 and output.numel():
+            # Immediately: the next layer may change its input in place.
             units = by_unit(output.detach()[: self.samples].float())
             dead = (units == 0).all(dim=2).all(dim=0).float().mean()
             statistics = torch.stack([units.mean(), units.std(correction=0), dead])
@@ -125,8 +127,7 @@ class ActivationStats(Callback):
             f"up to {100 * dead:.0f} % dead units ({deadest})" if dead else "no dead units",
             f", drift since the previous epoch up to {fast:.2f} ({fastest})" if fast else "",
         )
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+        log_metrics(trainer, metrics)
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -134,14 +135,14 @@ class ActivationStats(Callback):
         if not self.rows or trainer.fast_dev_run:
             return
         kinds = {name: type(module).__name__ for name, module in pl_module.named_modules()}
-        save_picture(draw_activations(self.rows, kinds), self.path, trainer)
+        save_figure(draw_activations(self.rows, kinds), self.path, trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything seen, for the checkpoint."""
+        """All statistics, for the checkpoint."""
         return {"rows": self.rows, "first": self._first, "previous": self._previous}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the checkpoint was saved."""
+        """Restore them."""
         self.rows = list(state_dict["rows"])
         self._first = dict(state_dict["first"])
         self._previous = dict(state_dict["previous"])
@@ -154,7 +155,7 @@ def is_layer(module: nn.Module) -> bool:
 
 
 def by_unit(output: Tensor) -> Tensor:
-    """An output as (samples, units, places).
+    """An output as (samples, units, positions).
 
     Units are the channels of (B, C, H, W), and the last dimension of (B, C) and of tokens
     (B, T, C).
@@ -165,23 +166,23 @@ def by_unit(output: Tensor) -> Tensor:
 
 
 def drift(before: Tensor, now: Tensor) -> float:
-    """1 - cosine between two outputs of one shape; 0 between equals, be they all zero."""
+    """1 - cosine similarity of two outputs; 0 if they are equal, even if they are all zero."""
     if before.shape != now.shape or torch.equal(before, now):
         return 0.0
     return 1 - F.cosine_similarity(before.flatten(), now.flatten(), dim=0).item()
 
 
 def _rank(value: float) -> float:
-    """The value to sort by; NaN comes last."""
+    """A key for `max` that ignores NaN."""
     return -math.inf if math.isnan(value) else value
 
 
 def draw_activations(rows: list[Row], kinds: dict[str, str]) -> Figure:
-    """Draw one map per statistic: a line per layer from input to output, a column per epoch.
+    """Draw one map per statistic: a row per layer from input to output, a column per epoch.
 
     Args:
         rows: what `ActivationStats` has collected.
-        kinds: the class of each layer.
+        kinds: the class name of each layer.
     """
     layers = list(rows[-1]["layers"])
     labels = plot_labels([f"{name}  {kinds[name]}" for name in layers], "layer", longest=60)
@@ -195,7 +196,7 @@ def draw_activations(rows: list[Row], kinds: dict[str, str]) -> Figure:
         scale = {"vmin": 0, "vmax": largest, "cmap": "viridis"}
         if title == "mean":
             scale |= {"vmin": -largest, "cmap": "RdBu_r"}
-        elif "share" in title:
+        elif "fraction" in title:
             scale |= {"vmax": 1}
         figure.colorbar(axes.pcolormesh(values.numpy(), **scale), ax=axes)
         axes.set_xticks([i + 0.5 for i in labelled], [rows[i]["epoch"] + 1 for i in labelled])

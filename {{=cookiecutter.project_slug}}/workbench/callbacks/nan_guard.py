@@ -1,4 +1,4 @@
-"""Stop at the first loss that is not a number."""
+"""Stop at the first loss that is not finite."""
 
 import inspect
 import math
@@ -9,9 +9,9 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from ..data.batches import tensors
 from ..errors import NotFiniteError
-from .nested import tensors
-from .step_log import learning_rates
+from .records import learning_rates
 
 NONE = -1  # no batch
 
@@ -19,12 +19,12 @@ NONE = -1  # no batch
 class NaNGuard(Callback):
     """Ends the run at a loss that is NaN or infinite, naming step, learning rate and module.
 
-    It looks before the backward pass, while the weights are still those that gave the loss: a
-    second look at the same batch then finds the first module with a bad output.
+    It checks before the backward pass, when the weights are still those that produced the loss:
+    repeating the training step then finds the first module with a non-finite output.
 
-    On a GPU the loss stays on the device and is looked at every `trainer.log_every_n_steps`
-    steps, because looking waits for the device; the step named is still the first bad one, but
-    the module only if the two coincide: the weights of later steps are NaN everywhere.
+    On a GPU the loss is checked every `trainer.log_every_n_steps` steps, because reading it
+    synchronizes with the device. The step named is still the first bad one; the module is named
+    only if that is the step checked: in later ones all weights are NaN.
     """
 
     def __init__(self) -> None:
@@ -35,18 +35,18 @@ class NaNGuard(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the batch for a second look."""
+        """Keep the batch, to repeat the step."""
         self._batch, self._batch_idx = batch, batch_idx
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """End the run at a bad loss; on a GPU note it, and end the run when it is time to look.
+        """End the run at a bad loss; on a GPU remember it until the next check.
 
         Raises:
             NotFiniteError: the loss is NaN or infinite.
         """
-        # With debug=nan the backward pass is about to tell more of this batch.
+        # With debug=anomaly the backward pass is about to report more about this batch.
         is_traced = torch.is_anomaly_enabled()
         if loss.device.type == "cpu" and not is_traced:
             is_number = loss.numel() == 1 and not loss.is_complex()
@@ -67,7 +67,7 @@ class NaNGuard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let go of the batch."""
+        """Release the batch."""
         self._batch = None
 
     def _error(self, trainer: Trainer, pl_module: LightningModule, bad: int) -> NotFiniteError:
@@ -78,20 +78,20 @@ class NaNGuard(Callback):
             f"The training loss became NaN or infinite at batch {bad} of epoch "
             f"{trainer.current_epoch} (batch {step} of the run, learning rate {rates}){place}: "
             "lower the learning rate, set trainer.gradient_clip_val=1, or find the operation with "
-            "debug=nan."
+            "debug=anomaly."
         )
 
     def _place(self, trainer: Trainer, pl_module: LightningModule) -> str:
-        """Where the present batch first meets a number that is not finite."""
+        """Where the current batch first produces a value that is not finite."""
         if has_bad(self._batch):
-            return ", and the batch itself holds such values"
+            return ", and the batch itself contains such values"
         for name, parameter in pl_module.named_parameters():
             if has_bad(parameter):
-                return f", after the step before had made such values of the parameter {name}"
-        # A step that optimizes by itself must not be run within itself.
+                return f", after the previous step had produced such values in the parameter {name}"
+        # A step that runs its own optimizers must not be nested.
         if not pl_module.automatic_optimization:
             return ""
-        # A step that cannot be repeated tells nothing more.
+        # Some steps cannot be repeated.
         with suppress(Exception), torch.no_grad(), trainer.precision_plugin.train_step_context():
             module = first_bad_module(pl_module, self._batch, self._batch_idx)
             return f", first in the output of {module}" if module else ", in the loss function"
@@ -102,14 +102,14 @@ def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> 
     """Run a training step and name the first module whose output is not finite, if any."""
     found: list[str] = []
 
-    def watch(name: str, module: nn.Module) -> Any:
+    def observe(name: str, module: nn.Module) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
             if not found and has_bad(output):
                 found.append(f"{name} ({type(module).__name__})")
 
         return module.register_forward_hook(hook)
 
-    handles = [watch(name, module) for name, module in pl_module.named_modules() if name]
+    handles = [observe(name, module) for name, module in pl_module.named_modules() if name]
     try:
         # Compiled code does not call hooks.
         with torch.compiler.set_stance("force_eager"):
@@ -122,5 +122,5 @@ def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> 
 
 
 def has_bad(values: Any) -> bool:
-    """Whether a tensor, or one in a batch of any form, holds NaN or an infinite value."""
+    """Whether a tensor or a nested structure of tensors contains NaN or an infinite value."""
     return any(not torch.isfinite(tensor).all() for tensor in tensors(values))

@@ -1,1 +1,1 @@
-"""What can be found out before training: the batch size that fits and a good learning rate."""
+"""Finders determine options before training: a batch size that fits and a learning rate."""

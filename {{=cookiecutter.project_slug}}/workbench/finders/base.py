@@ -1,4 +1,4 @@
-"""How values are found, and where they go."""
+"""The interface of a finder, and the loop over the finders of a run."""
 
 import copy
 import logging
@@ -12,18 +12,18 @@ from ..models.base import BaseModule
 
 log = logging.getLogger(__name__)
 
-# A trainer as the run's, that leaves no files: `trial(callbacks=[...], max_steps=3)`.
+# Builds a trainer like the run's that writes no files: `trial(callbacks=[...], max_steps=3)`.
 Trial = Callable[..., Trainer]
 
 
 class Finder:
     """Finds the value of one option by training a copy of the model for a few steps.
 
-    The copy is thrown away, and nothing is written but a picture. The value is used as if it had
-    been given on the command line, so such a run repeats exactly without the finder.
+    The copy is discarded, and nothing is written except a plot. The value is used as if it had
+    been given on the command line, so a run with that option and without the finder is identical.
     """
 
-    option: ClassVar[str]  # the option that is found, for example "optimizer.lr"
+    option: ClassVar[str]  # for example "optimizer.lr"
 
     def find(
         self,
@@ -35,22 +35,22 @@ class Finder:
         """Find the value.
 
         Args:
-            trainer: the run's, for its loggers and limits; nothing is trained with it.
-            model: a copy of the run's, at its first weights and with a constant rate.
+            trainer: the run's, for its loggers and limits; it trains nothing.
+            model: a copy of the run's, with initial weights and a constant learning rate.
             datamodule: the run's.
-            trial: makes trainers to train the copy with.
+            trial: builds trainers for the copy.
 
         Raises:
-            UserError: there is no good value.
+            UserError: there is no suitable value.
         """
         raise NotImplementedError
 
     def saved(self, checkpoint: dict[str, Any]) -> Any:
-        """The value that the run of a checkpoint had."""
+        """The value that the run of a checkpoint used."""
         raise NotImplementedError
 
     def use(self, value: Any, model: LightningModule, datamodule: LightningDataModule) -> None:
-        """Let the run have the value."""
+        """Make the run use the value."""
         raise NotImplementedError
 
 
@@ -62,28 +62,28 @@ def find_values(
     trial: Trial,
     checkpoint: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Find the values one after the other and use them; the random numbers stay as they are.
+    """Find the values one after the other and use them, without drawing global random numbers.
 
     Args:
-        finders: in this order, each with the values found before.
+        finders: in this order, each using the values found before.
         trainer: the run's.
         model: the run's.
         datamodule: the run's.
-        trial: makes trainers for trials.
-        checkpoint: of the run that goes on. Then nothing is searched: it had its values.
+        trial: builds trainers for the finders.
+        checkpoint: that of a resumed run, whose values are used instead of searching.
 
     Returns:
-        The values by the names of their options.
+        The values by option.
     """
     found: dict[str, Any] = {}
     for finder in finders:
         name = type(finder).__name__
         if trainer.fast_dev_run:
-            log.info("%s is left out: one batch (fast_dev_run) says nothing", name)
+            log.info("%s is skipped: one batch (fast_dev_run) is not enough", name)
             continue
         if checkpoint is not None:
             value = finder.saved(checkpoint)
-            log.info("%s is left out: the run goes on with %s=%s", name, finder.option, value)
+            log.info("%s is skipped: the resumed run uses %s=%s", name, finder.option, value)
         else:
             with isolate_rng():
                 value = finder.find(trainer, _copy(model), datamodule, trial)
@@ -96,6 +96,6 @@ def find_values(
 def _copy(model: LightningModule) -> LightningModule:
     copied = copy.deepcopy(model)
     if isinstance(model, BaseModule):
-        # All schedules are fractions of the rate; the search is for the rate itself.
+        # Schedules scale the rate; the search is for the rate itself.
         copied.hparams["scheduler"] = {"name": "constant"}
     return copied

@@ -12,19 +12,19 @@ from .base import Finder, Trial
 
 log = logging.getLogger(__name__)
 
-# The second step is the first with the optimizer's own memory.
+# From the second step on the optimizer's state occupies memory too.
 STEPS = 2
 
 
 class BatchSizeFinder(Finder):
     """Doubles `data.batch_size` while a training step fits into memory, up to a limit.
 
-    A GPU is used best by large batches, a model is not always trained best by them: with a larger
-    batch the learning rate has to be found anew. Main memory hardly ever ends, so on a CPU the
-    limit decides. A size that does not fit is halved until it does.
+    Large batches use a GPU best, but do not always train a model best: a larger batch needs another
+    learning rate. On a CPU memory is rarely exhausted, so the limit decides. A size that does not
+    fit is halved until it does.
 
     Args:
-        max_size: the limit; no batch is larger than the training part either.
+        max_size: the limit; the size of the training split is another one.
     """
 
     option = "data.batch_size"
@@ -42,12 +42,12 @@ class BatchSizeFinder(Finder):
         """Find the size.
 
         Raises:
-            UserError: several processes, or not even a batch of one fits.
+            UserError: several processes, or not even one sample fits.
         """
         if trainer.world_size > 1:
             raise UserError(
-                "The batch-size finder works with one process, because another one that runs out "
-                "of memory cannot tell: set data.batch_size yourself, or trainer.devices=1."
+                "The batch-size finder needs a single process, because another one that runs out "
+                "of memory cannot report it: set data.batch_size yourself, or trainer.devices=1."
             )
         configured = batch_size_of(datamodule)
         samples = getattr(datamodule, "num_samples", {}).get("train", self.max_size)
@@ -65,24 +65,24 @@ class BatchSizeFinder(Finder):
         finally:
             set_batch_size(datamodule, configured)
         raise UserError(
-            "Not even a batch of one sample fits into memory: take a smaller model or a larger GPU."
+            "Not even a batch of one sample fits into memory: use a smaller model or a larger GPU."
         )
 
     def saved(self, checkpoint: dict[str, Any]) -> int:
-        """The batch size that the run of a checkpoint had."""
+        """The batch size that the run of a checkpoint used."""
         size: int = checkpoint["datamodule_hyper_parameters"]["batch_size"]
         return size
 
     def use(self, value: int, model: LightningModule, datamodule: LightningDataModule) -> None:
-        """Let the run have the batch size."""
+        """Make the run use the batch size."""
         set_batch_size(datamodule, value)
 
 
 class WithoutSchedules(Callback):
-    """Leaves out the learning-rate schedules, one of which may wait for a validation metric."""
+    """Removes the learning-rate schedules, one of which may need a validation metric."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget them."""
+        """Remove them."""
         trainer.strategy.lr_scheduler_configs = []
 
 
@@ -96,13 +96,13 @@ def batch_size_of(datamodule: LightningDataModule) -> int:
     if not isinstance(size, int):
         raise UserError(
             f"The batch-size finder sets batch_size, which {type(datamodule).__name__} does not "
-            "have: save it with save_hyperparameters(), or leave out finders=batch_size."
+            "have: save it with save_hyperparameters(), or omit finders=batch_size."
         )
     return size
 
 
 def set_batch_size(datamodule: LightningDataModule, size: int) -> None:
-    """Let the next loaders of a datamodule have a batch size."""
+    """Set the batch size of the datamodule's next loaders."""
     if "batch_size" in datamodule.hparams:
         datamodule.hparams["batch_size"] = size
     if hasattr(datamodule, "batch_size"):
@@ -112,7 +112,7 @@ def set_batch_size(datamodule: LightningDataModule, size: int) -> None:
 def _fits(size: int, model: LightningModule, datamodule: LightningDataModule, trial: Trial) -> bool:
     set_batch_size(datamodule, size)
     try:
-        # Compiled code would be made anew for every size, and torch gives up after a few.
+        # Otherwise every size would be compiled, and torch gives up after a few.
         with torch.compiler.set_stance("force_eager"):
             options: dict[str, Any] = {"max_epochs": -1, "max_steps": STEPS, "limit_val_batches": 0}
             trial(callbacks=[WithoutSchedules()], **options).fit(model, datamodule)

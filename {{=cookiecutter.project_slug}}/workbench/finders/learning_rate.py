@@ -1,4 +1,4 @@
-"""A learning rate from one short training in which it rises: the range test."""
+"""The learning-rate range test: a short training in which the rate rises."""
 
 import logging
 import math
@@ -13,26 +13,26 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import UserError
-from ..pictures import save_picture
+from ..figures import save_figure
 from .base import Finder, Trial
 
 log = logging.getLogger(__name__)
 
-# With fewer points a curve of single batches is all noise.
+# With fewer points the curve of single batches is mostly noise.
 FEWEST_STEPS = 40
-# Decades of the rate over which the curve is smoothed: enough for single batches at 100 steps.
+# Decades over which the curve is smoothed: enough for single batches at 100 steps.
 WIDTH = 0.2
-# A fall of less than the scatter of single steps times this may be chance.
+# A decrease of less than this times the scatter of single steps may be chance.
 CHANCE = 1.5
-# The test ends when the mean of the last steps is so many times the lowest such mean.
+# The test ends when the mean of the last steps exceeds the lowest such mean by this factor.
 DIVERGED = 4.0
 LAST_STEPS = 5
 
 
 class RangeTest(Callback):
-    """Trains with a rate that rises exponentially from step to step, and notes the losses.
+    """Trains with an exponentially rising rate and records the losses.
 
-    Ends the training after the last rate or when the loss has diverged.
+    It ends the training after the last rate or when the loss has diverged.
 
     Args:
         min_lr: first rate.
@@ -41,8 +41,8 @@ class RangeTest(Callback):
 
     Attributes:
         rates: rate of each step.
-        losses: mean loss of the batches of each step, before it was made; one for each rate until
-            the training diverged.
+        losses: mean loss of the batches of each step, before the step; one for each rate until the
+            training diverged.
     """
 
     def __init__(self, min_lr: float, max_lr: float, num_steps: int) -> None:
@@ -53,7 +53,7 @@ class RangeTest(Callback):
         self._lowest = math.inf
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Spread the rates over the steps there are.
+        """Spread the rates over the available steps.
 
         Raises:
             UserError: too few steps, or not one optimizer.
@@ -61,13 +61,13 @@ class RangeTest(Callback):
         if len(trainer.optimizers) != 1 or not pl_module.automatic_optimization:
             raise UserError(
                 "The learning-rate finder needs a model with one optimizer that Lightning steps: "
-                "set the rates yourself and leave out finders=lr."
+                "set the rates yourself and omit finders=lr."
             )
         steps = int(min(self.num_steps, trainer.estimated_stepping_batches))
         if steps < FEWEST_STEPS:
             raise UserError(
                 f"The learning-rate finder needs {FEWEST_STEPS} optimizer steps and has {steps}: "
-                "raise trainer.max_epochs or finders.lr.num_steps, or leave out finders=lr."
+                "raise trainer.max_epochs or finders.lr.num_steps, or omit finders=lr."
             )
         self.rates = np.geomspace(self.min_lr, self.max_lr, steps).tolist()
 
@@ -81,12 +81,12 @@ class RangeTest(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the loss; with gradient accumulation a step has several batches."""
-        # Lightning hands on the loss divided by the number of batches of a step.
+        """Record the loss; with gradient accumulation a step has several batches."""
+        # Lightning passes on the loss divided by the number of batches per step.
         self._batches.append(outputs["loss"] * trainer.accumulate_grad_batches)
         if trainer.global_step == len(self.losses):
             return
-        # The mean over all processes, so that all come to the same rate.
+        # The mean over all processes, so that all find the same rate.
         loss = float(trainer.strategy.reduce(torch.stack(self._batches).mean(), reduce_op="mean"))
         self._batches = []
         if math.isfinite(loss):
@@ -102,9 +102,9 @@ class RangeTest(Callback):
 
 
 class LearningRateFinder(Finder):
-    """Takes the rate at which the loss falls fastest in a range test.
+    """Chooses the rate at which the loss decreases fastest in a range test.
 
-    https://arxiv.org/abs/1506.01186; the rates are compared on a logarithmic scale. All schedules
+    https://arxiv.org/abs/1506.01186; the decrease is measured per decade of the rate. All schedules
     rise to or start from this rate.
 
     Args:
@@ -122,7 +122,7 @@ class LearningRateFinder(Finder):
     def __init__(self, path: str, min_lr: float, max_lr: float, num_steps: int) -> None:
         if not 0 < min_lr < max_lr:
             raise UserError(
-                f"finders.lr.min_lr={min_lr} has to lie between 0 and finders.lr.max_lr={max_lr}."
+                f"finders.lr.min_lr={min_lr} must lie between 0 and finders.lr.max_lr={max_lr}."
             )
         self.path = Path(path)
         self.min_lr, self.max_lr, self.num_steps = min_lr, max_lr, num_steps
@@ -137,7 +137,7 @@ class LearningRateFinder(Finder):
         """Find the rate and draw the curve.
 
         Raises:
-            UserError: too few steps, or the loss falls at no rate.
+            UserError: too few steps, or the loss decreases at no rate.
         """
         test = RangeTest(self.min_lr, self.max_lr, self.num_steps)
         trial(callbacks=[test], limit_val_batches=0).fit(model, datamodule)
@@ -146,28 +146,28 @@ class LearningRateFinder(Finder):
         if trainer.is_global_zero and rates:
             configured = model.hparams["optimizer"].get("lr")
             figure = draw_range_test(rates, test.losses, rate, configured)
-            save_picture(figure, self.path, trainer)
+            save_figure(figure, self.path, trainer)
         if rate is None:
             raise UserError(
-                f"The learning-rate finder saw the loss fall at no rate from {self.min_lr:.3g} to "
-                f"{self.max_lr:.3g} (see {self.path}): set optimizer.lr and leave out finders=lr."
+                f"The loss decreased at no rate from {self.min_lr:.3g} to {self.max_lr:.3g} in the "
+                f"learning-rate finder (see {self.path}): set optimizer.lr and omit finders=lr."
             )
         return float(f"{rate:.3g}")
 
     def saved(self, checkpoint: dict[str, Any]) -> float:
-        """The rate that the run of a checkpoint had."""
+        """The rate that the run of a checkpoint used."""
         rate: float = checkpoint["hyper_parameters"]["optimizer"]["lr"]
         return rate
 
     def use(self, value: float, model: LightningModule, datamodule: LightningDataModule) -> None:
-        """Let the run's optimizer have the rate."""
+        """Make the run's optimizer use the rate."""
         model.hparams["optimizer"]["lr"] = value
 
 
 def smooth(rates: list[float], losses: list[float]) -> list[float]:
     """Mean of the losses around each rate, weighted by a Gaussian of their distance.
 
-    A running mean would lag behind and show every fall at too high a rate.
+    A running mean would lag and show every decrease at too high a rate.
     """
     decades = np.log10(rates)
     distances = (decades[:, None] - decades) / WIDTH
@@ -177,16 +177,16 @@ def smooth(rates: list[float], losses: list[float]) -> list[float]:
 
 
 def steepest(rates: list[float], losses: list[float]) -> float | None:
-    """The rate where the loss falls fastest per decade, before its lowest; None if it never does.
+    """The rate of the steepest decrease before the minimum; None if there is no clear decrease.
 
     Args:
-        rates: rising.
+        rates: in ascending order.
         losses: one for each rate.
     """
     if not losses:
         return None
     smoothed = np.array(smooth(rates, losses))
-    # Behind the lowest loss the training has begun to diverge.
+    # After the lowest loss the training has begun to diverge.
     until = int(smoothed.argmin()) + 1
     falling = smoothed[:until]
     scatter = float(np.std(losses[:until] - falling))
@@ -198,7 +198,7 @@ def steepest(rates: list[float], losses: list[float]) -> float | None:
 def draw_range_test(
     rates: list[float], losses: list[float], found: float | None, configured: float | None
 ) -> Figure:
-    """Draw the loss of each step over its rate, with the rate that was found."""
+    """Plot the loss of each step against its rate, and mark the rate that was found."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     smoothed = smooth(rates, losses)
@@ -211,8 +211,8 @@ def draw_range_test(
     if found is not None:
         at = smoothed[rates.index(found)]
         axes.plot(found, at, "o", markersize=9, fillstyle="none", color="black")
-        axes.axvline(found, color="black", linewidth=0.8, label=f"steepest, taken: {found:.3g}")
-    # A loss that diverges would press the rest flat.
+        axes.axvline(found, color="black", linewidth=0.8, label=f"steepest, chosen: {found:.3g}")
+    # A diverging loss would flatten the rest of the curve.
     low, first = min(smoothed), smoothed[0]
     axes.set_ylim(low - 0.2 * abs(first - low), first + 0.5 * abs(first - low))
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Range test")

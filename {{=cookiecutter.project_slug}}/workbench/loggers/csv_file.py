@@ -1,4 +1,4 @@
-"""Lightning's CSV logger, which deletes what a resumed run has logged so far, without that."""
+"""Lightning's CSV logger, without deleting what a resumed run has logged before."""
 
 import csv
 from pathlib import Path
@@ -8,21 +8,21 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
-from .outages import SurvivesOutages
+from .base import RunLogger
 
 
 class ContinuedWriter(ExperimentWriter):
-    """Adds to the `metrics.csv` that it finds."""
+    """Appends to an existing `metrics.csv`."""
 
     def _check_log_dir_exists(self) -> None:
-        """Take the columns from the file, which Lightning deletes here."""
+        """Read the columns from the file, which Lightning deletes here."""
         path = Path(self.metrics_file_path)
         if path.is_file():
             with path.open(newline="", encoding="utf-8") as file:
                 self.metrics_keys = list(next(csv.reader(file), []))
 
     def forget_after(self, step: int) -> None:
-        """Remove the rows of later steps, and a line whose writing was cut off."""
+        """Remove the rows of later steps, and an incomplete last line."""
         path = Path(self.metrics_file_path)
         if not path.is_file():
             return
@@ -35,13 +35,13 @@ class ContinuedWriter(ExperimentWriter):
 
 
 def is_until(row: dict[str, str | None], step: int) -> bool:
-    """Whether a row is whole and of this step or one before."""
+    """Whether a row is complete and not later than this step."""
     number = row.get("step") or ""
     return None not in row.values() and number.isdigit() and int(number) <= step
 
 
-class CSVLogger(SurvivesOutages, loggers.CSVLogger):
-    """`metrics.csv` in a folder, continued when a run is resumed there.
+class CSVLogger(RunLogger, loggers.CSVLogger):
+    """`metrics.csv` in a directory, continued when a run is resumed there.
 
     The arguments are those of Lightning's `CSVLogger`.
     """

@@ -1,4 +1,4 @@
-"""Lightning's W&B logger, whose server may be out of reach."""
+"""Lightning's W&B logger, which falls back to offline runs without a connection."""
 
 import logging
 import os
@@ -8,30 +8,44 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
 from pytorch_lightning import loggers
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
 from ..errors import UserError, first_line
 from ..redact import redact
-from .outages import SurvivesOutages
+from .base import RunLogger
 
 log = logging.getLogger(__name__)
 
-# Seconds. With its own 90 a training would seem to hang; and where the server has gone away, W&B
-# waits for it for hours once the training has ended.
+# Seconds. With the default of 90 a training would seem to hang; and if the server has disappeared,
+# W&B waits for hours after the training.
 os.environ.setdefault("WANDB_INIT_TIMEOUT", "30")
 os.environ.setdefault("WANDB_FINISH_TIMEOUT", "300")
 
 
-class WandbLogger(SurvivesOutages, loggers.WandbLogger):
-    """Runs in Weights & Biases, written to be sent later where the server does not answer.
+class WandbLogger(RunLogger, loggers.WandbLogger):
+    """Runs in Weights & Biases, stored for a later upload if the server does not answer.
 
     The arguments are those of Lightning's `WandbLogger`.
     """
 
+    @classmethod
+    def join_sweep(cls, options: DictConfig, sweep: str, run_id: str | None, trial: str) -> None:
+        """Put the trial into a group; a group given in the command may span several sweeps."""
+        options.name = trial
+        options.group = options.get("group") or sweep
+
+    @classmethod
+    def end_run(cls, failed: bool) -> None:
+        """End the run, which Lightning leaves to the exit of the process."""
+        wandb = sys.modules.get("wandb")
+        if wandb is not None and wandb.run is not None:
+            wandb.finish(exit_code=int(failed))
+
     def outages(self) -> tuple[type[Exception], ...]:
-        """The errors that mean that W&B's own process is away."""
+        """The errors that mean that W&B's own process is unavailable."""
         from wandb.errors import Error
 
         return (OSError, Error)
@@ -39,10 +53,10 @@ class WandbLogger(SurvivesOutages, loggers.WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """W&B's run; it is begun here.
+        """W&B's run, created on first access.
 
         Raises:
-            UserError: W&B does not take the run.
+            UserError: W&B rejects the run.
         """
         from wandb.errors import AuthenticationError, CommError, Error
 
@@ -61,14 +75,14 @@ class WandbLogger(SurvivesOutages, loggers.WandbLogger):
                 return super().experiment
 
     @rank_zero_only
-    def log_picture(self, path: Path) -> None:
-        """Send a picture."""
+    def show_image(self, path: Path, step: int) -> None:
+        """Upload an image."""
         self.attempt(self.log_image, path.stem, [str(path)])
 
 
 @contextmanager
 def without_secrets_in_command() -> Iterator[None]:
-    """W&B sends the words of the command to its server."""
+    """Hide secrets in `sys.argv`, which W&B sends to its server."""
     before = sys.argv
     sys.argv = [redact(word) for word in before]
     try:

@@ -21,7 +21,7 @@ WEIGHTS = {
 Metrics = dict[str, dict[str, float]]
 COMPARED = ("last", "averaged", "test last", "test averaged")
 # What a row of the history holds beside metrics.
-PLACES = ("epoch", "step", "share")
+PLACES = ("epoch", "step", "fraction")
 
 
 def print_metrics(name: str, metrics: dict[str, dict[str, float]]) -> None:
@@ -138,6 +138,6 @@ def print_places(directory: Path, manifest: dict[str, Any]) -> None:
     for name, path in manifest.get("checkpoints", {}).items():
         CONSOLE.print(f"{name + ' weights':<16} {path}")
     for path in sorted(directory.glob("figures/*.png")):
-        CONSOLE.print(f"picture          {path}")
+        CONSOLE.print(f"plot             {path}")
     for path in sorted(directory.glob("tables/*.csv")):
         CONSOLE.print(f"table            {path}")

@@ -1,16 +1,18 @@
-"""Trials in W&B and MLflow: one group or one parent run a sweep, each run closed with its trial.
+"""The runs of trials in their loggers: named, assigned to the sweep and ended with the trial.
 
-wandb and mlflow are imported only where one of their loggers is configured.
+The process of a sweep imports neither Lightning nor the loggers: whatever needs them runs in a
+process of its own or in that of the trial.
 """
 
 import logging
-import sys
-from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, open_dict
 
+from .. import loggers
 from ..errors import UserError
 from ..runs.config import plain
 from .engines import Record
@@ -19,73 +21,61 @@ from .types import TrialOutcome
 from .workers import Workers, run_alone, run_job
 
 if TYPE_CHECKING:
+    from ..loggers.base import RunLogger
     from .plan import Base, Plan
 
 log = logging.getLogger(__name__)
 
-PACKAGES = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
-PARENT_RUN = "mlflow.parentRunId"
-
 
 def packages(config: DictConfig) -> list[str]:
     """The packages of the loggers, which take seconds to import: once is enough."""
-    return [package for package, entry in _entries(config)]
+    return [package for package, _ in _entries(config)]
 
 
 def mark_runs(config: DictConfig, study: str, parent_run: str | None, name: str) -> None:
-    """Name the runs that a trial's loggers begin, and say to which sweep they belong.
+    """Name the runs that a trial's loggers create, and assign them to their sweep.
 
     Args:
         config: the trial's config, which is changed.
         study: the sweep's name.
-        parent_run: the sweep's run in MLflow.
+        parent_run: id of the sweep's own run, if it has one.
         name: the trial's name within the sweep.
     """
     for package, entry in _entries(config):
         with open_dict(entry):
-            if package == "wandb":
-                entry.name = name
-                # A group that the command names is one for several sweeps.
-                entry.group = entry.get("group") or study
-            else:
-                from ..loggers.mlflow import MLFlowLogger
-
-                # The sweep has seen the server: should it go away, the trials train without it.
-                MLFlowLogger.must_answer = False
-                entry.run_name = name
-                if parent_run is not None:
-                    entry.tags = {**(entry.get("tags") or {}), PARENT_RUN: parent_run}
+            _logger_class(package, entry).join_sweep(entry, study, parent_run, name)
 
 
-def close_runs(failed: bool) -> None:
-    """End the W&B run of this process: Lightning leaves that to the exit, and here is none."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=int(failed))
+def close_runs(config: DictConfig, failed: bool) -> None:
+    """End the runs of this process, which ends without the usual clean-up."""
+    for package, entry in _entries(config):
+        _logger_class(package, entry).end_run(failed)
 
 
 def begin_parent(plan: "Plan", record: Record) -> str | None:
-    """The sweep's run in MLflow, made by the first of its commands; None without MLflow.
+    """The id of the sweep's own run in its logger, created by the sweep's first command.
 
     Raises:
-        UserError: MLflow does not answer.
+        UserError: the logger's server does not answer.
     """
     from .storage import FileLock
 
-    if not _has_mlflow(plan):
+    package = _with_sweep_runs(plan.config)
+    if package is None:
         return None
-    with FileLock(plan.folder / "mlflow.lock").held():
-        known = record.recall("mlflow").get("run_id")
-        run_id = _in_a_process(plan, _open_parent, plan.name, known)
+    with FileLock(plan.folder / f"{package}.lock").held():
+        known = record.recall(package).get("run_id")
+        run_id = _in_a_process(plan, package, "open_sweep", known, plan.name)
         if isinstance(run_id, TrialOutcome):
-            raise UserError(f"MLflow has no run for the sweep: {run_id.error}")
-        record.remember("mlflow", {"run_id": run_id})
+            raise UserError(f"{package} has no run for the sweep: {run_id.error}")
+        record.remember(package, {"run_id": run_id})
     return str(run_id)
 
 
 def end_parent(plan: "Plan", record: Record) -> None:
-    """Write the best value into the sweep's run in MLflow, and how the sweep ended."""
-    if not _has_mlflow(plan):
+    """Write the best value and the end of the sweep into its own run."""
+    package = _with_sweep_runs(plan.config)
+    if package is None:
         return
     best = best_trials(record.records(), plan.objectives)[:1]
     metrics = {
@@ -93,78 +83,46 @@ def end_parent(plan: "Plan", record: Record) -> None:
         for record in best
         for objective, value in zip(plan.objectives, record.values, strict=True)
     }
-    facts = {"best_trial": str(best[0].number)} if best else {}
-    run_id, is_whole = plan.base.parent_run, record.is_finished()
-    result = _in_a_process(plan, _close_parent, run_id, metrics, facts, is_whole)
+    tags = {"best_trial": str(best[0].number)} if best else {}
+    run_id, is_complete = plan.base.parent_run, record.is_finished()
+    result = _in_a_process(plan, package, "close_sweep", run_id, metrics, tags, is_complete)
     if isinstance(result, TrialOutcome):
-        log.warning("MLflow does not know that the sweep has ended: %s", result.error)
+        log.warning("%s could not record the end of the sweep: %s", package, result.error)
 
 
 def _entries(config: DictConfig) -> list[tuple[str, DictConfig]]:
+    """The package and the options of each logger that has a module in `workbench.loggers`."""
     entries = [entry for entry in (config.get("logger") or {}).values() if entry is not None]
-    named = [(str(entry.get("_target_")).rpartition(".")[2], entry) for entry in entries]
-    return [(PACKAGES[name], entry) for name, entry in named if name in PACKAGES]
+    named = [(_class_name(entry).removesuffix("Logger").lower(), entry) for entry in entries]
+    return [(name, entry) for name, entry in named if find_spec(f"{loggers.__name__}.{name}")]
 
 
-def _has_mlflow(plan: "Plan") -> bool:
-    return "mlflow" in packages(plan.config)
+def _class_name(entry: DictConfig) -> str:
+    return str(entry.get("_target_")).rpartition(".")[2]
 
 
-def _in_a_process(plan: "Plan", function: Callable[..., Any], *args: Any) -> Any:
-    """Run a function of the logger's options where mlflow is imported: not in this process."""
-    folder = plan.folder / "mlflow"
-    return run_alone(Workers(1), folder / "run.log", _run, plan.base, folder, function, args)
+def _logger_class(package: str, entry: DictConfig) -> "type[RunLogger]":
+    """Our logger of this name, also for Lightning's own."""
+    kind: type[RunLogger] = getattr(
+        import_module(f"{loggers.__name__}.{package}"), _class_name(entry)
+    )
+    return kind
 
 
-def _run(base: "Base", folder: Path, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _with_sweep_runs(config: DictConfig) -> str | None:
+    return next((name for name in packages(config) if name in loggers.SWEEP_RUNS), None)
+
+
+def _in_a_process(plan: "Plan", package: str, method: str, *args: Any) -> Any:
+    """Call a class method of a logger with its options in a process that may import it."""
+    folder = plan.folder / package
+    task = (_call, plan.base, folder, package, method, args)
+    return run_alone(Workers(1), folder / "run.log", *task)
+
+
+def _call(base: "Base", folder: Path, package: str, method: str, args: tuple[Any, ...]) -> Any:
     def with_options(config: DictConfig) -> Any:
-        (entry, *_) = [entry for package, entry in _entries(config) if package == "mlflow"]
-        return function(plain(entry), *args)
+        (entry, *_) = [entry for name, entry in _entries(config) if name == package]
+        return getattr(_logger_class(package, entry), method)(plain(entry), *args)
 
     return run_job(base.compose({}, folder), with_options)
-
-
-def _connect(options: dict[str, Any], run_id: str | None) -> Any:
-    """The logger of these options, writing into a run; into a new one where there is no such."""
-    from hydra.utils import instantiate
-    from mlflow.exceptions import MlflowException
-
-    logger = instantiate(options, run_id=run_id, _convert_="all")
-    try:
-        is_there = run_id and logger.experiment.get_run(run_id).info.lifecycle_stage == "active"
-    except (MlflowException, UserError):
-        # Deleted for good, or the sweep goes on with another server.
-        is_there = False
-    return logger if is_there or run_id is None else _connect(options, None)
-
-
-def _open_parent(options: dict[str, Any], study: str, known: str | None) -> str:
-    """Go on with the run of this id, or make one."""
-    logger = _connect(options | {"run_name": study}, known)
-    logger.experiment.update_run(logger.run_id, status="RUNNING")
-    return str(logger.run_id)
-
-
-def _close_parent(
-    options: dict[str, Any],
-    run_id: str,
-    metrics: dict[str, float],
-    facts: dict[str, str],
-    is_whole: bool,
-) -> None:
-    client = _connect(options, run_id).experiment
-    for metric, value in metrics.items():
-        client.log_metric(run_id, metric, value)
-    for fact, text in facts.items():
-        client.set_tag(run_id, fact, text)
-    if is_whole:
-        for run in _running_below(client, run_id):
-            client.set_terminated(run.info.run_id, status="KILLED")
-    client.set_terminated(run_id, status="FINISHED" if is_whole else "KILLED")
-
-
-def _running_below(client: Any, run_id: str) -> list[Any]:
-    """Runs of trials that were killed: once a sweep has ended, none is running any more."""
-    experiment = client.get_run(run_id).info.experiment_id
-    searched = f"tags.`{PARENT_RUN}` = '{run_id}' and attributes.status = 'RUNNING'"
-    return list(client.search_runs([experiment], searched))

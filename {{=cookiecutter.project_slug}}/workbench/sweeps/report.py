@@ -16,7 +16,7 @@ from .types import Objective, State, TrialRecord, Unit, trial_folder
 # Beyond this, a spreadsheet is the better tool.
 MOST_ROWS = 200
 # Columns, and prefixes of columns, that are only in leaderboard.csv: they would widen the tables.
-FOR_SPREADSHEETS = ("state", "error", "folder", "epoch", "step", "share")
+FOR_SPREADSHEETS = ("state", "error", "folder", "epoch", "step", "fraction")
 OF_TRAINING = ("train/", "train_")
 WORDS = {"min": "lowest", "max": "highest"}
 

@@ -6,8 +6,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from ..callbacks import Stopping
-from ..callbacks.epoch_end import EpochEndCallback
-from ..callbacks.last_checkpoint import is_within_epoch
+from ..callbacks.hooks import EpochEndCallback, is_within_epoch
 from ..runs.ending import Cause, Ending, EndsTraining
 from . import trial_channel
 from .trial_channel import is_over, unit_of

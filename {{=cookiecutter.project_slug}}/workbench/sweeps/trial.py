@@ -58,7 +58,7 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> T
         loggers.mark_runs(config, base.study, base.parent_run, name)
         sys.argv = [base.script, *arguments, f"seed={config.seed}"]
         result = run_job(config, partial(_train, function=base.function))
-        loggers.close_runs(failed=isinstance(result, TrialOutcome))
+        loggers.close_runs(config, failed=isinstance(result, TrialOutcome))
         if isinstance(result, TrialOutcome):
             return result
         results.append(result)

@@ -9,20 +9,20 @@ from matplotlib.ticker import MaxNLocator
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
-from workbench.callbacks.metric_history import MetricHistory
-from workbench.pictures import save_picture
+from workbench.callbacks import MetricHistory
+from workbench.figures import save_figure
 from workbench.runs.summary import without_forks
 from workbench.user_text import plot_labels
 
-# More curves than this hide each other.
+# More curves than this would hide each other.
 MOST_CURVES = 8
 
 
 def loss_names(rows: list[dict[str, float]]) -> list[str]:
-    """The metrics that are losses, by their names: `train/loss`, `val_loss`, `loss_critic`."""
+    """The metrics that are losses, judged by name: `train/loss`, `val_loss`, `loss_critic`."""
     names = without_forks(list(dict.fromkeys(name for row in rows for name in row)))
     losses = [name for name in names if "loss" in re.split(r"[/_\W]+", name.lower())]
-    # Training first, in the colour that it has in every plot.
+    # Training first, so that it has the same color in every plot.
     return sorted(losses, key=lambda name: not name.lower().startswith("train"))[:MOST_CURVES]
 
 
@@ -30,11 +30,11 @@ def draw_loss_curves(rows: list[dict[str, float]], in_steps: bool = False) -> Fi
     """Draw every loss, the lowest validation loss marked.
 
     Args:
-        rows: one per epoch, and one per validation within an epoch; in the order of their steps.
+        rows: one per epoch and one per validation within an epoch, sorted by step.
         in_steps: draw over steps instead of epochs.
     """
-    # Figure and not pyplot: pyplot keeps every figure of the process alive. These margins fit;
-    # a computed layout would draw everything twice.
+    # Figure instead of pyplot, which keeps every figure of the process alive. Fixed margins instead
+    # of an automatic layout, which would render everything twice.
     figure = Figure(figsize=(7, 4.5))
     figure.subplots_adjust(left=0.11, right=0.98, bottom=0.11, top=0.93)
     axes = figure.subplots()
@@ -69,15 +69,15 @@ def draw_loss_curves(rows: list[dict[str, float]], in_steps: bool = False) -> Fi
 
 
 def _place(row: dict[str, float], in_steps: bool) -> float:
-    """How much had been trained, in steps or in epochs."""
-    return row["step"] if in_steps else row["epoch"] + row.get("share", 1)
+    """The position of a row on the x axis, in steps or in epochs."""
+    return row["step"] if in_steps else row["epoch"] + row.get("fraction", 1)
 
 
 class LossCurves(Callback):
-    """Draws the curves when training ends, into the run's folder and into TensorBoard.
+    """Draws the curves when training ends, into the run's directory and into the loggers.
 
-    The numbers come from `MetricHistory`, so the curves continue over a resume. A model that logs
-    nothing with `loss` in its name gets no plot.
+    The numbers come from `MetricHistory`, so the curves include the epochs before a resume. A model
+    that logs no metric with `loss` in its name gets no plot.
 
     Args:
         path: the PNG file.
@@ -88,12 +88,12 @@ class LossCurves(Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw what was collected."""
+        """Draw the collected metrics."""
         history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), None)
         if history is None or trainer.fast_dev_run:
             return
         rows = history.in_order()
         if loss_names(rows):
-            # Validations within an epoch of unknown length have no other place.
-            in_steps = any("share" not in row for row in history.within)
-            save_picture(draw_loss_curves(rows, in_steps), self.path, trainer)
+            # The position within an epoch of unknown length is known only in steps.
+            in_steps = any("fraction" not in row for row in history.within)
+            save_figure(draw_loss_curves(rows, in_steps), self.path, trainer)

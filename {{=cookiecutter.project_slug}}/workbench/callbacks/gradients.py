@@ -1,7 +1,8 @@
-"""How large the gradients are, and a warning when they vanish or explode."""
+"""Norms of the gradients, a warning when they vanish or explode, and histograms."""
 
 import logging
 import math
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -10,9 +11,11 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from ..loggers.base import RunLogger, log_metrics, run_loggers
+
 log = logging.getLogger(__name__)
 
-# As many layers as a warning names.
+# Number of layers that a warning names.
 NAMED = 3
 ADVICE = {
     "explode": "lower the learning rate, or clip them with trainer.gradient_clip_val=1",
@@ -23,7 +26,7 @@ ADVICE = {
 def layer_gradients(pl_module: LightningModule, optimizer: Optimizer) -> dict[str, list[Tensor]]:
     """The gradients of each layer that `optimizer` trains.
 
-    Parameters without a gradient are left out: frozen ones, and those the loss did not reach.
+    Parameters without a gradient are omitted: frozen ones, and those the loss does not depend on.
     """
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     layers = {}
@@ -36,12 +39,12 @@ def layer_gradients(pl_module: LightningModule, optimizer: Optimizer) -> dict[st
 
 
 def _dense(gradient: Tensor) -> Tensor:
-    """The entries of a sparse gradient, as of an embedding; others as they are."""
+    """The values of a sparse gradient, such as an embedding's; others unchanged."""
     return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def layer_norms(layers: dict[str, list[Tensor]]) -> dict[str, float]:
-    """The norm of each layer's gradients, read from the device at once."""
+    """The norm of each layer's gradients, copied from the device in one transfer."""
     norms = torch.stack([get_total_norm(gradients) for gradients in layers.values()]).tolist()
     return dict(zip(layers, norms, strict=True))
 
@@ -49,10 +52,10 @@ def layer_norms(layers: dict[str, list[Tensor]]) -> dict[str, float]:
 def clipped_norm(
     gradients: list[Tensor], norm: float, clip_val: float, algorithm: str | None
 ) -> float:
-    """The norm that `gradients` have after Lightning has clipped them.
+    """The norm of `gradients` after Lightning has clipped them.
 
-    Computed, because no hook of a callback runs between clipping and the optimizer's step, and
-    after the step some optimizers have changed the gradients.
+    It is computed because no callback hook runs between clipping and the optimizer's step, and some
+    optimizers change the gradients in that step.
 
     Args:
         gradients: before clipping.
@@ -62,23 +65,21 @@ def clipped_norm(
     """
     if algorithm == "value":
         return get_total_norm([g.clamp(-clip_val, clip_val) for g in gradients]).item()
-    # The small number is the one in torch.nn.utils.clip_grad_norm_.
+    # 1e-6 as in torch.nn.utils.clip_grad_norm_.
     return norm * min(1.0, clip_val / (norm + 1e-6))
 
 
 class GradientNorms(Callback):
-    """Sends norms of the gradients to the loggers and warns when a layer's vanish or explode.
+    """Logs norms of the gradients and warns when those of a layer vanish or explode.
 
-    `grad/norm` is the norm of all gradients together and `grad/norm_clipped` what clipping leaves
-    of it, every `trainer.log_every_n_steps` steps; `grad_layers/<layer>` is each layer's norm
+    `grad/norm` is the norm of all gradients together and `grad/norm_clipped` its value after
+    clipping, every `trainer.log_every_n_steps` steps; `grad_layers/<layer>` is each layer's norm
     before clipping, at the last step of an epoch. With several optimizers the first two names end
     in the optimizer's number.
 
-    It talks to the loggers directly: `self.log` at every step costs half a fit of a small network.
-
     Args:
-        vanishing: a layer with a smaller norm is warned of.
-        exploding: a layer with a larger norm is warned of.
+        vanishing: norm of a layer below which it warns.
+        exploding: norm of a layer above which it warns.
     """
 
     def __init__(self, vanishing: float = 1e-7, exploding: float = 1e3) -> None:
@@ -90,26 +91,25 @@ class GradientNorms(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Measure, if this step is one of every n or the last of the epoch."""
+        """Measure every n-th step and the last step of the epoch."""
         step, every = trainer.global_step, trainer.log_every_n_steps
-        # Several optimizers each count a step; all of them are due in the same batch.
+        # Lightning counts a step for each optimizer; all of them are due in the same batch.
         due = bool(every) and (step // len(trainer.optimizers) + 1) % every == 0
         if not (due or trainer.is_last_batch):
             return
         layers = layer_gradients(pl_module, optimizer)
         if not layers:
-            return  # an optimizer that is toggled off, for example
+            return  # for example an optimizer that is toggled off
         metrics = self._total(trainer, optimizer, layers) if due else {}
         if trainer.is_last_batch or not max(metrics.values()) <= self.exploding:
             norms = layer_norms(layers)
-            # With 16-mixed the loss scale is found by trying: steps that overflow are left out.
+            # With 16-mixed the loss scale is found by trial: steps that overflow are skipped.
             if trainer.precision == "16-mixed":
                 norms = {name: norm for name, norm in norms.items() if math.isfinite(norm)}
             self._warn(trainer.current_epoch + 1, norms)
             if trainer.is_last_batch:
                 metrics |= {f"grad_layers/{name}": norm for name, norm in norms.items()}
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step + 1)
+        log_metrics(trainer, metrics, step + 1)
 
     def _total(
         self, trainer: Trainer, optimizer: Optimizer, layers: dict[str, list[Tensor]]
@@ -126,7 +126,7 @@ class GradientNorms(Callback):
 
     def _warn(self, epoch: int, norms: dict[str, float]) -> None:
         layers = sorted(norms, key=lambda name: norms[name])
-        # Not smaller rather than larger: NaN counts too.
+        # "Not smaller" instead of "larger": NaN counts too.
         exploding = [name for name in reversed(layers) if not norms[name] <= self.exploding]
         vanishing = [name for name in layers if norms[name] < self.vanishing]
         for what, found in (("explode", exploding), ("vanish", vanishing)):
@@ -138,3 +138,47 @@ class GradientNorms(Callback):
                 log.warning(
                     "gradients %s in %s%s in epoch %d: %s", what, named, more, epoch, ADVICE[what]
                 )
+
+
+class Histograms(Callback):
+    """Logs a histogram of every parameter and its gradient at the last step of an epoch.
+
+    The gradients are those that the optimizer received, after clipping. Only TensorBoard shows
+    histograms over time; without it nothing is logged.
+
+    Args:
+        every_n_epochs: number of epochs between two histograms.
+    """
+
+    def __init__(self, every_n_epochs: int = 1) -> None:
+        self.every_n_epochs = every_n_epochs
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn if no logger shows histograms."""
+        if not (_histogram_loggers(trainer) or trainer.fast_dev_run):
+            log.warning("callbacks.histograms needs TensorBoard: add logger=tensorboard")
+
+    @rank_zero_only
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Log them after the last batch; the validation that follows discards the gradients."""
+        if not trainer.is_last_batch or (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
+        loggers = _histogram_loggers(trainer)
+        for name, parameter in pl_module.named_parameters() if loggers else ():
+            for kind, values in (("parameters", parameter.detach()), ("gradients", parameter.grad)):
+                # A histogram cannot show NaN; NaNGuard and GradientNorms report it.
+                if values is not None and torch.isfinite(values).all():
+                    for logger in loggers:
+                        logger.show_histogram(f"{kind}/{name}", values.float(), trainer.global_step)
+
+
+def _histogram_loggers(trainer: Trainer) -> list[RunLogger]:
+    return [logger for logger in run_loggers(trainer) if logger.shows_histograms]

@@ -1,4 +1,4 @@
-"""What a checkpoint within an epoch needs beside what Lightning saves."""
+"""What a resumed run needs beside what Lightning restores, so that its result is identical."""
 
 import logging
 import math
@@ -7,27 +7,91 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from ..errors import UserError
-from .fresh_metrics import FreshMetrics
-from .loader_seed import continue_loaders, loader_states
+from ..loggers.base import run_loggers
+from .hooks import FreshMetrics
+from .seeds import continue_loaders, loader_states
 
 log = logging.getLogger(__name__)
 
 STATE = "within_epoch"
 
 
+class ContinuedLogs(Callback):
+    """Removes what an interrupted run logged after the checkpoint from which it is resumed.
+
+    Those steps are trained again, and their points would otherwise appear twice in TensorBoard
+    and in `metrics.csv`. A run that is resumed in another directory has nothing to remove.
+    """
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell the loggers from which step the run resumes."""
+        if trainer.global_step > 0:
+            for logger in run_loggers(trainer):
+                logger.forget_after(trainer.global_step)
+
+
+class ScheduleState(Callback):
+    """Performs the step of a plateau schedule that a resumed run would miss.
+
+    Lightning saves at the end of an epoch before that step, and after a resume no longer has the
+    metric for it. The checkpoint also gets `planned_steps`, the number of optimizer steps of the
+    whole training, on which a schedule may depend; None for a training without an end.
+    """
+
+    _planned_steps: int | None = None
+    _missed: list[float | None] | None = None
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the metrics that the schedules monitor."""
+        checkpoint["planned_steps"] = self._planned_steps
+        checkpoint["plateau_metrics"] = [
+            _monitored(trainer, schedule) for schedule in trainer.lr_scheduler_configs
+        ]
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the metrics of a step that is still due."""
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        if epochs["processed"] > epochs["completed"]:
+            self._missed = checkpoint.get("plateau_metrics")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Perform that step."""
+        steps = trainer.estimated_stepping_batches
+        self._planned_steps = int(steps) if math.isfinite(steps) else None
+        missed, self._missed = self._missed, None
+        for schedule, metric in zip(trainer.lr_scheduler_configs, missed or [], strict=False):
+            # A callback such as SWA may have stopped the schedule by its frequency.
+            is_due = trainer.current_epoch % schedule.frequency == 0
+            if metric is not None and schedule.interval == "epoch" and is_due:
+                schedule.scheduler.step(metric)
+
+
+def _monitored(trainer: Trainer, schedule: LRSchedulerConfig) -> float | None:
+    """The value that a plateau schedule monitors; None for other schedules or without a value."""
+    value = trainer.callback_metrics.get(schedule.monitor or "")
+    return float(value) if schedule.reduce_on_plateau and value is not None else None
+
+
 class WithinEpoch(FreshMetrics):
-    """Saves and restores the state of an epoch in progress, so that a resumed run is identical.
+    """Saves and restores the state within an epoch, so that a resumed run is identical.
 
-    That is: the position in the training loader, the random numbers, the metrics that have been
-    summed so far, by torchmetrics or by `self.log`, those measured so far, and gradients that wait
-    for their step.
+    That is: the position in the training loader, the random number generators, the metrics
+    accumulated so far, by torchmetrics or by `self.log`, those measured so far, and gradients that
+    wait for their step.
 
-    It comes after all callbacks but the checkpoints: none draws random numbers between their
+    It runs after all callbacks except the checkpoints: none draws random numbers between their
     restoration and the next batch.
     """
 
@@ -36,33 +100,32 @@ class WithinEpoch(FreshMetrics):
     _is_validating = False
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the state is that of a validation."""
+        """Remember that a validation is in progress."""
         super().on_validation_start(trainer, pl_module)
         self._is_validating = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the state is that of the training again."""
+        """Return to the training."""
         self._is_validating = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add what `self.log` had summed before the resume, now that it has names again."""
+        """Add what `self.log` had accumulated before the resume, now that the names exist again."""
         logged, self._logged = self._logged, {}
         for name, metric in _logged_per_epoch(trainer).items():
-            for part, value in logged.get(name, {}).items():
-                now, before = getattr(metric, part), value.to(metric.device)
-                is_sum = metric.meta.is_mean_reduction or metric.meta.is_sum_reduction
-                setattr(
-                    metric, part, before + now if is_sum else metric.meta.reduce_fx(before, now)
-                )
+            is_sum = metric.meta.is_mean_reduction or metric.meta.is_sum_reduction
+            for key, value in logged.get(name, {}).items():
+                now, before = getattr(metric, key), value.to(metric.device)
+                total = before + now if is_sum else metric.meta.reduce_fx(before, now)
+                setattr(metric, key, total)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the state of the epoch, if it is in progress."""
+        """Add the state within the epoch, if there is one."""
         fit_loop = checkpoint["loops"]["fit_loop"]
-        # Lightning saves the loaders of the first process alone, and with `max_steps` would load
+        # Lightning saves only the loaders of the first process, and with `max_steps` would load
         # those of a finished epoch into the next one.
         fit_loop["state_dict"].pop("combined_loader", None)
         batches = trainer.fit_loop.epoch_loop.batch_progress.current
@@ -87,23 +150,23 @@ class WithinEpoch(FreshMetrics):
         self._state = checkpoint.get(STATE)
         if self._state is None and is_in_progress(checkpoint):
             log.warning(
-                "the checkpoint was saved in the middle of a batch or a validation: the other "
-                "batches of the epoch are drawn anew"
+                "the checkpoint was saved in the middle of a batch or a validation: the remaining "
+                "batches of the epoch are drawn again"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the state.
 
         Raises:
-            UserError: the epoch has another number of batches now.
+            UserError: the number of batches per epoch has changed.
         """
         _begin_next_epoch(trainer)
         state, self._state = self._state, None
         if state is None:
             return
         check_same_batches(state, trainer.num_training_batches)
-        # Lightning would leave out the plateau schedule's step at the end of a resumed epoch,
-        # because it does not save the metric.
+        # Lightning would skip the plateau schedule's step at the end of a resumed epoch, because it
+        # does not save the metric.
         trainer.fit_loop._restarting = False
         done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
         known = f" of {state['batches']}" if math.isfinite(state["batches"]) else ""
@@ -113,8 +176,8 @@ class WithinEpoch(FreshMetrics):
             log.info("resumed within %s", place)
         else:
             log.warning(
-                "resumed within %s; the training loader cannot continue there, so the other "
-                "batches are drawn anew and some samples may be used twice or not at all in this "
+                "resumed within %s; the training loader cannot continue there, so the remaining "
+                "batches are drawn again and some samples may be used twice or not at all in this "
                 "epoch: use a DataLoader, or give the loader state_dict() and load_state_dict()",
                 place,
             )
@@ -130,9 +193,9 @@ class WithinEpoch(FreshMetrics):
 
 
 def _begin_next_epoch(trainer: Trainer) -> None:
-    """Let Lightning begin an epoch after one that was finished, also with `max_steps`.
+    """Make Lightning start a new epoch after a finished one, also with `max_steps`.
 
-    It would otherwise end the finished epoch once more and skip the one after it.
+    It would otherwise end the finished epoch a second time and skip the next one.
     """
     loop = trainer.fit_loop
     if loop.restarted_on_epoch_end:
@@ -149,7 +212,7 @@ def is_in_progress(checkpoint: dict[str, Any]) -> bool:
 
 
 def check_same_batches(state: dict[str, Any], batches: float) -> None:
-    """Refuse to continue an epoch that has another number of batches now.
+    """Reject a checkpoint saved within an epoch that had a different number of batches.
 
     Raises:
         UserError: the numbers differ.
@@ -157,8 +220,8 @@ def check_same_batches(state: dict[str, Any], batches: float) -> None:
     if state["batches"] != batches:
         raise UserError(
             f"The checkpoint was saved within an epoch of {state['batches']} batches, and here an "
-            f"epoch has {batches}: give the data and trainer.devices of the first run, or "
-            "use weights_from=... to start a new training from its weights."
+            f"epoch has {batches}: use the data and trainer.devices of the first run, or "
+            "weights_from=... to start a new training from its weights."
         )
 
 
@@ -174,7 +237,7 @@ def _state_of_process(trainer: Trainer, pl_module: LightningModule) -> dict[str,
 
 
 def _logged_per_epoch(trainer: Trainer) -> dict[str, Any]:
-    """What Lightning sums over the epoch for `self.log(..., on_epoch=True)` in training steps."""
+    """What Lightning accumulates for `self.log(..., on_epoch=True)` in training steps."""
     results = trainer.fit_loop.epoch_loop._results
     return {
         name: metric
@@ -184,7 +247,7 @@ def _logged_per_epoch(trainer: Trainer) -> dict[str, Any]:
 
 
 def _gathered(trainer: Trainer, value: dict[str, Any]) -> list[dict[str, Any]]:
-    """What all processes have, in the order of their ranks."""
+    """The values of all processes, ordered by rank."""
     if trainer.world_size == 1:
         return [value]
     values: list[Any] = [None] * trainer.world_size
@@ -197,7 +260,7 @@ def _own(processes: list[dict[str, Any]], trainer: Trainer) -> dict[str, Any] | 
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:
-    """The states of all random number generators, in plain values and tensors."""
+    """The states of all random number generators, as plain values and tensors."""
     generator: Any = np.random.get_state(legacy=False)
     state = {
         "python": random.getstate(),
@@ -224,13 +287,13 @@ def _restore_random(state: dict[str, Any], device: torch.device) -> None:
 
 
 def _metric_states(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-    """What the torchmetrics of a model have summed, of all processes together."""
+    """What the torchmetrics of a model have accumulated in all processes together."""
     # Lightning resets those of a validation only after the callbacks have saved its checkpoint.
     results = trainer.fit_loop.epoch_loop.val_loop._results.values()
     validated = {id(m) for each in results if not each.is_tensor for m in each.value.modules()}
     for module in pl_module.modules():
         if isinstance(module, MetricCollection):
-            # Metrics of a group share their states; asking for the values gives each its own.
+            # Metrics of a compute group share their states; `values()` gives each its own copy.
             list(module.values())
     states = {}
     for name, metric in pl_module.named_modules():
@@ -264,7 +327,7 @@ def _restore_metrics(pl_module: LightningModule, states: dict[str, Any]) -> None
 
 
 def _waiting_gradients(trainer: Trainer, pl_module: LightningModule) -> dict[str, Tensor]:
-    """Gradients that are still to be added to, the mean over the processes."""
+    """Gradients that are still being accumulated, as the mean over the processes."""
     batches = trainer.fit_loop.batch_idx + 1
     is_step = batches % trainer.accumulate_grad_batches == 0
     if pl_module.automatic_optimization and is_step:

@@ -1,0 +1,144 @@
+"""The best checkpoint, and the last one, from which a run is resumed."""
+
+import logging
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
+
+from .averaging import validated_weights
+from .hooks import FreshMetrics, after_module, is_validation_due, is_within_epoch
+
+log = logging.getLogger(__name__)
+
+
+class BestCheckpoint(FreshMetrics, ModelCheckpoint):
+    """Lightning's ModelCheckpoint, which keeps the best score when a run is resumed elsewhere.
+
+    Lightning forgets the best score when the directory changes, so that the first epoch after the
+    resume would count as the best, however bad it is. This one saves the weights that were
+    validated, which with EMA are not the ones in training, also after a validation within an epoch.
+    """
+
+    _resumed_from: Path | None = None
+    _validated_step: int | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the weights if they are the best; those of an epoch's end with the epoch."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        if self.monitor not in self.measured_in_validation(trainer):
+            return
+        self._validated_step = trainer.global_step
+        is_saved_later = trainer.is_last_batch and self._should_save_on_train_epoch_end(trainer)
+        if not (is_saved_later or trainer.fast_dev_run):
+            with validated_weights(trainer, pl_module):
+                self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the weights if their epoch is the best."""
+        is_old = self._validated_step not in (None, trainer.global_step)
+        if is_old or self.monitor not in self.measured_in_epoch(trainer):
+            return
+        with validated_weights(trainer, pl_module):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remember which run is resumed."""
+        self._resumed_from = Path(trainer.ckpt_path).parent if trainer.ckpt_path else None
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from the best score of the resumed run."""
+        super().load_state_dict(self._moved_here(state_dict))
+
+    def _moved_here(self, state: dict[str, Any]) -> dict[str, Any]:
+        unchanged = {name: getattr(self, name) for name in state}
+        if not (state["best_model_path"] and self.dirpath and self._resumed_from):
+            return unchanged
+        source = self._resumed_from / Path(state["best_model_path"]).name
+        target = Path(self.dirpath) / source.name
+        if not source.is_file():
+            log.warning(
+                "%s does not exist: the best checkpoint of this run is the best since the resume",
+                source,
+            )
+            return unchanged
+        if source.resolve() != target.resolve():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        return state | {
+            "dirpath": self.dirpath,
+            "best_model_path": str(target),
+            "kth_best_model_path": str(target),
+            "best_k_models": {str(target): state["best_model_score"]},
+        }
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Saves the current state of the training after every validation and every epoch.
+
+    Args:
+        every_n_minutes: also save this often, for epochs that take hours.
+        options: those of Lightning's ModelCheckpoint.
+    """
+
+    def __init__(self, every_n_minutes: float | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.every_n_minutes = every_n_minutes
+        self._saved_at = time.monotonic()
+
+    def save(self, trainer: Trainer) -> None:
+        """Save the current state, between two batches."""
+        if not trainer.fast_dev_run:
+            self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        super().on_train_start(trainer, pl_module)
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time, or if the training ends within the epoch."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        is_end = 0 <= trainer.max_steps <= trainer.global_step
+        if trainer.is_last_batch or not (is_end or self._is_time(trainer)):
+            return
+        if not is_validation_due(trainer):
+            after_module(pl_module, "on_train_batch_end", partial(self.save, trainer))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after a validation within an epoch; the end of the epoch has its own."""
+        if is_within_epoch(trainer):
+            self.save(trainer)
+        else:
+            super().on_validation_end(trainer, pl_module)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the path, unless it is another run's."""
+        if state_dict["dirpath"] == self.dirpath:
+            super().load_state_dict(state_dict)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        self._saved_at = time.monotonic()
+
+    def _is_time(self, trainer: Trainer) -> bool:
+        if self.every_n_minutes is None:
+            return False
+        is_time = time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
+        return bool(trainer.strategy.broadcast(is_time))
+
+
+def last_checkpoint_of(trainer: Trainer) -> str:
+    """The newest checkpoint to resume from; empty if none was saved."""
+    paths = [c.best_model_path for c in trainer.callbacks if isinstance(c, LastCheckpoint)]
+    return next((path for path in reversed(paths) if path and Path(path).is_file()), "")
