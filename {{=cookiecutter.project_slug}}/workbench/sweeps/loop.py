@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from ..errors import UserError
 from ..runs.logs import RunLog, capture_everything, console_handler
-from . import loggers
+from . import tracking
 from . import trial as trials
 from .command import make_plan, narrowed
 from .display import Display
@@ -84,7 +84,7 @@ class Sweep(ABC):
         logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
         capture_everything()
         self.connect()
-        start_server(loggers.packages(self.plan.config))
+        start_server(tracking.packages(self.plan.config))
         threading.Thread(target=self.warm_up, daemon=True).start()
         checked = check_point(self.plan)
         if checked.space != self.plan.space:
@@ -94,7 +94,7 @@ class Sweep(ABC):
         self.write_log()
         warn_of_separate_runs(self.plan)
         record = self.open()
-        base = replace(self.plan.base, parent_run=loggers.begin_parent(self.plan, record))
+        base = replace(self.plan.base, parent_run=tracking.begin_parent(self.plan, record))
         self.plan = plan = replace(self.plan, base=base)
         metric = plan.objectives[0].metric
         self.display = Display(plan.name, metric, plan.n_trials, plan.unit)
@@ -104,7 +104,7 @@ class Sweep(ABC):
         finally:
             record.close()
         finish(plan, record, self.testers())
-        loggers.end_parent(plan, record)
+        tracking.end_parent(plan, record)
         self.conclude(record)
 
     def connect(self) -> None:

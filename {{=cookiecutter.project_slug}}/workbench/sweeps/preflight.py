@@ -12,11 +12,11 @@ from typing import Any
 from ..errors import UserError
 from . import trial as trials
 from .engines import Cluster, cluster_of, slots_of
-from .loggers import packages
 from .plan import Plan
 from .space import Parameter, Place, Space, leave_out, places
+from .tracking import packages
 from .types import TrialOutcome, Value
-from .workers import BROKE_OFF, AnyWorkers, Workers, check_gpus_per_trial, local_workers, run_alone
+from .workers import AnyWorkers, Workers, check_gpus_per_trial, local_workers, run_alone
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +57,9 @@ def check_point(plan: Plan) -> Checked:
     task = (trials.check_trial, plan.base, params, folder, _optional(plan.space), monitored)
     result = run_alone(Workers(1), folder / "run.log", *task)
     if isinstance(result, TrialOutcome) and result.retry:
-        # Only the traceback shows where in the user's code it happened.
-        text = (folder / "run.log").read_text("utf-8")
-        _, is_traced, traceback = text.rpartition(f"{BROKE_OFF}\n")
-        if is_traced:
-            log.error("%s", traceback.rstrip())
+        if result.traceback:
+            # Only the traceback shows where in the user's code it happened.
+            log.error("%s", result.traceback.rstrip())
         raise UserError(f"{result.error} (see {folder / 'run.log'})")
     shutil.rmtree(folder)
     if isinstance(result, TrialOutcome):
