@@ -243,7 +243,7 @@ def test_entry_of_a_file_varies_with_the_models_that_read_it(project: Project, b
     options = ("model=mlp,nothing", *SHORT, "hydra.sweeper.n_trials=8", "test=false")
     space = ("search_space=default", "hydra.sweeper.sampler=random")
     swept = sweep(baked, project.folder / "both", *options, *space)
-    line = "optimizer.lr varies with model=mlp alone (no effect on this model)"
+    line = "optimizer.lr varies only with model=mlp (no effect on this model)"
     assert swept.printed.count(line) == 1
     assert {(row["model"], bool(row["optimizer.lr"])) for row in swept.rows} == {
         ("mlp", True),
