@@ -42,13 +42,6 @@ class TestRegressor(ModelChecks):
     config = ("model=mlp_regressor", "data=diabetes")
 
 
-class TestSimCLR(ModelChecks):
-    """The loss of a batch has a lower bound above zero, which depends on its size."""
-
-    config = ("experiment=digits_simclr",)
-    overfit_to = 0.9
-
-
 def build(package: Package, task: str, net: str, shape: list[int]) -> Any:
     """A model of a task with default options."""
     models = package("models")
