@@ -20,8 +20,7 @@ from ..checks import check_integer, check_number
 from ..errors import UserError
 from .batches import Batch, collate, make_loader
 from .images import Augment
-from .split_off import Indices
-from .splits import Samples, check_folds, make_splits
+from .splits import Indices, Samples, check_folds, make_splits
 
 
 class BaseDataModule(LightningDataModule):
