@@ -47,7 +47,7 @@ ENGINES = {
         ("workbench/sweeps/ray_cluster.py", *TUNE),
         {
             "hydra.sweeper.workers=ray": (
-                "hydra.sweeper.workers is an integer from 1; no cluster is installed, not 'ray'."
+                "hydra.sweeper.workers must be an integer of at least 1, or null, not 'ray'."
             ),
         },
     ),

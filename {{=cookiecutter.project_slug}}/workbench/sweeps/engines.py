@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 from omegaconf import OmegaConf
 
+from ..checks import is_integer, require
 from ..errors import UserError
 from ..project import project
 from .figures import Figure
@@ -28,7 +29,7 @@ SUFFIX = "_cluster"
 
 
 class Record(Protocol):
-    """Remembers all trials of a sweep on disk."""
+    """The trials of a sweep, kept on disk."""
 
     def is_finished(self) -> bool:
         """Whether all trials have ended, those of other commands on the same study included."""
@@ -37,29 +38,29 @@ class Record(Protocol):
         """All trials so far."""
 
     def figures(self) -> Iterable[Figure]:
-        """For the report, what only this engine knows."""
+        """Plots that only this engine has, for the report."""
 
     def close(self) -> None:
         """Called once at the end."""
 
     def remember(self, name: str, value: dict[str, Any]) -> None:
-        """Keep something with the study."""
+        """Store a value with the study."""
 
     def recall(self, name: str) -> dict[str, Any]:
-        """What was kept under this name; empty if nothing was."""
+        """The value of this name; empty if there is none."""
 
 
 class Search(Record, Protocol):
-    """Proposes trials, and judges them while they run."""
+    """Proposes trials, and prunes them while they run."""
 
     def ask(self, worker: str) -> Trial | None:
-        """The next trial, None when there is none to start at present."""
+        """The next trial; None if there is none to start at present."""
 
     def report(self, number: int, step: int, value: float) -> Verdict:
-        """Note the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
+        """Record the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
 
     def tell(self, number: int, outcome: TrialOutcome) -> Next:
-        """Note how a trial ended, and decide whether its point is tried again."""
+        """Record how a trial ended, and decide whether it is retried or resumed."""
 
     def tick(self) -> None:
         """Called every few seconds, also while nothing happens."""
@@ -199,10 +200,12 @@ def check_workers(settings: Settings) -> None:
     value = settings.workers
     known = clusters()
     name, _ = _cluster_and_slots(settings)
-    is_number = value is None or (type(value) is int and value >= 1)
+    is_number = value is None or is_integer(value, 1)
     if not is_number and name not in known:
-        others = f", or a cluster ({', '.join(known)})" if known else "; no cluster is installed"
-        raise UserError(f"hydra.sweeper.workers is an integer from 1{others}, not {value!r}.")
+        others = (
+            f"one of the clusters {', '.join(known)}" if known else "null (there is no cluster)"
+        )
+        require(False, "hydra.sweeper.workers", f"an integer of at least 1 or {others}", value)
     if name is not None and name not in known:
         engine = load_engine(settings.engine)
         raise UserError(f"hydra/sweeper={engine.name} needs the cluster {name!r}: it is missing.")
