@@ -201,15 +201,12 @@ def check_workers(settings: Settings) -> None:
     known = clusters()
     name, _ = _cluster_and_slots(settings)
     is_number = value is None or is_integer(value, 1)
-    if not is_number and name not in known:
-        others = (
-            f"one of the clusters {', '.join(known)}" if known else "null (there is no cluster)"
-        )
-        require(False, "hydra.sweeper.workers", f"an integer of at least 1 or {others}", value)
-    if name is not None and name not in known:
-        engine = load_engine(settings.engine)
-        raise UserError(f"hydra/sweeper={engine.name} needs the cluster {name!r}: it is missing.")
+    valid = ", ".join(["an integer of at least 1", *known, "or null"])
+    require(is_number or name in known, "hydra.sweeper.workers", valid, value)
     if name is not None:
+        if name not in known:
+            engine = load_engine(settings.engine).name
+            raise UserError(f"hydra/sweeper={engine} needs the cluster {name!r}: it is missing.")
         if settings.gpus is not None:
             raise UserError(
                 "hydra.sweeper.gpus has no effect on a cluster, which assigns the GPUs itself: "
