@@ -132,7 +132,7 @@ def test_selecting_it_is_an_unknown_choice(
 def test_unknown_module_of_an_engine_is_told(sweeps_package: Callable[[str], Any]) -> None:
     """Who deletes the folder of an engine may have kept its config."""
     user_error = project_module("demo", "errors").UserError
-    with pytest.raises(user_error, match="no such module: .*<one of ax, optuna, ray>"):
+    with pytest.raises(user_error, match=r"no such module: .*<one of ax, optuna, ray>"):
         sweeps_package("engines").load_engine("workbench.sweeps.nothing")
 
 
