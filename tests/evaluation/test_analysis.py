@@ -24,9 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..conftest import BakedProject
-from ..support.one_process import run_all
 from ..support.template_package import PACKAGE, Part, template_package
-from ..support.training_runs import TrainedRun
+from ..support.training_runs import TrainedRun, run_all
 
 Make = Callable[..., Any]
 NAME = "package_of_analysis_tests"

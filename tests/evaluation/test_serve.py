@@ -25,8 +25,7 @@ from PIL import Image
 from sklearn.datasets import load_diabetes, load_digits
 
 from ..conftest import BakedProject
-from ..support.one_process import run_all
-from ..support.training_runs import ON_CPU, TrainedRun
+from ..support.training_runs import ON_CPU, TrainedRun, run_all
 
 # The dev group has them; an environment made by hand may lack them.
 for name in ("fastapi", "uvicorn"):

@@ -40,7 +40,7 @@ from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
 from .runs.manifest import MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
 from .shell import option
-from .sweeps.loggers import close_runs, mark_runs, packages
+from .sweeps.tracking import close_runs, mark_runs, packages
 from .sweeps.types import State, TrialOutcome
 from .sweeps.workers import Ended, Workers, local_workers, run_alone, run_job, start_server
 

@@ -29,29 +29,29 @@ SUFFIX = "_cluster"
 
 
 class Record(Protocol):
-    """The trials of a sweep, kept on disk."""
+    """The trials of a sweep on disk."""
 
     def is_finished(self) -> bool:
-        """Whether all trials have ended, those of other commands on the same study included."""
+        """Whether all trials have ended, including those of other commands on the same study."""
 
     def records(self) -> list[TrialRecord]:
         """All trials so far."""
 
     def figures(self) -> Iterable[Figure]:
-        """Plots that only this engine has, for the report."""
+        """Figures for the report that only this engine can draw."""
 
     def close(self) -> None:
-        """Called once at the end."""
+        """Release the study; called once at the end."""
 
     def remember(self, name: str, value: dict[str, Any]) -> None:
-        """Store a value with the study."""
+        """Store a value in the study."""
 
     def recall(self, name: str) -> dict[str, Any]:
-        """The value of this name; empty if there is none."""
+        """A stored value; empty if there is none."""
 
 
 class Search(Record, Protocol):
-    """Proposes trials, and prunes them while they run."""
+    """Proposes trials and judges them while they run."""
 
     def ask(self, worker: str) -> Trial | None:
         """The next trial; None if there is none to start at present."""
@@ -60,10 +60,10 @@ class Search(Record, Protocol):
         """Record the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
 
     def tell(self, number: int, outcome: TrialOutcome) -> Next:
-        """Record how a trial ended, and decide whether it is retried or resumed."""
+        """Record how a trial ended, and decide whether its configuration is tried again."""
 
     def tick(self) -> None:
-        """Called every few seconds, also while nothing happens."""
+        """Called every few seconds, even while nothing happens."""
 
 
 class Engine(ABC):
