@@ -55,7 +55,7 @@ def scalars(run: TrainedRun, tag: str) -> list[float]:
 
 
 def test_tensorboard_has_the_curves(digits: TrainedRun) -> None:
-    """One point an epoch for metrics, one every ten steps for loss and rate, and the picture."""
+    """One point an epoch for metrics, one every ten steps for loss and rate, and the plot."""
     accuracies = scalars(digits, "val/acc")
     assert len(accuracies) == 20
     assert max(accuracies) == pytest.approx(digits.metrics["best"]["val/acc"])
@@ -99,7 +99,7 @@ def test_several_loggers_get_the_same(runs: Runs) -> None:
 
 
 def test_no_logger_is_needed(runs: Runs) -> None:
-    """Log, manifest, picture and checkpoints are the project's own."""
+    """Log, manifest, plot and checkpoints are the project's own."""
     run = runs["none"].result()
     files = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*.*")}
     assert files == {

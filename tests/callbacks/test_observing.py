@@ -1,4 +1,4 @@
-"""What the observing aids tell is true, and watching changes nothing.
+"""What callbacks and profilers report is correct, and observing changes nothing.
 
 The baked project trains in this process: starting one takes longer than these trainings.
 """
@@ -213,8 +213,8 @@ def test_gradients_are_measured_at_the_logging_interval_only(
     package: Package, toy: Callable[..., Any]
 ) -> None:
     """A measurement at every step would wait for the GPU at every step."""
-    aid = package("callbacks").GradientNorms()
-    rows = toy(aid, max_epochs=4, log_every_n_steps=5).rows
+    callback = package("callbacks").GradientNorms()
+    rows = toy(callback, max_epochs=4, log_every_n_steps=5).rows
     assert [step for step, row in rows if "grad/norm" in row] == [5, 10]
     assert [step for step, row in rows if "grad_layers/first" in row] == [3, 6, 9, 12]
 
@@ -401,8 +401,8 @@ def test_dead_units_are_counted(package: Package, toy: Callable[..., Any], tmp_p
             model.first.bias.data[:] = 10
             model.first.bias.data[:dead_units] = -10
 
-        aid = package("callbacks").ActivationStats(str(tmp_path / "activations.png"))
-        ended = toy(aid, prepare=kill, lr=0.0)
+        callback = package("callbacks").ActivationStats(str(tmp_path / "activations.png"))
+        ended = toy(callback, prepare=kill, lr=0.0)
         (row,) = [row for _, row in ended.rows if "activations_dead/relu" in row]
         return row, ended
 
@@ -430,8 +430,8 @@ def test_drift_is_an_angle(package: Package, toy: Callable[..., Any], tmp_path: 
                 pl_module.last.weight.data.neg_()
                 pl_module.last.bias.data.neg_()
 
-    aid = package("callbacks").ActivationStats(str(tmp_path / "activations.png"))
-    rows = [row for _, row in toy(Flip(), aid, lr=0.0, max_epochs=3).rows]
+    callback = package("callbacks").ActivationStats(str(tmp_path / "activations.png"))
+    rows = [row for _, row in toy(Flip(), callback, lr=0.0, max_epochs=3).rows]
     first = [row["activations_drift_first/last"] for row in rows]
     previous = [row["activations_drift_previous/last"] for row in rows]
     assert first == pytest.approx([0, 2, 0], abs=1e-6)
@@ -440,7 +440,7 @@ def test_drift_is_an_angle(package: Package, toy: Callable[..., Any], tmp_path: 
 
 
 def test_activations_go_on_over_a_resume(train_here: Train) -> None:
-    """The picture of a resumed run starts with its first epoch, and so does the drift."""
+    """The plot of a resumed run starts with its first epoch, and so does the drift."""
     options = ("callbacks=[default,activations]", "scheduler=constant")
     whole = train_here("whole", *options, "trainer.max_epochs=3")
     part = train_here("part", *options, "trainer.max_epochs=2")
@@ -458,12 +458,12 @@ def test_activations_go_on_over_a_resume(train_here: Train) -> None:
 
 def test_growing_memory_is_told_of_once(package: Package, caplog: pytest.LogCaptureFixture) -> None:
     """A leak is named before the run dies of it; memory that settles is no leak."""
-    aid = package("callbacks").DeviceStats(growing_epochs=3, growth_gb=0.1)
+    callback = package("callbacks").DeviceStats(growing_epochs=3, growth_gb=0.1)
     for gigabytes in (1.0, 1.5, 2.0, 2.0, 1.9, 2.1, 2.11, 2.1):
-        aid.watch(gigabytes)
+        callback.watch(gigabytes)
     assert caplog.text == ""
     for gigabytes in (2.2, 2.3, 2.4, 2.5, 2.6, 2.7):
-        aid.watch(gigabytes)
+        callback.watch(gigabytes)
     (line,) = caplog.records
     assert "the last 3 epochs, by 0.30 GB" in line.getMessage()
     assert "loss.item()" in line.getMessage()
@@ -484,12 +484,12 @@ def test_gpu_memory_is_the_highest_of_each_epoch(
     logger = SimpleNamespace(log_metrics=lambda metrics, step: rows.append(metrics))
     trainer: Any = SimpleNamespace(is_last_batch=True, loggers=[logger], global_step=1)
     module: Any = SimpleNamespace(device=torch.device("cuda", 0))
-    aid = package("callbacks").DeviceStats(growing_epochs=2)
+    callback = package("callbacks").DeviceStats(growing_epochs=2)
     for gigabytes in (3, 4, 5):
-        aid.on_train_epoch_start(trainer, module)
+        callback.on_train_epoch_start(trainer, module)
         peaks["now"] += gigabytes * 10**9
-        aid.on_train_batch_end(trainer, module, None, None, 0)
-        aid.on_epoch_measured(trainer, module)
+        callback.on_train_batch_end(trainer, module, None, None, 0)
+        callback.on_epoch_measured(trainer, module)
     assert [row["device/cuda_allocated_gb"] for row in rows] == [3, 4, 5]
     assert [row["device/cuda_reserved_gb"] for row in rows] == [6, 8, 10]
     assert rows[0]["device/cuda_percent"] == 87
@@ -599,10 +599,10 @@ def test_profilers_work_with_short_runs(
 
 
 def test_watching_changes_nothing(train_here: Train) -> None:
-    """With all aids on, a run ends with the weights it has with none."""
+    """A run with all callbacks ends with the weights of a run without them."""
     options = ("trainer.max_epochs=2", "model.net.dropout=0.3", "data.shift=1")
-    aids = "gradient_norms timing time_limit device run_texts".split()
-    without = train_here("without", *options, *[f"callbacks.{name}=null" for name in aids])
+    observers = "gradient_norms timing time_limit device run_texts".split()
+    without = train_here("without", *options, *[f"callbacks.{name}=null" for name in observers])
     everything = train_here(
         "everything",
         *options,
@@ -618,7 +618,7 @@ def test_watching_changes_nothing(train_here: Train) -> None:
 
 
 @pytest.mark.slow
-def test_aids_work_in_two_processes_and_compiled(demo: BakedProject, tmp_path: Path) -> None:
+def test_callbacks_work_in_two_processes_and_compiled(demo: BakedProject, tmp_path: Path) -> None:
     """Each process watches its own part, one of them writes; compiled layers are seen as well."""
     options = ("callbacks=[default,activations,histograms]", "trainer.max_epochs=2", "logger=csv")
     two = train(demo, tmp_path / "two", *options, "trainer=ddp_cpu")

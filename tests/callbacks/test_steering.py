@@ -462,7 +462,10 @@ REFUSED = {
     ),
     "rates in the wrong order": (("finders=lr", "finders.lr.min_lr=2"), "between 0 and"),
     "one batch of a run that goes on": (("debug=fast", "ckpt_path=last.ckpt"), "past that"),
-    "fraction above one": ((*EMA, "callbacks.ema.start=1.5"), "fraction of the training"),
+    "fraction above one": (
+        (*EMA, "callbacks.ema.start=1.5"),
+        "ema.start must be a number of at least 0 and below 1",
+    ),
 }
 
 

@@ -21,7 +21,7 @@ from .callbacks.resuming import STATE as WITHIN_EPOCH
 from .callbacks.resuming import check_same_batches
 from .comparison import compare_weights, measured
 from .config_checks import check_config
-from .finders.base import find_values
+from .finders import find_values
 from .models.base import BaseModule
 from .models.batch_sizes import check_batches
 from .models.optimizers import check_horizon
