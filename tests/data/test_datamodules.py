@@ -72,7 +72,7 @@ def test_every_argument_stands_in_a_config(data: ModuleType) -> None:
     for path in (PACKAGE.parent / "configs" / "data").glob("*.yaml"):
         text = path.read_text(encoding="utf-8")
         config = yaml.safe_load(text.replace("{{= cookiecutter.package_name }}", "package"))
-        name = config.pop("_target_").removeprefix("package.data.")
+        name = config.pop("_target_").rpartition(".")[2]
         parameters = inspect.signature(getattr(data, name)).parameters
         assert set(config) == set(parameters), name
         seen.add(name)
@@ -216,7 +216,7 @@ def image_folder(data: ModuleType, path: Path, **options: Any) -> Any:
 
 
 def test_awkward_pictures_look_as_in_a_viewer(package: Part, tmp_path: Path) -> None:
-    read = package("data.images").read_picture
+    read = package("data.images").read_image
     red, blue, half = (255, 0, 0), (0, 0, 255), (255, 127, 127)
     flag = Image.new("RGB", (16, 8), red)
     flag.paste(blue, (8, 0, 16, 8))  # red on the left, blue on the right
@@ -260,7 +260,7 @@ def test_large_photographs_are_averaged_not_sampled(package: Part, tmp_path: Pat
     Image.fromarray(stripes).save(tmp_path / "stripes.png")
     Image.fromarray(stripes).save(tmp_path / "stripes.jpg", quality=95)
     for name in ("stripes.png", "stripes.jpg"):
-        pixels = package("data.images").read_picture(tmp_path / name, 1, 8, 8).int()
+        pixels = package("data.images").read_image(tmp_path / name, 1, 8, 8).int()
         assert (pixels - 127).abs().max() < 4
 
 
@@ -324,7 +324,7 @@ def test_pictures_arrive_the_same_from_workers(data: ModuleType, folder: Path) -
 def test_workers_follow_the_cores_of_the_process(
     package: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers = package("data.workers")
+    workers = package("data.batches")
     for cores, processes, expected in ((1, 1, 0), (2, 1, 2), (64, 1, 8), (8, 4, 2), (4, 4, 0)):
         monkeypatch.setattr(workers, "usable_cores", lambda cores=cores: cores)
         assert workers.choose_workers("auto", processes) == expected
@@ -344,7 +344,7 @@ def test_a_broken_picture_is_named_before_training(
     (folder / "dog" / "5.png").write_text("hello")
     (folder / "dog" / "6.png").write_bytes(b"")
     message = refusal(package, image_folder(data, folder))
-    assert message.startswith("3 pictures cannot be read")
+    assert message.startswith("3 images cannot be read")
     assert all(name in message for name in ("cat/3.png", "dog/5.png", "dog/6.png"))
 
 
@@ -359,7 +359,7 @@ def test_a_picture_that_breaks_later_is_named_too(
     with pytest.raises(package("errors").UserError) as told:
         list(module.train_dataloader())
     # Without the worker's traceback.
-    assert str(told.value).startswith(f"The picture {path} cannot be read (")
+    assert str(told.value).startswith(f"The image {path} cannot be read (")
     assert "\n" not in str(told.value)
 
 
@@ -398,7 +398,7 @@ def _unknown_part(root: Path) -> None:
     ("spoil", "words"),
     [
         (_no_root, ["There is no folder", "data.path"]),
-        (_empty_class, ["bird", "holds no picture", ".jpg"]),
+        (_empty_class, ["bird", "holds no image", ".jpg"]),
         (_no_classes, ["holds 0 class folders"]),
         (_other_classes, ["same class folders", "dog is missing", "bird is not in train"]),
         (_unknown_part, ["cat", "train/, val/ and test/"]),
@@ -689,8 +689,8 @@ def test_the_wrong_kind_of_input_is_refused(
     (tmp_path / "empty").mkdir()
     for spec, path, words in (
         (table_model, folder, "give a CSV file"),
-        (module.preprocessing, tmp_path / "train.csv", "trained on pictures"),
-        (module.preprocessing, tmp_path / "empty", "holds no picture"),
+        (module.preprocessing, tmp_path / "train.csv", "trained on images"),
+        (module.preprocessing, tmp_path / "empty", "holds no image"),
     ):
         with pytest.raises(package("errors").UserError, match=words):
             package("data.inputs").read_inputs(spec, path)

@@ -155,7 +155,7 @@ def test_images_of_8_bits_are_read_as_bytes(package: Part, tmp_path: Path) -> No
     train = values_of(module.datasets["train"].paths) / 255
     assert module.preprocessing["mean"] == pytest.approx(train.mean((0, 1, 2)).tolist(), rel=1e-9)
     assert module.preprocessing["std"] == pytest.approx(train.std((0, 1, 2)).tolist(), rel=1e-9)
-    read = package("data.images").read_picture(
+    read = package("data.images").read_image(
         module.datasets["train"].paths[0],
         *package("data.images").reading_options(module.preprocessing),
     )
@@ -191,8 +191,8 @@ def test_a_value_that_is_no_number_is_named(package: Part, tmp_path: Path) -> No
 
 def test_a_model_of_bytes_refuses_floats(package: Part, tmp_path: Path) -> None:
     Image.fromarray(shades(0, True).astype(np.float32)).save(tmp_path / "new.tif")
-    with pytest.raises(package("data.images").PictureError, match="8 bits per channel"):
-        package("data.images").read_picture(tmp_path / "new.tif", 1, SIZE, SIZE)
+    with pytest.raises(package("data.images").ImageError, match="8 bits per channel"):
+        package("data.images").read_image(tmp_path / "new.tif", 1, SIZE, SIZE)
 
 
 def png(header: bytes, rows: bytes) -> bytes:
@@ -260,7 +260,7 @@ def test_an_image_is_measured_upright(package: Part, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("L", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    facts = package("data.wide_images").measure(tmp_path / "turned.jpg")
+    facts = package("data.image_checks").measure(tmp_path / "turned.jpg")
     assert (facts.height, facts.width) == (40, 20)
 
 
@@ -322,6 +322,6 @@ def test_the_server_says_why_it_reads_no_image(package: Part) -> None:
             package("serving").read_body(preprocessing, body)
         message = str(refused.value)
         assert reason in message
-        assert message.startswith("The picture of the request cannot be read (")
+        assert message.startswith("The image of the request cannot be read (")
         assert "BytesIO" not in message
         assert "\n" not in message

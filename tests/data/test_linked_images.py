@@ -103,7 +103,8 @@ def test_a_link_loop_is_predicted_once(package: Part, root: Path) -> None:
     (root / "cat" / "again").symlink_to(".")
     (root / "cat" / "up").symlink_to("..")
     names = [
-        path.relative_to(root).as_posix() for path in package("data.images").visible_files(root)
+        path.relative_to(root).as_posix()
+        for path in package("data.image_files").visible_files(root)
     ]
     assert names == sorted(
         f"{name}/{number}.png" for name in ("cat", "dog") for number in range(10)

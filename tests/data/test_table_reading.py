@@ -135,7 +135,7 @@ def test_dates_that_cannot_be_numbers_are_rejected_by_name(tables: Tables) -> No
     """Two digits leave the century open, and a date predicted in days is useless."""
     message = tables.rejection(tables.column(["31/01/24", "01/02/24"]))
     assert "'x' of" in message
-    assert "two digits of the year, such as '01/02/24'" in message
+    assert "two-digit years, such as '01/02/24'" in message
     module = tables.column(["31/01/24", "01/02/24"], categorical=["x"])
     module.setup()
     assert module.preprocessing["features"][:2] == ["x=01/02/24", "x=31/01/24"]
@@ -327,7 +327,7 @@ def test_thousands_of_categories_are_rejected_before_memory_is_exhausted(
     assert "data.drop=[x]" in message
     assert "data.categorical" not in tables.rejection(tables.column(cells, rows=24_000))
     with pytest.raises(package("errors").UserError, match="leave out columns of many categories"):
-        package("data.table_arrays").check_memory(10**12, 1000)
+        package("data.tables").check_memory(10**12, 1000)
 
 
 def test_names_that_yaml_takes_for_something_else_are_names(tables: Tables) -> None:
@@ -345,7 +345,7 @@ def test_options_in_messages_can_be_copied(tables: Tables) -> None:
 
     name = "Größe (m)"
     message = tables.rejection(tables.module(table(["1,234"]).replace("x", name, 1)))
-    said = re.search(r"say (.*) or (.*)\.$", message)
+    said = re.search(r"set (.*) or (.*)\.$", message)
     assert said
     for option, written in zip(said.groups(), ("decimal_point", "decimal_comma"), strict=True):
         override = OverridesParser.create().parse_override(shlex.split(option)[0])
@@ -359,7 +359,10 @@ def test_a_format_is_checked(tables: Tables) -> None:
         ({"decimal_coma": ["x"]}, "data.formats has no 'decimal_coma'; did you mean"),
         ({"text": ["z"]}, "has no column 'z'"),
         ({"text": ["x"], "plain": ["x"]}, "both in data.formats.text and in data.formats.plain"),
-        ({"day_first": ["x"]}, "something else than a date such as 31/01/2024 on lines 2, 3"),
+        (
+            {"day_first": ["x"]},
+            "must hold a date such as 31/01/2024 in every cell",
+        ),
     ):
         assert words in tables.rejection(tables.column(["1.5", "2"], formats=formats))
 

@@ -20,7 +20,7 @@ def test_a_column_that_never_changes_does_not_decide(
     """A rounding error in its deviation makes a huge input of the smallest difference."""
     module = tables.column([value])
     module.setup()
-    assert "never change in the training part: x" in caplog.text
+    assert "constant in the training split: x" in caplog.text
     assert module.preprocessing["features"] == ["k"]
     other = "blue" if value == "red" else f"{float(value) * 1.000001 + 1e-7:.17g}"
     inputs = tables.new(module, f"x,k\n{value},3\n{other},3")
@@ -53,7 +53,7 @@ def test_a_constant_with_gaps_still_tells_where_they_are(tables: Tables) -> None
 def test_a_table_of_constants_is_rejected(tables: Tables) -> None:
     """Every row would get the same prediction."""
     message = tables.rejection(tables.module("x,y\n" + "5,yes\n5.0,no\n" * 20))
-    assert "No column changes in the training part (x)" in message
+    assert "All columns are constant in the training split (x)" in message
 
 
 @pytest.mark.parametrize("power", [-300, -160, 0, 160, 300, 307])
@@ -92,7 +92,7 @@ def test_a_value_outside_training_beyond_32_bits_is_rejected(package: Part, tabl
     line = 1 + round(float(first))
     rows[line] = "1e200" + rows[line][rows[line].index(",") :]
     message = tables.rejection(tables.module("\n".join(rows)))
-    assert "'x' is too far from its values in the training part" in message
+    assert "'x' is too far from its values in the training split" in message
     assert f"sample {line - 1}," in message
 
 

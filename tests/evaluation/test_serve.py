@@ -202,7 +202,7 @@ def test_picture_is_answered_as_by_predict(servers: dict[str, Server], tables: T
     for number, row in enumerate(numbers_of(tables.pictures, "prediction", "error")):
         assert row["prediction"] == str(number)
         status, (answer,) = servers["digits"].ask("/predict", picture_of(number))
-        assert (status, answer.pop("input")) == (200, "picture")
+        assert (status, answer.pop("input")) == (200, "image")
         assert_alike([answer], [row])
 
 

@@ -59,7 +59,7 @@ def rows_of(mean: float, std: float) -> tuple[Numbers, Numbers]:
 
 def make_data(package: Part, x: Numbers, target: Numbers) -> Any:
     """A datamodule of an own table, set up."""
-    arrays = package("data.table_arrays")
+    arrays = package("data.tables")
 
     class Own(arrays.TableDataModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

@@ -24,7 +24,7 @@ import json, sys
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
-from workbench.data.sharing import share_evaluation
+from workbench.data.any_datamodule import share_evaluation
 from demo.models import Classifier
 
 class Own(LightningDataModule):
@@ -92,14 +92,14 @@ def test_every_sample_is_measured_once(demo: BakedProject, tmp_path: Path) -> No
 
 def test_shares_are_whole_and_even(package: Part) -> None:
     """All samples, each once, in as many batches on every process and never in none."""
-    sharing = package("data.sharing")
+    sharing = package("data.any_datamodule")
     for processes in (2, 3, 4):
         for samples in range(1, 26):
             dataset = TensorDataset(torch.arange(samples))
             for batch_size in (1, 2, 3, 5, 8):
                 loader = DataLoader(dataset, batch_size=batch_size)
                 shares = [
-                    [batch[0].tolist() for batch in sharing._share(loader, processes, rank)]
+                    [batch[0].tolist() for batch in sharing._share_loader(loader, processes, rank)]
                     for rank in range(processes)
                 ]
                 case = (processes, samples, batch_size)

@@ -374,16 +374,16 @@ def test_mistakes_are_told_in_one_sentence(package: Part, table: Path, tmp_path:
     empty = tmp_path / "empty.csv"
     empty.write_text("p,x,y\n1,1,a\n,2,b\n2,3,a\n2,4,b\n")
     for module, message in (
-        (data.DigitsDataModule(folds=5), "data.folds=5 needs the fold to hold out"),
-        (data.DigitsDataModule(fold=1), "data.fold=1 is one of several folds: give data.folds=5"),
-        (data.DigitsDataModule(folds=5, fold=5), "data.fold must be a whole number from 0 to 4"),
-        (data.DigitsDataModule(folds=1, fold=0), "data.folds must be a whole number of at least 2"),
+        (data.DigitsDataModule(folds=5), "data.folds=5 requires the fold to hold out"),
+        (data.DigitsDataModule(fold=1), "data.fold=1 is one of several folds: set data.folds=5"),
+        (data.DigitsDataModule(folds=5, fold=5), "data.fold must be an integer from 0 to 4"),
+        (data.DigitsDataModule(folds=1, fold=0), "data.folds must be an integer of at least 2"),
         (data.DiabetesDataModule(folds=443, fold=0), "as many samples, and there are 442"),
         (data.CSVDataModule(table, "outcome", group="patient", folds=21, fold=0), "there are 20"),
         (data.CSVDataModule(table, "outcome", group="patien"), "did you mean 'patient'"),
         (data.CSVDataModule(table, "outcome", split_column="age"), "each cell is train, val or"),
         (data.CSVDataModule(empty, "y", group="p"), "'p' of .* is empty on line 3"),
-        (data.ImageFolderDataModule(tmp_path / "flat", group="folder"), "lies directly in"),
+        (data.ImageFolderDataModule(tmp_path / "flat", group="folder"), "is directly in"),
         (data.ImageFolderDataModule(tmp_path / "flat", group="prefix"), "belong to one group"),
         (data.ImageFolderDataModule(tmp_path / "flat", group="name"), "data.group must be folder"),
     ):

@@ -233,7 +233,7 @@ def test_fingerprint_tells_data_apart(package: Any, tmp_path: Path) -> None:
 
 def test_fingerprint_of_pictures_reads_no_picture(package: Any, tmp_path: Path) -> None:
     """A folder of a million pictures must not be read twice; a replaced file must show."""
-    files = package("data.picture_files").Pictures
+    files = package("data.image_files").Images
     paths = [tmp_path / f"{name}.png" for name in "ab"]
     for path in paths:
         path.write_bytes(b"no picture")
@@ -242,7 +242,7 @@ def test_fingerprint_of_pictures_reads_no_picture(package: Any, tmp_path: Path) 
 
     def fingerprint(labels: list[int]) -> str:
         pictures = files(paths, torch.tensor(labels).numpy())
-        dataset = package("data.image_folder").PictureDataset(pictures, preprocessing)
+        dataset = package("data.image_files").ImageDataset(pictures, preprocessing)
         return str(dataset.fingerprint())
 
     first = fingerprint([0, 1])

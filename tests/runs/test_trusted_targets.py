@@ -85,7 +85,7 @@ ACCEPTED = [
     f"{NAME}.models.Classifier",
     f"{NAME}.models.nets.build_net",
     f"{NAME}.data.DigitsDataModule",
-    "workbench.data.augment.Augment",
+    "workbench.data.images.Augment",
 ]
 # Where a `_target_` can stand.
 PLACES: dict[str, Any] = {

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_diabetes
 
-from workbench.data import augment
-from workbench.data.augment import random_flip
+from workbench.data.images import random_flip, random_shift
 from workbench.data.inputs import read_inputs
 from workbench.data.splits import split_in_three
 from workbench.errors import UserError
@@ -167,7 +166,7 @@ def test_a_shift_moves_an_image_and_fills_with_black(package: Package) -> None:
 
     x = torch.zeros(400, 2, 5, 5)
     x[:, :, 2, 2] = 1
-    moved = augment.random_shift(x, 1, fill=torch.tensor([-1.0, -2.0]))
+    moved = random_shift(x, 1, fill=torch.tensor([-1.0, -2.0]))
     # Both channels of an image move together, to nine places, and -1 and -2 come in.
     places = moved[:, 0].flatten(1).argmax(1)
     assert torch.equal(places, moved[:, 1].flatten(1).argmax(1))
@@ -255,12 +254,12 @@ def test_mistakes_are_told_in_one_sentence(
     (tmp_path / "cat").mkdir()
     (tmp_path / "dog").mkdir()
     for module, message in (
-        (data.DigitsDataModule(batch_size=0), "data.batch_size must be a whole number of at least"),
-        (data.DigitsDataModule(val_fraction=1.5), "data.val_fraction must be a number between 0"),
-        (data.DigitsDataModule(shift=8), "data.shift must be a whole number from 0 to 7, not 8"),
+        (data.DigitsDataModule(batch_size=0), "data.batch_size must be an integer of at least"),
+        (data.DigitsDataModule(val_fraction=1.5), "data.val_fraction must be a number above 0 and"),
+        (data.DigitsDataModule(shift=8), "data.shift must be an integer from 0 to 7, not 8"),
         (data.CSVDataModule(table, target="prise"), "no column 'prise'; did you mean 'price'?"),
         (data.CSVDataModule(tmp_path / "no.csv", target="price"), "There is no file"),
-        (data.ImageFolderDataModule(tmp_path), "holds no picture"),
+        (data.ImageFolderDataModule(tmp_path), "holds no image"),
         (data.ImageFolderDataModule(pictures, channels=4), "data.channels must be 3"),
     ):
         with pytest.raises(UserError) as told:

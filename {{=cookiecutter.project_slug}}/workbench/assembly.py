@@ -27,9 +27,7 @@ from .callbacks import (
     WeightAverage,
     WithinEpoch,
 )
-from .data.of_model import ModelData
-from .data.setup_once import set_up_once
-from .data.sharing import share_evaluation
+from .data.any_datamodule import ModelData, set_up_once, share_evaluation
 from .errors import UserError
 from .hydra_errors import with_device_hint
 from .models.base import BaseModule

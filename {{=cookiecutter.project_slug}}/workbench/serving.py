@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from starlette.concurrency import run_in_threadpool
 
 from .config_checks import check_top_level
-from .data.images import Normalise, PictureError, read_picture, reading_options
+from .data.images import ImageError, Normalise, read_image, reading_options
 from .data.inputs import Inputs, read_rows, warn_of_clipped
 from .data.table_file import TableFile, json_cell
 from .errors import UserError, first_line, nearest
@@ -113,19 +113,19 @@ def read_body(preprocessing: dict[str, Any], body: bytes) -> Inputs:
     Raises:
         UserError: it is not an image or not a table, or a column is missing.
     """
-    read = _read_picture if preprocessing["kind"] == "image" else _read_rows
+    read = _read_image if preprocessing["kind"] == "image" else _read_rows
     return read(preprocessing, body)
 
 
-def _read_picture(preprocessing: dict[str, Any], body: bytes) -> Inputs:
+def _read_image(preprocessing: dict[str, Any], body: bytes) -> Inputs:
     """One image, as the bytes of its file."""
     try:
-        pixels = read_picture(BytesIO(body), *reading_options(preprocessing))
-    except PictureError as error:
+        pixels = read_image(BytesIO(body), *reading_options(preprocessing))
+    except ImageError as error:
         sentence = str(error).rstrip(".")
         raise UserError(f"{sentence}: send the bytes of a PNG or JPEG file.") from error
     warn_of_clipped(preprocessing, ["the request"], pixels.unsqueeze(0))
-    return Inputs(["picture"], Normalise(preprocessing)(pixels.unsqueeze(0)), [0], {})
+    return Inputs(["image"], Normalise(preprocessing)(pixels.unsqueeze(0)), [0], {})
 
 
 def _read_rows(preprocessing: dict[str, Any], body: bytes) -> Inputs:

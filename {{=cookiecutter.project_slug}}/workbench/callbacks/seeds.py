@@ -20,7 +20,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch.utils.data import DataLoader, IterableDataset
 
-LARGEST_SEED = 2**32
+from ..seeding import SEED_COUNT, seed_generators
+
 # The seed of the generator that each loader and sampler was given by the user; None without one.
 _given: WeakKeyDictionary[Any, int | None] = WeakKeyDictionary()
 # In this epoch, the random numbers of the loaders that draw from the global generators.
@@ -44,7 +45,7 @@ class EpochSeed(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed this epoch."""
         # The loaders always get a seed, so that a run can be resumed within an epoch.
-        seed = int(torch.randint(LARGEST_SEED, ())) if self.seed is None else self.seed
+        seed = int(torch.randint(SEED_COUNT, ())) if self.seed is None else self.seed
         entropy = [seed, trainer.current_epoch, trainer.global_rank]
         if self.seed is not None:
             seed_everything(entropy, pl_module)
@@ -74,16 +75,7 @@ class EvaluationSeed(Callback):
 def seed_everything(entropy: list[int], pl_module: LightningModule) -> None:
     """Seed Python, NumPy and torch, also on the model's device."""
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    _seed_cpu(seed)
-    if pl_module.device.type != "cpu":
-        torch.manual_seed(seed)
-
-
-def _seed_cpu(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % LARGEST_SEED)
-    # `torch.manual_seed` would also record a stack trace for devices that are not initialized yet.
-    torch.default_generator.manual_seed(seed)
+    seed_generators(seed, cpu_only=pl_module.device.type == "cpu")
 
 
 class RandomStream:
@@ -98,7 +90,7 @@ class RandomStream:
         """Within this context the global generators draw from this stream."""
         outer = _state()
         if self._state is None:
-            _seed_cpu(self.seed)
+            seed_generators(self.seed, cpu_only=True)
         else:
             _set_state(self._state)
         try:

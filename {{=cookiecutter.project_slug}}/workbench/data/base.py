@@ -1,7 +1,7 @@
-"""What all datamodules share: splits made once, loaders, and what the model is told.
+"""What all datamodules share: splits made once, loaders, and facts for the model.
 
-To bring data of your own, override `load`, or `read` of a class below it. Two more hooks change one
-thing each: `split`, which sample is in which split, and `collate_fn`, how samples become a batch.
+For data of your own, override `load`, or `read` of a subclass. Two more hooks change one thing
+each: `split`, which sample is in which split, and `collate_fn`, how samples become a batch.
 """
 
 import hashlib
@@ -16,28 +16,41 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from ..checks import check_integer, check_number
 from ..errors import UserError
-from .augment import Augment
 from .batches import Batch, collate, make_loader
-from .checks import check_fraction, check_whole
-from .splits import Indices, Samples, check_folds, make_splits
+from .images import Augment
+from .split_off import Indices
+from .splits import Samples, check_folds, make_splits
 
 
 class BaseDataModule(LightningDataModule):
     """Train, val and test loaders, of `(x, y)` batches unless `load` returns other datasets.
 
     A subclass saves its arguments with `save_hyperparameters(logger=False)`, all of them plain
-    values, and fills the attributes below in `load`. x is float32 (B, *input_shape); y is int64
-    (B,) of class numbers, or float32 (B,) of values to predict.
+    values, and sets the attributes below in `load`. x is float32 (B, *input_shape); y is int64 (B,)
+    of class numbers, or float32 (B,) of values to predict.
 
     These values are (target - target_mean) / target_std, which `standardise_target` computes. A
     subclass whose targets suit a network as they are, near zero and of moderate size, can also
     yield them and leave `target_mean` and `target_std` alone.
+
+    The datamodules share these arguments, which are documented only here:
+
+    Args:
+        batch_size: samples in a batch.
+        val_fraction: fraction of all samples for validation; with `folds`, of those of the other
+            folds. With a given test split, fractions are of the samples that are in no given split.
+        test_fraction: fraction of all samples for the test; unused with `folds`.
+        split_seed: determines the splits, whatever the run's seed.
+        folds: number of folds of a cross-validation; null for a single split.
+        fold: the fold to test on, or to validate on with a given test split, counted from 0; null
+            lets train.py train all of them.
     """
 
     task: str  # "classification", "multilabel" or "regression"
     input_shape: tuple[int, ...]
-    preprocessing: dict[str, Any]  # turns a raw picture or row into an input
+    preprocessing: dict[str, Any]  # turns a raw image or row into an input
     class_names: list[str]  # classification; multilabel: of the labels
     # Regression: the target's name, what was subtracted from it, and by what the difference was
     # divided; three lists for several targets.
@@ -79,7 +92,7 @@ class BaseDataModule(LightningDataModule):
         )
 
     def setup(self, stage: str | None = None) -> None:
-        """Make the three parts, on the first call only.
+        """Make the three splits, on the first call only.
 
         Raises:
             UserError: the arguments or the data cannot be used.
@@ -92,12 +105,12 @@ class BaseDataModule(LightningDataModule):
         """Set `target_mean` and `target_std` to those of the training samples.
 
         Args:
-            values: of the target, of all samples (N,), in its own unit; of several targets (N, T).
+            values: of the target, for all samples (N,), in its own unit; of several targets (N, T).
             train: positions of the training samples.
 
         Returns:
-            The standardised values, float32 of the same shape. Before, they need 64 bits: the seven
-            digits of float32 make 1,700,000,000 and 1,700,000,060 equal.
+            The standardised values, float32 of the same shape. The originals need 64 bits: with the
+            seven digits of float32, 1,700,000,000 and 1,700,000,060 are equal.
 
         Raises:
             UserError: the training samples all have the same value.
@@ -113,11 +126,11 @@ class BaseDataModule(LightningDataModule):
 
     def check_arguments(self) -> None:
         """Raise a UserError for an argument that cannot be used."""
-        check_whole("batch_size", self.hparams["batch_size"], smallest=1)
-        check_whole("split_seed", self.hparams["split_seed"], smallest=0)
+        check_integer("data.batch_size", self.hparams["batch_size"], 1)
+        check_integer("data.split_seed", self.hparams["split_seed"], 0)
         for name in ("val_fraction", "test_fraction"):
             if name in self.hparams:
-                check_fraction(name, self.hparams[name])
+                check_number(f"data.{name}", self.hparams[name], above=0, below=1)
         folds, fold = self.hparams.get("folds"), self.hparams.get("fold")
         if folds is not None or fold is not None:
             check_folds(folds, fold)
@@ -146,34 +159,32 @@ class BaseDataModule(LightningDataModule):
     def num_samples(self) -> dict[str, int]:
         """Number of samples in train, val and test."""
         return {
-            part: len(cast(Any, d)) for part, d in self.datasets.items() if hasattr(d, "__len__")
+            split: len(cast(Any, d)) for split, d in self.datasets.items() if hasattr(d, "__len__")
         }
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
-        """Size and fingerprint of each part, which tell whether two runs had the same data.
+        """Size and fingerprint of each split, which show whether two runs had the same data.
 
         A dataset of your own may have a method `fingerprint` too.
         """
-        return {
-            part: ({"samples": len(dataset)} if hasattr(dataset, "__len__") else {})
-            | (
-                {"fingerprint": self._fingerprint(dataset)}
-                if hasattr(dataset, "fingerprint")
-                else {}
-            )
-            for part, dataset in cast(dict[str, Any], self.datasets).items()
-        }
+        found: dict[str, dict[str, Any]] = {split: {} for split in self.datasets}
+        for split, dataset in cast(dict[str, Any], self.datasets).items():
+            if hasattr(dataset, "__len__"):
+                found[split]["samples"] = len(dataset)
+            if hasattr(dataset, "fingerprint"):
+                found[split]["fingerprint"] = self._fingerprint(dataset)
+        return found
 
     def _fingerprint(self, dataset: Any) -> str:
         fingerprint = str(dataset.fingerprint())
         if getattr(self, "task", None) == "regression":
-            # Standardised targets are the same in any unit.
+            # Standardised targets are equal in any unit.
             text = f"{fingerprint} {self.target_mean!r} {self.target_std!r}"
             fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         return fingerprint
 
     def describe(self) -> dict[str, Any]:
-        """What the model is told about the data, in plain values, as far as `load` has set it."""
+        """Facts about the data for the model, in plain values, as far as `load` has set them."""
         names = ["task", "input_shape", "preprocessing"]
         if getattr(self, "task", None) == "regression":
             names += ["target_name", "target_mean", "target_std"]
@@ -186,9 +197,9 @@ class BaseDataModule(LightningDataModule):
         """Training batches in a new order every epoch."""
         batch_size = self.hparams["batch_size"]
         processes = self.trainer.world_size if self.trainer is not None else 1
-        share = math.ceil(self.num_samples.get("train", 0) / processes)
+        samples = math.ceil(self.num_samples.get("train", 0) / processes)
         # Batch normalisation cannot train on a batch of one.
-        drop_last = share > batch_size and share % batch_size == 1
+        drop_last = samples > batch_size and samples % batch_size == 1
         shuffle = not isinstance(self.datasets["train"], IterableDataset)
         loader: DataLoader[Any] = self._loader("train", shuffle, drop_last)
         return loader
@@ -203,14 +214,12 @@ class BaseDataModule(LightningDataModule):
         loader: DataLoader[Any] | list[Any] = self._loader("test")
         return loader
 
-    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> Any:
-        if part not in self.datasets:
+    def _loader(self, split: str, shuffle: bool = False, drop_last: bool = False) -> Any:
+        if split not in self.datasets:
             return []  # Lightning then skips it
-        # The batch-size finder changes hparams between two calls.
-        batch_size = self.hparams["batch_size"]
         return make_loader(
-            self.datasets[part],
-            batch_size,
+            self.datasets[split],
+            self.hparams["batch_size"],  # the batch-size finder changes it between two calls
             shuffle,
             drop_last,
             self.num_workers,
@@ -218,11 +227,11 @@ class BaseDataModule(LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment a training batch (B, ...), once it lies on the device.
+        """Augment a training batch (B, ...) on the device.
 
-        Here and not in the loader, so that the GPU does the work if there is one, and so that the
-        random numbers are those of the seeded epoch and not of a worker process. A run that
-        overfits a batch on purpose needs the batch as it is.
+        Here and not in the loader, so that a GPU does the work, and the random numbers are those of
+        the seeded epoch and not of a worker process. A run that overfits on purpose needs its
+        batches unchanged.
         """
         trainer = self.trainer
         if self.augment is None or trainer is None or not trainer.training:

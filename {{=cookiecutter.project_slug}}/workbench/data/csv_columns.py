@@ -1,27 +1,31 @@
-"""Which columns of a CSV file are what, and their values."""
+"""The roles of the columns of a CSV file: features, groups, splits; and what is odd about them."""
 
 import logging
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ..errors import UserError, nearest
-from .checks import list_option
-from .column_reader import ColumnReader, ReadColumn
-from .labels import (
+from .cells import (
+    Format,
     differ_in_case,
     looks_like_date,
     looks_like_quantity,
+    maybe_grouped,
     merged_numbers,
     spellings,
 )
-from .readings import Format, maybe_grouped
-from .table_file import TableFile, check_columns, name_lines
+from .columns import ColumnReader, ReadColumn
+from .split_off import Indices
+from .splits import SPLIT_NAMES
+from .table_file import TableFile, check_columns, list_option, name_lines
 from .tables import MOST_FEATURES, Words
 
 log = logging.getLogger(__name__)
 
-# A text column with more levels than this is a name or free text, seldom something to learn from.
+# A text column with more levels than this holds names or free text, seldom worth learning from.
 MOST_LEVELS = 50
-# Cells compared when looking for numbers that 64 bits merge, and digits that they always hold.
+# Cells compared when looking for numbers that 64 bits merge, and the digits that 64 bits preserve.
 COMPARED, DIGITS = 10_000, 15
 
 
@@ -31,17 +35,13 @@ def check_rows(table: TableFile) -> None:
         lines = [table.lines[row] for row in table.faulty]
         raise UserError(
             f"{table.path} has {len(table.header)} columns, but another number of cells on "
-            f"{name_lines(lines)} (first {next(iter(table.faulty.values()))}): mend or remove "
+            f"{name_lines(lines)} (first {next(iter(table.faulty.values()))}): correct or remove "
             "these lines."
         )
 
 
 def check_formats(formats: Mapping[str, Sequence[str]], table: TableFile) -> dict[str, Format]:
-    """How the columns are written whose format the user gave.
-
-    Args:
-        formats: format -> names of columns.
-        table: the file.
+    """The formats set by the user: from format -> names of columns, to column -> format.
 
     Raises:
         UserError: there is no such format or column, or a column has two formats.
@@ -65,7 +65,7 @@ def check_targets(table: TableFile, targets: Sequence[str]) -> None:
     """Raise a UserError unless there are target columns, each named once."""
     if not targets:
         raise UserError(
-            f"Say which column to predict with data.target=...: {', '.join(table.header)}."
+            f"Set the column to predict with data.target=...: {', '.join(table.header)}."
         )
     check_columns(targets, table.header, table.path)
 
@@ -80,8 +80,7 @@ def read_features(
     """The columns that the model sees, in the order of the file.
 
     Raises:
-        UserError: a name is not a column, is given twice, or a column cannot be read as it
-            should be.
+        UserError: a name is not a column or is given twice, or a column cannot be read as set.
     """
     table = reader.table
     named = [*(numeric or []), *(categorical or []), *drop, *targets]
@@ -113,10 +112,10 @@ def read_features(
 
 
 def check_texts(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None:
-    """Raise a UserError for columns that should hardly be taken as categories.
+    """Raise a UserError for columns that are unlikely to be meant as categories.
 
-    One wrong cell makes texts of a column of numbers, and a column of names or free text has nearly
-    as many levels as rows.
+    A single wrong cell turns a column of numbers into texts, and a column of names or free text has
+    almost as many levels as rows.
     """
     as_they_are = f"{list_option('categorical', columns)} takes the texts as they are"
     for name, column in columns.items():
@@ -135,33 +134,31 @@ def check_texts(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None
 
 def count_labels(column: ReadColumn) -> int:
     """Number of different labels in a column of texts."""
-    assert isinstance(column.values, Words)
-    return len(spellings(column.values.present(), column.values.equality))
+    return len(column.labels())
 
 
 def check_mixture(reader: ColumnReader, name: str, column: ReadColumn, remedy: str) -> None:
-    """Raise a UserError if a column holds numbers or dates for the most part, but not always."""
+    """Raise a UserError if a column holds mostly, but not only, numbers or dates."""
     if column.most is not None:
         raise UserError(
             f"Column '{name}' of {reader.table.path} holds {column.most.describe()}, but not on "
-            f"{reader.lines(column.others)} (first '{reader.cell(name, column.others[0])}'): mend "
-            f"it, {remedy}."
+            f"{reader.lines(column.others)} (first '{reader.cell(name, column.others[0])}'): "
+            f"correct it, {remedy}."
         )
 
 
 def check_dates(reader: ColumnReader, name: str, column: ReadColumn, remedy: str) -> None:
-    """Raise a UserError for dates that are not clear, and would lose their order as texts."""
-    assert isinstance(column.values, Words)
-    texts = column.values.present()
+    """Raise a UserError for ambiguous dates, which would lose their order as texts."""
+    texts = column.words.present()
     if texts and all(map(looks_like_date, texts)):
         raise UserError(
-            f"Column '{name}' of {reader.table.path} holds dates with two digits of the year, such "
-            f"as '{texts[0]}': write four, {remedy}."
+            f"Column '{name}' of {reader.table.path} holds dates with two-digit years, such as "
+            f"'{texts[0]}': write four digits, {remedy}."
         )
 
 
 def check_grouping(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None:
-    """Raise a UserError if points may stand between thousands, as commas mark decimals elsewhere.
+    """Raise a UserError if points may separate thousands, because commas mark decimals elsewhere.
 
     "1.234" alone is a decimal number. In a file with decimal commas, it is more likely 1234.
     """
@@ -173,8 +170,8 @@ def check_grouping(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> N
         if example := maybe_grouped(reader.table.column(name)):
             raise UserError(
                 f"Column '{name}' of {reader.table.path} can be read in two ways, as a point may "
-                f"stand between thousands in '{example}' where '{comma[0]}' has decimal commas: "
-                f"say {list_option('formats.plain', [name])} or "
+                f"separate thousands in '{example}' where '{comma[0]}' has decimal commas: set "
+                f"{list_option('formats.plain', [name])} or "
                 f"{list_option('formats.decimal_comma', [name])}."
             )
 
@@ -185,11 +182,11 @@ def report(reader: ColumnReader, columns: Mapping[str, ReadColumn], chosen: Sequ
     Args:
         reader: of the file.
         columns: as they were read.
-        chosen: names of those that the user called categories.
+        chosen: names of those that the user declared as categories.
     """
     for name, column in columns.items():
         if isinstance(column.values, Words):
-            report_texts(name, column.values, quantities=name not in chosen)
+            _report_texts(name, column.values, quantities=name not in chosen)
         elif column.reading is not None and column.example:
             unit = "" if column.reading.format.is_number else ", in days since 1970-01-01"
             log.info(
@@ -201,7 +198,7 @@ def report(reader: ColumnReader, columns: Mapping[str, ReadColumn], chosen: Sequ
                 column.reading.meaning(column.example),
             )
         else:
-            report_merged(reader, name)
+            _report_merged(reader, name)
     missing = [
         (count, f"'{text}'" if text else "empty", name)
         for name, column in columns.items()
@@ -217,8 +214,8 @@ def report(reader: ColumnReader, columns: Mapping[str, ReadColumn], chosen: Sequ
         )
 
 
-def report_texts(name: str, words: Words, quantities: bool) -> None:
-    """Warn of categories that may be meant in another way; of quantities only if asked to."""
+def _report_texts(name: str, words: Words, quantities: bool) -> None:
+    """Warn of categories that may be meant differently; of quantities only if requested."""
     texts = words.present()
     if pair := differ_in_case(spellings(texts, words.equality).values()):
         log.warning("Column '%s' has '%s' and '%s', which are different categories", name, *pair)
@@ -232,8 +229,8 @@ def report_texts(name: str, words: Words, quantities: bool) -> None:
         )
 
 
-def report_merged(reader: ColumnReader, name: str) -> None:
-    """Warn of different numbers that are the same to 64 bits."""
+def _report_merged(reader: ColumnReader, name: str) -> None:
+    """Warn of different numbers that are equal as 64-bit numbers."""
     cells = reader.table.column(name).head(COMPARED)
     numbers, merged = merged_numbers(
         cells.filter(cells.str.len_bytes() > DIGITS).str.strip_chars().unique()
@@ -247,3 +244,56 @@ def report_merged(reader: ColumnReader, name: str) -> None:
             merged,
             list_option("drop", [name]),
         )
+
+
+def read_groups(reader: ColumnReader, name: str) -> Indices:
+    """Group numbers (N,) of the rows, in the order of the values of `data.group`.
+
+    Raises:
+        UserError: a value is missing, or all are the same.
+    """
+    column = _read_complete(reader, name, "group")
+    labels = column.labels()
+    if len(labels) < 2:
+        raise UserError(
+            f"The column '{name}' of {reader.table.path} is always '{next(iter(labels.values()))}',"
+            " so all rows would be in one group: choose another column for data.group."
+        )
+    return column.words.numbers(labels)
+
+
+def read_given_splits(reader: ColumnReader, name: str) -> dict[str, Indices]:
+    """Positions of the rows that `data.split_column` assigns to val and test; others are train.
+
+    Raises:
+        UserError: a value is missing or names no split, or no row is left to train on.
+    """
+    words = _read_complete(reader, name, "split_column").words
+    splits = [SPLIT_NAMES.get(text.strip().lower(), "") for text in words.texts]
+    assigned = np.array(splits)[words.codes]
+    unknown = np.flatnonzero(assigned == "")
+    if len(unknown):
+        raise UserError(
+            f"Column '{name}' of {reader.table.path} holds '{reader.cell(name, unknown[0])}' on "
+            f"{reader.lines(unknown)}: with data.split_column each cell is train, val or test."
+        )
+    if "train" not in splits:
+        raise UserError(
+            f"Column '{name}' of {reader.table.path} assigns no row to train: there is nothing to "
+            "learn from."
+        )
+    return {
+        split: np.flatnonzero(assigned == split) for split in ("val", "test") if split in splits
+    }
+
+
+def _read_complete(reader: ColumnReader, name: str, option: str) -> ReadColumn:
+    """A column of texts; raise a UserError if a value is missing."""
+    column = reader.read_as_texts(name)
+    rows = column.missing_rows()
+    if len(rows):
+        raise UserError(
+            f"Column '{name}' of {reader.table.path} is empty on {reader.lines(rows)}: "
+            f"data.{option} requires a value in every row."
+        )
+    return column

@@ -1,33 +1,32 @@
-"""From a picture file to the model's input, by plain values that a checkpoint can hold."""
+"""Images as model inputs: read from a file, normalised, augmented.
 
-import os
-from collections.abc import Iterator
+An image of more than 8 bits per channel rarely fills the range of its type: a 12-bit camera writes
+16-bit files with values up to 4095, a scanner floats from 0 to 1. Black and white are therefore the
+lowest and highest value of the training images, which a checkpoint stores as `value_range`.
+"""
+
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import UserError
-from .wide_images import is_wide, wide_values
-
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
-)
 
 
-class PictureError(UserError):
-    """A picture that cannot be read."""
+class ImageError(UserError):
+    """An image that cannot be read."""
 
     def __init__(self, message: str) -> None:
         # A loader's worker process sends an error as a whole traceback, which ends in our words.
-        super().__init__(message.rpartition("PictureError: ")[2].strip())
+        super().__init__(message.rpartition("ImageError: ")[2].strip())
 
 
 class Normalise:
-    """Pixels 0..255 of shape (B, C, H, W) to float32 with the mean 0 and the deviation 1.
+    """Pixels 0..255 of shape (B, C, H, W) to float32 with mean 0 and standard deviation 1.
 
     Args:
         preprocessing: the values made by `image_preprocessing`.
@@ -38,36 +37,28 @@ class Normalise:
         self.std = 255 * torch.tensor(preprocessing["std"]).view(-1, 1, 1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Normalised batch of the pixels (B, C, H, W); floats are clipped to 0..255."""
+        """The normalised batch; floats are clipped to 0..255 first."""
         if pixels.is_floating_point():
             pixels = pixels.clamp(0, 255)
         return (pixels.float() - self.mean) / self.std
 
 
-def black(preprocessing: dict[str, Any]) -> Tensor:
-    """What the pixel value 0 becomes in each channel (C,)."""
-    return -torch.tensor(preprocessing["mean"]) / torch.tensor(preprocessing["std"])
-
-
 def image_preprocessing(
     height: int, width: int, statistics: Tensor, value_range: list[float] | None = None
 ) -> dict[str, Any]:
-    """Plain values that turn a picture into an input.
+    """Plain values that turn an image into an input; a checkpoint stores them.
 
     Args:
         height: of the input, in pixels.
         width: of the input, in pixels.
-        statistics: of the training part, as `pixel_statistics` gives them. Mean and deviation
+        statistics: of the training split, from `pixel_statistics`. Mean and standard deviation
             follow from them exactly, and they are small whatever the number of images.
-        value_range: lowest and highest value of the training images; None for images of 8 bits.
+        value_range: lowest and highest value of the training images; None for 8-bit images.
 
     Raises:
         UserError: every pixel has the same value.
     """
-    if value_range is None:
-        mean, std = _of_histogram(statistics)
-    else:
-        mean, std = _of_moments(statistics)
+    mean, std = _of_histogram(statistics) if value_range is None else _of_moments(statistics)
     return {
         "kind": "image",
         "channels": len(statistics),
@@ -80,22 +71,22 @@ def image_preprocessing(
 
 
 def reading_options(preprocessing: dict[str, Any]) -> tuple[int, int, int, list[float] | None]:
-    """The arguments of `read_picture` after the path."""
+    """The arguments of `read_image` after the path."""
     channels, height, width = (preprocessing[name] for name in ("channels", "height", "width"))
     return channels, height, width, preprocessing["value_range"]
 
 
 def pixel_statistics(pixels: Tensor) -> Tensor:
-    """What gives mean and deviation of (N, C, H, W), and can be summed over batches.
+    """Statistics of images (N, C, H, W) that can be summed over batches.
 
     Returns:
-        Of bytes, how often each value 0..255 occurs (C, 256); of floats, clipped to 0..255, their
-        number, sum and sum of squares (C, 3), on the scale 0..1.
+        For bytes, the histogram (C, 256) of the values. For floats, which are clipped to 0..255 and
+        divided by 255: their number, sum and sum of squares (C, 3).
     """
     channels = pixels.transpose(0, 1).flatten(start_dim=1)
     if not pixels.is_floating_point():
         return torch.stack([torch.bincount(channel, minlength=256) for channel in channels])
-    # By NumPy: torch adds in an order that depends on the number of threads.
+    # With NumPy: the order in which torch adds depends on the number of threads.
     values = channels.double().clamp(0, 255).numpy() / 255
     count = np.full(len(values), values.shape[1], dtype=np.float64)
     moments = [count, values.sum(axis=1), (values**2).sum(axis=1)]
@@ -103,81 +94,96 @@ def pixel_statistics(pixels: Tensor) -> Tensor:
 
 
 def _of_histogram(histogram: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (C,) on the scale 0..1, of a histogram (C, 256)."""
+    """Mean and standard deviation (C,) on the scale 0..1, from a histogram (C, 256)."""
     if (histogram > 0).sum(dim=1).max() == 1:
         raise UserError(
             "All pixels of the training images have the same value, so there is nothing to learn: "
             "check how the files were written."
         )
     values = torch.arange(256, dtype=torch.float64) / 255
-    shares = histogram.double() / histogram.sum(dim=1, keepdim=True)
-    mean = shares @ values
-    variance = shares @ values**2 - mean**2
-    # A channel that never changes must not divide by zero; one grey level is the smallest change.
+    frequencies = histogram.double() / histogram.sum(dim=1, keepdim=True)
+    mean = frequencies @ values
+    variance = frequencies @ values**2 - mean**2
+    # A constant channel must not divide by zero; one grey level is the smallest change.
     return mean, variance.clamp(min=0).sqrt().clamp(min=1 / 255)
 
 
 def _of_moments(moments: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (C,) on the scale 0..1, of number, sum and sum of squares (C, 3)."""
+    """Mean and standard deviation (C,) on the scale 0..1, from number, sum, sum of squares."""
     count, total, squares = moments.T
     mean = total / count
     variance = squares / count - mean**2
-    # Far below what an image of few bright pixels has, and above rounding.
+    # Far below that of an image with few bright pixels, and above rounding errors.
     return mean, variance.clamp(min=0).sqrt().clamp(min=1e-6)
 
 
-def read_picture(
+def read_image(
     path: Path | BinaryIO,
     channels: int,
     height: int,
     width: int,
     value_range: list[float] | None = None,
 ) -> Tensor:
-    """The picture of shape (channels, height, width), as uint8 or, with a range, as float32.
+    """The image as uint8 (channels, height, width), or as float32 with a `value_range`.
 
-    It is turned upright by its EXIF entry, laid on white where it is transparent, made grey
-    (channels=1) or RGB (3), and stretched to the size: nothing is cut off.
+    It is rotated as its EXIF entry says, blended onto white where it is transparent, converted to
+    grey (1 channel) or RGB (3), and resized without cropping.
 
     Args:
         path: the file.
         channels: 1 or 3.
         height: in pixels.
         width: in pixels.
-        value_range: the values that become 0 and 255 in images of more than 8 bits; those outside
-            lie below 0 or above 255. Without it, such an image is taken to fill its 16 bits.
+        value_range: the values that become 0 and 255 in images of more than 8 bits; values outside
+            become negative or exceed 255. Without it, such an image is taken to fill its 16 bits.
 
     Raises:
-        PictureError: the file is missing, truncated or not a picture, or it has more bits than the
-            model knows.
+        ImageError: the file is missing, truncated or not an image, or has more bits than the
+            training images had.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path) as image:
             # A JPEG can be decoded at a half, quarter or eighth of its size, in a fraction of the
-            # time. Twice the size asked for leaves the resizing something to average.
-            picture.draft(None, (2 * max(height, width),) * 2)
-            upright = ImageOps.exif_transpose(picture)
+            # time. Twice the requested size leaves the resizing something to average.
+            image.draft(None, (2 * max(height, width),) * 2)
+            upright = ImageOps.exif_transpose(image)
             plain = _scaled(upright, value_range) if is_wide(upright) else _opaque(upright)
             if plain.mode != "F":
                 plain = plain.convert("L" if channels == 1 else "RGB")
             small = plain.resize((width, height), Image.Resampling.BILINEAR)
-    # Pillow's readers raise some ten kinds of errors on files that are broken.
+    # Pillow raises some ten kinds of errors on broken files.
     except Exception as error:
         name = path if isinstance(path, Path) else "of the request"
-        raise PictureError(
-            f"The picture {name} cannot be read ({_reason(error, path)})."
-        ) from error
+        raise ImageError(f"The image {name} cannot be read ({_reason(error, path)}).") from error
     array = np.array(small).reshape(height, width, -1)
     pixels = torch.from_numpy(array).permute(2, 0, 1).expand(channels, -1, -1).contiguous()
     return pixels if value_range is None else pixels.float()
 
 
-def _scaled(picture: Image.Image, value_range: list[float] | None) -> Image.Image:
-    """An image of more than 8 bits as a grey one: of floats with a range, else of bytes."""
-    values = wide_values(picture)
+def is_wide(image: Image.Image) -> bool:
+    """Whether the image is grey with 16 or 32 bits, or holds floats."""
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def wide_values(image: Image.Image) -> NDArray[np.float64]:
+    """The values (H, W) of a wide image as they are in the file.
+
+    Raises:
+        ValueError: a value is infinite or NaN.
+    """
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("some of its values are infinite or NaN")
+    return values
+
+
+def _scaled(image: Image.Image, value_range: list[float] | None) -> Image.Image:
+    """A wide image as grey: floats with a range, otherwise bytes."""
+    values = wide_values(image)
     if value_range is not None:
         low, high = value_range
         return Image.fromarray((255 * (values - low) / (high - low)).astype(np.float32))
-    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise ValueError(
             "it holds floats or 32-bit integers, and the training images had 8 bits: save it with "
             "8 bits per channel"
@@ -185,11 +191,11 @@ def _scaled(picture: Image.Image, value_range: list[float] | None) -> Image.Imag
     return Image.fromarray((values / 257).astype(np.uint8))
 
 
-def _opaque(picture: Image.Image) -> Image.Image:
-    if not picture.has_transparency_data:
-        return picture
-    picture = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+def _opaque(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
 def _reason(error: Exception, path: Path | BinaryIO) -> str:
@@ -202,23 +208,47 @@ def _reason(error: Exception, path: Path | BinaryIO) -> str:
     return " ".join(str(error).split()).replace(str(path), name)
 
 
-def visible_files(folder: Path) -> Iterator[Path]:
-    """Every file under a folder in sorted order, without the hidden ones.
+class Augment:
+    """Random shifts and horizontal flips of training images, all images of a batch at once.
 
-    No folder is entered twice, and no link is followed to a folder that contains it.
+    They run on the training device and use torch's random numbers.
+
+    Args:
+        preprocessing: the values made by `image_preprocessing`. A shift brings in black pixels.
+        shift: largest shift in pixels, in every direction; 0 for none.
+        flip: whether to flip half of the images.
     """
-    above = (folder, *folder.absolute().parents)
-    actual = Path(os.path.realpath(folder))
-    return _walk(folder, {os.path.realpath(path) for path in (*above, *actual.parents)})
+
+    def __init__(self, preprocessing: dict[str, Any], shift: int, flip: bool) -> None:
+        self.shift, self.flip = shift, flip
+        self.black = -torch.tensor(preprocessing["mean"]) / torch.tensor(preprocessing["std"])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """An augmented copy of the normalised images (B, C, H, W)."""
+        if self.shift:
+            x = random_shift(x, self.shift, self.black.to(x))
+        return random_flip(x) if self.flip else x
 
 
-def _walk(folder: Path, entered: set[str]) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        actual = os.path.realpath(path)
-        if not path.is_dir():
-            yield path
-        elif actual not in entered:
-            entered.add(actual)
-            yield from _walk(path, entered)
+def random_shift(x: Tensor, pixels: int, fill: Tensor) -> Tensor:
+    """Each image of x (B, C, H, W) shifted by up to `pixels` along both axes.
+
+    The images are padded with `fill` (C,) and cropped at a random position, as in He et al. 2015,
+    https://arxiv.org/abs/1512.03385, section 4.2.
+    """
+    batch, channels, height, width = x.shape
+    size = (batch, channels, height + 2 * pixels, width + 2 * pixels)
+    padded = fill.view(1, channels, 1, 1).expand(size).clone()
+    padded[:, :, pixels:-pixels, pixels:-pixels] = x
+    top, left = torch.randint(0, 2 * pixels + 1, (2, batch, 1), device=x.device)
+    rows = top + torch.arange(height, device=x.device)
+    columns = left + torch.arange(width, device=x.device)
+    images = torch.arange(batch, device=x.device)
+    crop = padded.permute(0, 2, 3, 1)[images[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return crop.permute(0, 3, 1, 2).contiguous()
+
+
+def random_flip(x: Tensor) -> Tensor:
+    """Images x (B, C, H, W), each mirrored left to right with a probability of one half."""
+    flipped = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+    return torch.where(flipped, x.flip(-1), x)

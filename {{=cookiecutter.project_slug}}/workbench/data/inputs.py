@@ -1,4 +1,4 @@
-"""New pictures or table rows for a trained model; what cannot be read is told, never lost."""
+"""New images or table rows for a trained model; whatever cannot be read is reported."""
 
 import logging
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .cells import MISSING, find_distinct, missing_markers, read_numbers
-from .images import Normalise, PictureError, read_picture, reading_options, visible_files
-from .labels import Equality
-from .readings import Reading
+from .cells import Equality, Reading
+from .columns import MISSING, find_distinct, missing_markers, read_numbers
+from .image_files import visible_files
+from .images import ImageError, Normalise, read_image, reading_options
 from .table_file import TableFile, check_columns, read_table_file
 from .tables import Column, Numbers, Words, encode_table, find_levels, out_of_range
 
@@ -29,14 +29,14 @@ NAMES_SHOWN = 5
 
 @dataclass
 class Inputs:
-    """What a folder, a picture or a CSV file holds.
+    """The content of a folder, an image or a CSV file.
 
     Args:
-        names: of every picture ("cat/1.jpg") or row ("line 7").
-        x: model inputs of the good ones, float32 (len(good), *input_shape).
-        good: positions of the good ones in `names`, in the order of `x`.
+        names: of every image ("cat/1.jpg") or row ("line 7").
+        x: model inputs of those that can be read, float32 (len(good), *input_shape).
+        good: their positions in `names`, in the order of `x`.
         errors: position -> what is wrong, for all others.
-        unknown: position -> values that training never saw, as in "colour='purple'", for good ones.
+        unknown: position -> values that are not in the training data, such as "colour='purple'".
     """
 
     names: list[str]
@@ -47,12 +47,12 @@ class Inputs:
 
 
 def read_inputs(preprocessing: dict[str, Any], path: Path) -> Inputs:
-    """Read what a model is to predict on.
+    """Read inputs for predictions.
 
     Args:
-        preprocessing: of the datamodule that the model was trained with; a checkpoint holds it.
-        path: a folder of pictures (folders inside it are read too) or a single picture; a CSV file
-            for a model of tables. Columns that the model does not know are ignored.
+        preprocessing: of the datamodule that the model was trained with; a checkpoint stores it.
+        path: a folder of images (including subfolders) or a single image; a CSV file for a model of
+            tables. Columns that the model does not know are ignored.
 
     Raises:
         UserError: there is nothing to read, or a column is missing.
@@ -61,7 +61,7 @@ def read_inputs(preprocessing: dict[str, Any], path: Path) -> Inputs:
     if not path.exists():
         raise UserError(f"There is nothing at {path} to predict on.")
     if preprocessing["kind"] == "image":
-        return _read_pictures(preprocessing, path)
+        return _read_images(preprocessing, path)
     if path.is_dir():
         raise UserError(
             f"{path} is a folder, but the model was trained on a table: give a CSV file."
@@ -69,21 +69,21 @@ def read_inputs(preprocessing: dict[str, Any], path: Path) -> Inputs:
     return read_rows(preprocessing, read_table_file(path, preprocessing.get("delimiter")))
 
 
-def _read_pictures(preprocessing: dict[str, Any], path: Path) -> Inputs:
+def _read_images(preprocessing: dict[str, Any], path: Path) -> Inputs:
     if path.suffix.lower() == ".csv":
-        raise UserError(f"{path} is a table, but the model was trained on pictures: give a folder.")
+        raise UserError(f"{path} is a table, but the model was trained on images: give a folder.")
     folder, files = (path, list(visible_files(path))) if path.is_dir() else (path.parent, [path])
     if not files:
-        raise UserError(f"The folder {path} holds no picture to predict on.")
+        raise UserError(f"The folder {path} holds no image to predict on.")
     options = reading_options(preprocessing)
-    pictures, good, errors = [], [], {}
+    images, good, errors = [], [], {}
     for position, file in enumerate(files):
         try:
-            pictures.append(read_picture(file, *options))
+            images.append(read_image(file, *options))
             good.append(position)
-        except PictureError as error:
+        except ImageError as error:
             errors[position] = str(error)
-    pixels = torch.stack(pictures) if pictures else torch.empty((0, *options[:3]))
+    pixels = torch.stack(images) if images else torch.empty((0, *options[:3]))
     names = [file.relative_to(folder).as_posix() for file in files]
     warn_of_clipped(preprocessing, [names[position] for position in good], pixels)
     return Inputs(names, Normalise(preprocessing)(pixels), good, errors)
@@ -93,7 +93,7 @@ def warn_of_clipped(preprocessing: dict[str, Any], names: Sequence[str], pixels:
     """Log which images (N, C, H, W) have values outside the range of the training images."""
     if preprocessing["value_range"] is None:
         return
-    # Half a grey level is left for rounding.
+    # Half a grey level of tolerance for rounding.
     outside = ((pixels < -0.5) | (pixels > 255.5)).flatten(1).any(dim=1).tolist()
     clipped = [name for name, is_outside in zip(names, outside, strict=True) if is_outside]
     if clipped:
@@ -150,7 +150,7 @@ def read_rows(preprocessing: dict[str, Any], table: TableFile) -> Inputs:
 def _read_numbers(
     fitted: dict[str, Any], cells: "pl.Series", markers: frozenset[str]
 ) -> tuple[Numbers, dict[int, str]]:
-    """The values of a column, and what is wrong in which row."""
+    """The values of a column, and row -> what is wrong."""
     reading = Reading.load(fitted["reading"]) if "reading" in fitted else Reading()
     numbers = read_numbers(cells, markers, reading)
     errors = dict.fromkeys(numbers.wrong.tolist(), f"not {reading.expects()}")
@@ -165,7 +165,7 @@ def _read_numbers(
 def _read_labels(
     fitted: dict[str, Any], cells: "pl.Series", markers: frozenset[str]
 ) -> tuple[Words, dict[int, str]]:
-    """The texts of a column, and which of them training never saw, in which row."""
+    """The texts of a column, and row -> those that are not in the training data."""
     words = find_distinct(cells, markers).words(Equality(fitted["equality"]))
     new = find_levels(fitted, words) < 0
     if fitted["missing"]:

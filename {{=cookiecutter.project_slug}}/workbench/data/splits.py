@@ -11,8 +11,19 @@ which `python train.py data.folds=5` fills in:
 
     def setup(self, stage: str | None = None) -> None:
         dataset = ...
-        parts = fold_splits(len(dataset), self.hparams["folds"], self.hparams["fold"])
-        self.train, self.val, self.test = (Subset(dataset, parts[name]) for name in PARTS)
+        splits = fold_splits(len(dataset), self.hparams["folds"], self.hparams["fold"])
+        self.train, self.val, self.test = (Subset(dataset, splits[name]) for name in SPLITS)
+
+The functions below share these arguments:
+
+- count: number of samples.
+- seed: the same seed gives the same splits.
+- labels: class numbers of all samples (count,). If given, all splits have the same class ratio.
+- class_names: names for the messages.
+- groups: any values of all samples (count,). If given, samples with equal values stay in one split;
+  sizes and class ratios are then as close as the groups allow.
+- folds: number of folds of a cross-validation.
+- fold: the fold to hold out, counted from 0.
 """
 
 import logging
@@ -30,17 +41,15 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 
+from ..checks import check_integer
 from ..errors import UserError
-from .checks import check_whole
-from .split_off import name_classes, split_off
+from .split_off import Indices, name_classes, split_off
 
 log = logging.getLogger(__name__)
 
-Indices = NDArray[np.int64]
-
-PARTS = ("train", "val", "test")
-# What people call the three splits in files and folders.
-PART_NAMES = {
+SPLITS = ("train", "val", "test")
+# Other names of the three splits in files and folders.
+SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -53,13 +62,9 @@ PART_NAMES = {
 
 @dataclass(frozen=True)
 class Samples:
-    """What a split depends on.
+    """What a split depends on; see above for the first four.
 
     Attributes:
-        count: number of samples.
-        labels: class numbers (count,). If given, all splits have the same class ratio.
-        class_names: names for the messages.
-        groups: any values (count,). If given, samples with equal values stay in one split.
         given: the val or test split, or both, if the data already have them, such as an official
             test set. All other samples are for training and the splits that are missing.
     """
@@ -85,24 +90,24 @@ def make_splits(
         samples: what the split depends on.
         val_fraction: fraction for validation, of all samples that are in no given split.
         test_fraction: fraction for the test, of the same.
-        seed: the same seed gives the same splits.
-        folds: number of folds of a cross-validation; None for a single split.
-        fold: the fold to hold out: for the test, or for validation if the data have a test split.
-            With folds, only given test splits count; other samples are divided anew.
+        seed: see above.
+        folds: None for a single split.
+        fold: held out for the test, or for validation if the data have a test split. With folds,
+            only a given test split counts; other samples are split again.
 
     Raises:
-        UserError: a split would be empty, or the arguments do not fit.
+        UserError: a split would be empty, or the arguments do not fit together.
     """
     given = dict(samples.given)
     labels, names, groups = samples.labels, samples.class_names, samples.groups
-    _warn_of_divided_groups(samples)
+    _warn_of_split_groups(samples)
     if folds is not None or fold is not None:
         if "test" not in given:
             return fold_splits(
                 samples.count, folds, fold, val_fraction, seed, labels, names, groups
             )
         if "val" in given:
-            log.info("data.folds divides the training and validation samples anew")
+            log.info("data.folds splits the training and validation samples again")
         rest = _others(samples.count, given["test"])
         train, val = hold_out(rest, folds, fold, seed, labels, names, groups)
         train = train[shuffled(len(train), seed)]
@@ -112,10 +117,10 @@ def make_splits(
         return split_in_three(count, val_fraction, test_fraction, seed, labels, names, groups)
     train = _others(samples.count, *given.values())
     available = len(train)
-    for part, fraction in (("val", val_fraction), ("test", test_fraction)):
-        if part not in given:
+    for split, fraction in (("val", val_fraction), ("test", test_fraction)):
+        if split not in given:
             size = round(available * fraction)
-            train, given[part] = split_off(part, train, size, seed, labels, names, groups=groups)
+            train, given[split] = split_off(split, train, size, seed, labels, names, groups=groups)
     if len(samples.given) == 2:
         train = train[shuffled(len(train), seed)]
     return {"train": train, "val": given["val"], "test": given["test"]}
@@ -130,19 +135,10 @@ def split_in_three(
     class_names: Sequence[str] = (),
     groups: NDArray[Any] | None = None,
 ) -> dict[str, Indices]:
-    """Positions of the train, val and test samples among `count` samples.
+    """Positions of the train, val and test samples; the fractions are of all samples.
 
-    Args:
-        count: number of samples.
-        val_fraction: fraction of all samples for validation.
-        test_fraction: fraction of all samples for the test.
-        seed: the same seed gives the same splits.
-        labels: class numbers (count,). If given, all splits have the same class ratio and every
-            class of at least three samples occurs in each of them. A class of two occurs in the
-            training and the test split, a single sample in the training split.
-        class_names: names for the messages.
-        groups: any values (count,). If given, samples with equal values stay in one split; sizes
-            and class ratios are then as close as the groups allow.
+    With labels and without groups, every class of at least three samples occurs in each split. A
+    class of two occurs in the training and the test split, a single sample in the training split.
 
     Raises:
         UserError: a split would be empty, or most classes have a single sample.
@@ -175,17 +171,8 @@ def fold_splits(
 
     The folds are those of scikit-learn's KFold, StratifiedKFold (with labels), GroupKFold (with
     groups) or StratifiedGroupKFold (with both), shuffled with `seed`. One fold is the test split,
-    so every sample is tested in exactly one of the folds. Validation is cut from the rest.
-
-    Args:
-        count: number of samples.
-        folds: number of folds.
-        fold: the one to test on, counted from 0.
-        val_fraction: fraction of the samples of the other folds for validation.
-        seed: the same seed gives the same folds.
-        labels: class numbers (count,). If given, all folds have the same class ratio.
-        class_names: names for the messages.
-        groups: any values (count,). If given, samples with equal values stay in one split.
+    so every sample is tested in exactly one of the folds. `val_fraction` of the rest is for
+    validation.
 
     Raises:
         UserError: there is no such fold, or a split would be empty.
@@ -207,15 +194,6 @@ def hold_out(
 ) -> tuple[Indices, Indices]:
     """The rest, in the order of `indices`, and the samples of one fold, in random order.
 
-    Args:
-        indices: positions to divide into folds.
-        folds: number of folds.
-        fold: the one to hold out, counted from 0.
-        seed: the same seed gives the same folds.
-        labels: class numbers of all samples; None to ignore the classes.
-        class_names: names for the messages.
-        groups: any values, of all samples; None if they are independent of each other.
-
     Raises:
         UserError: there is no such fold, or there are fewer samples or groups than folds.
     """
@@ -227,7 +205,9 @@ def hold_out(
     units = len(indices) if members is None else len(np.unique(members))
     if units < folds:
         what = "samples" if members is None else "groups"
-        raise UserError(f"data.folds={folds} needs as many {what}, and there are {units}.")
+        raise UserError(
+            f"data.folds={folds} requires at least as many {what}, and there are {units}."
+        )
     if classes is not None:
         _report_rare(classes, folds, class_names)
     splitter = _splitter(folds, seed, classes, members)
@@ -247,15 +227,15 @@ def hold_out(
 def check_folds(folds: object, fold: object) -> None:
     """Raise a UserError unless `fold` is one of `folds` folds."""
     if folds is None:
-        raise UserError(f"data.fold={fold} is one of several folds: give data.folds=5 too.")
-    check_whole("folds", folds, smallest=2)
+        raise UserError(f"data.fold={fold} is one of several folds: set data.folds=5 too.")
+    check_integer("data.folds", folds, 2)
     assert isinstance(folds, int)
     if fold is None:
         raise UserError(
-            f"data.folds={folds} needs the fold to hold out, data.fold=0 to {folds - 1}; only "
+            f"data.folds={folds} requires the fold to hold out, data.fold=0 to {folds - 1}; only "
             "train.py trains all of them in one command."
         )
-    check_whole("fold", fold, smallest=0, largest=folds - 1)
+    check_integer("data.fold", fold, 0, folds - 1)
 
 
 def _splitter(
@@ -274,7 +254,7 @@ def _splitter(
 
 
 def shuffled(count: int, seed: int) -> Indices:
-    """All positions in an order that the seed fixes, for a split that is given as a whole."""
+    """All positions in an order fixed by the seed, for a split that is given as a whole."""
     return np.random.default_rng(seed).permutation(count)
 
 
@@ -286,15 +266,15 @@ def _others(count: int, *given: Indices) -> Indices:
     return np.flatnonzero(free)
 
 
-def _warn_of_divided_groups(samples: Samples) -> None:
-    """Warn if the splits that the data already have divide groups."""
+def _warn_of_split_groups(samples: Samples) -> None:
+    """Warn if groups are spread over the splits that the data already have."""
     if samples.groups is None or not samples.given:
         return
     train = _others(samples.count, *samples.given.values())
-    members = [np.unique(samples.groups[part]) for part in (train, *samples.given.values())]
+    members = [np.unique(samples.groups[split]) for split in (train, *samples.given.values())]
     counts = np.unique(np.concatenate(members), return_counts=True)[1]
-    if divided := (counts > 1).sum():
-        log.warning("%d groups are in more than one of the splits that the data have", divided)
+    if spread := (counts > 1).sum():
+        log.warning("%d groups are in more than one of the given splits", spread)
 
 
 def _report_rare(classes: Indices, folds: int, class_names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The cells of a CSV file, as texts, with the line of each row.
+"""The cells of a CSV file as texts, with the line of each row.
 
 Polars reads a regular file in parallel. It expects exactly one row on each line and quotes only
 around cells, so every result is checked by counting; any other file is read by Python's csv module,
@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -79,8 +80,8 @@ class TableFile:
 def json_cell(value: Any) -> str:
     """The text of a JSON value as a CSV file would hold it, "" for null.
 
-    JSON always has a decimal point. An exponent keeps it from being read as one between thousands
-    in a column of decimal commas.
+    JSON always uses a decimal point. The exponent prevents it from being read as a thousands
+    separator in a column of decimal commas.
     """
     match value:
         case None:
@@ -101,8 +102,7 @@ def read_table_file(path: Path, delimiter: str | None = None) -> TableFile:
     Args:
         path: of the file.
         delimiter: one character; None takes the one that Excel names in a first line such as
-            "sep=;", else whichever of comma, semicolon, tab and bar occurs most often in the first
-            line.
+            "sep=;", otherwise the most frequent of comma, semicolon, tab and bar in the first line.
 
     Raises:
         UserError: the file is missing, empty or not text, or its header cannot be used.
@@ -144,13 +144,21 @@ def guess_delimiter(first_line: str) -> str:
     return max(",;\t|", key=unquoted.count)
 
 
+def list_option(key: str, names: Iterable[str]) -> str:
+    """The option `data.<key>=[...]`, quoted for Hydra and the shell where names require it."""
+    simple = re.compile(r"\w[\w.-]*", re.ASCII)
+    words = [name if simple.fullmatch(name) else f'"{name}"' for name in names]
+    option = f"data.{key}=[{','.join(words)}]"
+    return shlex.quote(option) if '"' in option else option
+
+
 def check_columns(names: Iterable[str], header: Sequence[str], path: Path) -> None:
     """Raise a UserError for the first name that is no column, with the nearest one that is."""
     for name in names:
         if name not in header and len(header) == 1:
             raise UserError(
-                f"{path} has no column {name!r} but the single one {header[0]!r}: say how columns "
-                "are separated with data.delimiter=..."
+                f"{path} has no column {name!r} but the single column {header[0]!r}: set how "
+                "columns are separated with data.delimiter=..."
             )
         if name not in header:
             raise UserError(f"{path} has no column {name!r}; {nearest(name, header)}")
@@ -165,7 +173,7 @@ def name_lines(lines: Sequence[int]) -> str:
 
 
 def _read_regular(path: Path, content: bytes, delimiter: str, start: int) -> TableFile | None:
-    """The table if each line is one row of as many cells as the header has, else None."""
+    """The table if each line is one row with as many cells as the header, otherwise None."""
     import polars as pl
 
     # Polars takes a single byte. Spaces between columns may be repeated.
@@ -234,7 +242,7 @@ def _numbered_rows(
             width = width or len(row)
             lines.append(line)
             yield row
-        # A quoted cell may go over several lines, so counting rows would not do.
+        # A quoted cell may span several lines, so counting rows would not do.
         line = start + reader.line_num
     raise csv.Error(f"a quote in the row on line {lines[-1]} is never closed")
 

@@ -1,4 +1,4 @@
-"""Handwritten digits, 8 x 8 pixels, embedded in scikit-learn."""
+"""Handwritten digits, 8 x 8 pixels, included in scikit-learn."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -11,15 +11,7 @@ class DigitsDataModule(ImageArrayDataModule):
 
     https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits
 
-    Args:
-        batch_size: samples in a batch.
-        val_fraction: share of all samples for validation; with `folds`, of the other folds'.
-        test_fraction: share of all samples for the test; unused with `folds`.
-        split_seed: fixes the parts, whatever the run's seed.
-        folds: number of folds of a cross-validation; null for a single split.
-        fold: the fold to test on, counted from 0; null lets train.py train all of them.
-        shift: largest random shift of a training image in pixels.
-        flip: mirror training images at random.
+    The arguments are those of `BaseDataModule` and `ImageArrayDataModule`.
     """
 
     def __init__(
@@ -37,7 +29,7 @@ class DigitsDataModule(ImageArrayDataModule):
         self.save_hyperparameters(logger=False)
 
     def read(self) -> ImageArrays:
-        """All images; their 17 grey levels 0..16 are spread over 0..255, as in a picture file."""
+        """All images; their 17 grey levels 0..16 are scaled to 0..255, as in an image file."""
         digits = load_digits()
         pixels = (torch.from_numpy(digits.images) * 255 / 16).round().to(torch.uint8)
         names = [str(name) for name in digits.target_names]
