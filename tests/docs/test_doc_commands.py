@@ -26,7 +26,11 @@ from ..support.training_runs import script
 
 # Their blocks tell one story each; the tests of these files play them.
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
-STORIES = {"updating.md": "test_doc_update.py", "your-own-model.md": "test_examples.py"}
+STORIES = {
+    "design.md": "test_design.py",
+    "updating.md": "test_doc_update.py",
+    "your-own-model.md": "test_examples.py",
+}
 STORIES |= {page.name: "test_recipes.py" for page in RECIPES if page.name != "README.md"}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += RECIPES
