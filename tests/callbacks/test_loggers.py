@@ -2,13 +2,14 @@
 
 import csv
 import json
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..conftest import BakedProject
+from ..conftest import ROOT, BakedProject
 from ..support.training_runs import TrainedRun, train
 
 SHORT = ("trainer.max_epochs=3",)
@@ -96,6 +97,17 @@ def test_several_loggers_get_the_same(runs: Runs) -> None:
     assert accuracies == pytest.approx(scalars(run, "val/acc"), rel=1e-5)
     assert accuracies[-1] == pytest.approx(run.metrics["final"]["val/acc"], rel=1e-5)
     assert len(accuracies) == 3
+
+
+def test_no_other_module_names_a_logger() -> None:
+    """Each logger is deleted with one file and its config; wandb and mlflow are imported there."""
+    library = ROOT / "{{=cookiecutter.project_slug}}" / "workbench"
+    modules = {path.stem for path in (library / "loggers").glob("*.py")} - {"__init__", "base"}
+    assert modules == {"csv_file", "mlflow", "tensorboard", "wandb"}
+    named = re.compile(rf"loggers\.({'|'.join(modules)})\b|(from|import) (wandb|mlflow)\b")
+    for path in library.rglob("*.py"):
+        if path.stem not in modules:
+            assert not named.search(path.read_text("utf-8")), path
 
 
 def test_no_logger_is_needed(runs: Runs) -> None:

@@ -288,6 +288,26 @@ def test_tensorboard_has_everything(train_here: Train, digits: TrainedRun) -> No
         assert all(event.histogram_value.num == 640 for event in drawn)
 
 
+def test_lightnings_own_logger_gets_what_it_can(
+    train_here: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A logger that is not ours lacks the methods for images, texts and histograms."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = train_here(
+        "foreign",
+        "callbacks=[default,histograms]",
+        "logger=tensorboard",
+        "logger.tensorboard._target_=pytorch_lightning.loggers.TensorBoardLogger",
+        "trainer.max_epochs=1",
+    )
+    tags = EventAccumulator(str(folder / "tensorboard")).Reload().Tags()
+    assert {"val/acc", "lr", "grad/norm", "time/epoch_seconds"} <= set(tags["scalars"])
+    assert tags["images"] == tags["histograms"] == []
+    assert "callbacks.histograms needs TensorBoard" in caplog.text
+    assert (folder / "figures" / "loss.png").is_file()
+
+
 def test_long_texts_are_in_the_file_and_not_on_the_console(digits: TrainedRun) -> None:
     """The log, or run.json, tells alone what ran; the console stays readable."""
     line = "| net.features.0.0 | Conv2d(1, 32"

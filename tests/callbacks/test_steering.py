@@ -271,8 +271,8 @@ def test_table_shows_best_last_and_averaged(
 
 FOUND = (
     "finders=lr",
-    "finders.lr.num_steps=1000",  # the run has 10 x 6, and no more may be made
-    "trainer.max_epochs=10",
+    "finders.lr.num_steps=1000",  # the run has 7 x 6, and no more may be made
+    "trainer.max_epochs=7",
     "trainer.accumulate_grad_batches=3",
     "test=false",
 )
@@ -293,7 +293,7 @@ def test_found_rate_is_used_as_if_it_had_been_given(project: Project, found: Run
         f"optimizer.lr={rate}", "finders=none", *FOUND[2:], "scheduler=one_cycle", *EVERY_EPOCH
     )
     assert is_same(given.saved("epoch-0")["state_dict"], found.saved("epoch-0")["state_dict"])
-    assert is_same(given.saved("epoch-9")["state_dict"], found.saved("epoch-9")["state_dict"])
+    assert is_same(given.saved("epoch-6")["state_dict"], found.saved("epoch-6")["state_dict"])
     assert found.files() - given.files() == {"figures/lr_finder.png"}
     assert (found.folder / "figures" / "lr_finder.png").stat().st_size > 10_000
 
@@ -314,7 +314,7 @@ def test_finder_is_left_out_when_a_run_goes_on(project: Project, found: Run) -> 
     )
     assert resumed.manifest["found"] == found.manifest["found"]
     assert "figures/lr_finder.png" not in resumed.files()
-    assert is_same(resumed.weights("last"), found.weights("epoch-9"))
+    assert is_same(resumed.weights("last"), found.weights("epoch-6"))
     hyperparameters = resumed.saved("last")["hyper_parameters"]
     assert hyperparameters["optimizer"]["lr"] == found.manifest["found"]["optimizer.lr"]
 
@@ -334,7 +334,7 @@ def test_requeued_job_goes_on_without_a_search(
     run = Run(folder, json.loads((folder / "run.json").read_text("utf-8")))
     assert run.manifest["found"] == found.manifest["found"]
     assert "figures/lr_finder.png" not in run.files()
-    assert is_same(run.weights("last"), found.weights("epoch-9"))
+    assert is_same(run.weights("last"), found.weights("epoch-6"))
     again = project.evaluate(folder / "checkpoints" / "best.ckpt", "test")
     assert run.metrics["test"]["test/loss"] == pytest.approx(again["test/loss"], rel=1e-6)
 
@@ -379,14 +379,14 @@ def test_batch_size_finder_stays_within_memory(
 
 def test_range_test_takes_the_steps_there_are(project: Project) -> None:
     """Rates that are never reached, or batches taken for steps, give a curve of something else."""
-    training = project.module("training")
+    assembly = project.module("assembly")
     cfg = project.configure("train", project.folder / "range", *SMALL, *FOUND)
     test = project.module("finders.learning_rate").RangeTest(1e-6, 1e-4, 1000)
-    datamodule = training.build_datamodule(cfg)
-    model = training.build_model(cfg, datamodule)
-    trainer = training.build_quiet_trainer(cfg, callbacks=[test], limit_val_batches=0)
+    datamodule = assembly.build_datamodule(cfg)
+    model = assembly.build_model(cfg, datamodule)
+    trainer = assembly.build_quiet_trainer(cfg, callbacks=[test], limit_val_batches=0)
     trainer.fit(model, datamodule)
-    assert len(test.rates) == len(test.losses) == trainer.global_step == 60
+    assert len(test.rates) == len(test.losses) == trainer.global_step == 42
     assert test.rates[-1] == pytest.approx(1e-4)
     # Ten classes and an untrained network: about log(10).
     assert 2.0 < sum(test.losses[:10]) / 10 < 3.0
@@ -445,9 +445,9 @@ REFUSED = {
             "callbacks.early_stopping=null",
             "callbacks.best_checkpoint=null",
         ),
-        "scheduler=plateau goes by",
+        "scheduler=plateau monitors",
     ),
-    "best without validation": (("trainer.limit_val_batches=0",), "nothing to validate"),
+    "best without validation": (("trainer.limit_val_batches=0",), "disables validation"),
     "plateau every second epoch": (
         ("scheduler=plateau", "trainer.check_val_every_n_epoch=2"),
         "check_val_every_n_epoch=1",
@@ -461,7 +461,10 @@ REFUSED = {
         "decreased at no rate",
     ),
     "rates in the wrong order": (("finders=lr", "finders.lr.min_lr=2"), "between 0 and"),
-    "one batch of a run that goes on": (("debug=fast", "ckpt_path=last.ckpt"), "past that"),
+    "one batch of a run that goes on": (
+        ("debug=fast", "ckpt_path=last.ckpt"),
+        "cannot resume a checkpoint",
+    ),
     "fraction above one": (
         (*EMA, "callbacks.ema.start=1.5"),
         "ema.start must be a number of at least 0 and below 1",
@@ -479,7 +482,7 @@ def test_what_cannot_mean_anything_is_refused(project: Project, name: str) -> No
 def test_averaged_weights_are_no_checkpoint_to_resume(project: Project, swa: Run) -> None:
     """Training on from averaged weights would need an optimizer that never saw them."""
     path = swa.folder / "checkpoints" / "swa.ckpt"
-    assert "resume from last.ckpt" in explained(project, *SWA, f"ckpt_path={path}")
+    assert "use last.ckpt" in explained(project, *SWA, f"ckpt_path={path}")
 
 
 def test_one_batch_tries_every_line(project: Project) -> None:
