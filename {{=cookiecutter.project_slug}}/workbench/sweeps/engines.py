@@ -28,41 +28,41 @@ SUFFIX = "_cluster"
 
 
 class Record(Protocol):
-    """Remembers all trials of a sweep on disk."""
+    """The trials of a sweep on disk."""
 
     def is_finished(self) -> bool:
-        """Whether all trials have ended, those of other commands on the same study included."""
+        """Whether all trials have ended, including those of other commands on the same study."""
 
     def records(self) -> list[TrialRecord]:
         """All trials so far."""
 
     def figures(self) -> Iterable[Figure]:
-        """For the report, what only this engine knows."""
+        """Figures for the report that only this engine can draw."""
 
     def close(self) -> None:
-        """Called once at the end."""
+        """Release the study; called once at the end."""
 
     def remember(self, name: str, value: dict[str, Any]) -> None:
-        """Keep something with the study."""
+        """Store a value in the study."""
 
     def recall(self, name: str) -> dict[str, Any]:
-        """What was kept under this name; empty if nothing was."""
+        """A stored value; empty if there is none."""
 
 
 class Search(Record, Protocol):
-    """Proposes trials, and judges them while they run."""
+    """Proposes trials and judges them while they run."""
 
     def ask(self, worker: str) -> Trial | None:
-        """The next trial, None when there is none to start at present."""
+        """The next trial; None if there is none to start at present."""
 
     def report(self, number: int, step: int, value: float) -> Verdict:
-        """Note the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
+        """Record the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
 
     def tell(self, number: int, outcome: TrialOutcome) -> Next:
-        """Note how a trial ended, and decide whether its point is tried again."""
+        """Record how a trial ended, and decide whether its configuration is tried again."""
 
     def tick(self) -> None:
-        """Called every few seconds, also while nothing happens."""
+        """Called every few seconds, even while nothing happens."""
 
 
 class Engine(ABC):

@@ -27,12 +27,12 @@ from .. import ray_cluster
 from .. import trial as trials
 from ..engines import slots_of
 from ..enqueue import TOO_MANY_POINTS, read_points
-from ..loggers import packages
 from ..loop import Stop, Sweep
 from ..optuna_search import open_search
 from ..plan import Plan
 from ..preflight import slots_on
 from ..space import is_same_point
+from ..tracking import packages
 from ..trial_channel import max_epochs_of, max_steps_of
 from ..types import Next, State, Trial, TrialOutcome, Unit, Value, trial_folder
 from . import PAUSING, check_length, mutated
