@@ -1,5 +1,5 @@
-# Needs git, make and Python 3.11 or later; everything else goes into build/.
-# PYTHON=/path/to/python chooses another interpreter than python3.
+# Requires git, make and Python 3.11 or later; everything else is installed into build/.
+# PYTHON=/path/to/python selects an interpreter other than python3.
 
 PYTHON ?= python3
 SHELL := /bin/bash
@@ -10,19 +10,19 @@ BUILD := $(CURDIR)/build
 UV := $(BUILD)/tools/bin/uv
 DEMO := $(BUILD)/demo
 
-# highest, or lowest-direct for the oldest packages that the projects allow; --all-extras for their
-# extras too. Each choice has an environment of its own.
+# RESOLUTION: highest, or lowest-direct for the oldest versions that projects allow.
+# EXTRAS: --all-extras includes their extras. Each combination has its own environment.
 RESOLUTION := highest
 EXTRAS :=
 ENV := $(BUILD)/env$(patsubst %,-%,$(filter-out highest,$(RESOLUTION)))$(EXTRAS:--%=-%)
 
-# The machine's own Python, also where a project's .python-version names another one.
+# The Python of this machine, even if a project's .python-version names another version.
 export UV_PYTHON := $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 export UV_PYTHON_DOWNLOADS := never
-# An environment that happens to be active has no part in this.
+# Ignore any active environment.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
 
-# A new name when what is to be installed changes: dates mean nothing after a clone.
+# The name changes with the dependencies, because modification times are meaningless after a clone.
 DEPENDENCIES := $(shell cat pyproject.toml *cookiecutter*/pyproject.toml cookiecutter.json | cksum | cut -d ' ' -f 1)
 READY := $(ENV)/.ready-$(DEPENDENCIES)
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; print(v if v in ("3.11", "3.12", "3.13") else "3.12")')
@@ -32,14 +32,14 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_in
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: $(UV) ## make a project in build/demo, install it and train it on digits
+demo: $(UV) ## generate a project in build/demo, install it and train it on digits
 	rm -rf $(DEMO)
 	$(UV) tool run --from 'cookiecutter>=2.7' cookiecutter . --default-config --no-input --output-dir $(DEMO) git=no python_version=$(PYTHON_VERSION)
 	cd $(DEMO)/my-project && $(UV) sync && $(UV) run train.py
-	@echo && echo "The pictures of this run:"
+	@echo && echo "Plots of this run:"
 	@find $(DEMO)/my-project/logs -name '*.png' | sort
 
-test: $(READY) ## run the tests that take seconds
+test: $(READY) ## run the fast tests
 	$(ENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 test-all: $(READY) ## run all tests
@@ -51,13 +51,13 @@ lint: $(READY) ## check the code of the template, the hooks, the tests and the b
 	$(ENV)/bin/mypy
 	$(ENV)/bin/bandit --quiet --recursive --configfile pyproject.toml benchmarks hooks *cookiecutter*/workbench *cookiecutter*/*cookiecutter.package_name*
 
-audit: $(READY) ## ask for known weaknesses of all packages that are used
+audit: $(READY) ## check the dependencies for known vulnerabilities
 	$(ENV)/bin/pip-audit
 
-bench: $(READY) ## measure epochs, starts, sweeps, bakes; SUBJECTS=aids or sweeps:pruning for more
+bench: $(READY) ## time epochs, startup, sweeps, generation; SUBJECTS=aids or sweeps:pruning for more
 	$(ENV)/bin/python -m benchmarks $(SUBJECTS)
 
-clean: ## remove everything that was made here
+clean: ## remove all generated files
 	rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -66,8 +66,8 @@ $(UV):
 	$(PYTHON) -m venv $(BUILD)/tools
 	$(BUILD)/tools/bin/pip install --quiet uv
 
-# One environment for all tests: the tools of this repository and what a new project depends on,
-# resolved together: a tool that was there first would keep what it needs from being the lowest.
+# One environment for all tests. The tools of this repository and the dependencies of a new project are
+# resolved together; otherwise lowest-direct would keep versions already installed for the tools.
 $(READY): $(UV)
 	rm -rf $(ENV) $(BUILD)/dependencies
 	$(UV) venv --quiet $(ENV)

@@ -84,6 +84,7 @@ KINDS: dict[str, tuple[Callable[[Path], str], list[Path]]] = {
             *TEMPLATE.glob("scripts/*"),
         ],
     ),
+    "make": (whole, [ROOT / "Makefile"]),
     "prompts": (whole, [ROOT / "cookiecutter.json", TEMPLATE / "configs" / ".schema.json"]),
     "python": (whole, [*TEMPLATE.rglob("*.py"), *(ROOT / "hooks").glob("*.py")]),
 }

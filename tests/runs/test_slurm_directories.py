@@ -259,5 +259,5 @@ def test_refused_command_leaves_no_folder_in_a_job(demo: BakedProject, tmp_path:
     """A folder with nothing but marks would be counted as a start by the next command."""
     command = ("python", "train.py", "data.batch_size=0", f"paths.log_dir={tmp_path}")
     done = demo.run(*command, check=False, **JOB)
-    assert "data.batch_size is a whole number" in done.stderr
+    assert "data.batch_size must be an integer" in done.stderr
     assert list((tmp_path / "train" / "runs").iterdir()) == []

@@ -36,7 +36,8 @@ def tested_by(name: str) -> Check:
 
     def check(project: BakedProject, command: str) -> None:
         file, _, function = name.partition("::")
-        assert f"def {function}(" in (ROOT / "tests" / file).read_text("utf-8"), name
+        (path,) = (ROOT / "tests").rglob(file)
+        assert f"def {function}(" in path.read_text("utf-8"), name
 
     return check
 

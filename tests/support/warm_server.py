@@ -36,8 +36,9 @@ HEAVY = (
 class WarmServer:
     """The client's side: starts the server when it is first needed, and ends it with the tests."""
 
-    def __init__(self, variables: dict[str, str]) -> None:
+    def __init__(self, variables: dict[str, str], modules: tuple[str, ...] = HEAVY) -> None:
         self._variables = variables
+        self._modules = modules
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[threading.Event, list[int]]] = {}
@@ -78,7 +79,7 @@ class WarmServer:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, *self._modules],
             env=self._variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -102,7 +103,7 @@ class WarmServer:
 
 def serve() -> None:
     """Fork for each request, and tell how each fork ended."""
-    for module in HEAVY:
+    for module in sys.argv[1:]:
         importlib.import_module(module)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What a fork prints must not get between the answers.
@@ -145,7 +146,8 @@ def become(request: dict[str, Any]) -> NoReturn:
     util.spawnv_passfds = spawn_or_fork
     # A new interpreter would not draw what the last fork drew.
     random.seed()
-    sys.modules["numpy"].random.seed()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
     first, *rest = request["command"]
     if first == "-c":
         sys.argv = ["-c", *rest[1:]]

@@ -1,6 +1,6 @@
 """Sweeps with Ax: the same search space, loop and files, and another engine."""
 
-import json
+import shutil
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -16,8 +16,8 @@ AX = "hydra/sweeper=ax"
 
 
 @pytest.fixture
-def client(sweeps_package: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Makes a client for a space; the same file again continues it."""
+def client(sweeps_package: Any) -> Callable[..., Any]:
+    """Makes a client for a space."""
 
     def make(
         parameters: Sequence[Any],
@@ -25,9 +25,8 @@ def client(sweeps_package: Any, tmp_path: Path) -> Callable[..., Any]:
         limits: dict[str, float] | None = None,
         **sampler: Any,
     ) -> Any:
-        module, records, space = (sweeps_package(n) for n in ("ax_client", "types", "space"))
+        module, records, space = (sweeps_package(n) for n in ("ax.client", "types", "space"))
         return module.AxClient(
-            tmp_path / "ax.json",
             space.Space(tuple(parameters)),
             [records.Objective(*goal) for goal in goals],
             limits or {},
@@ -183,10 +182,10 @@ def test_goals_and_limits_steer_the_search(sweeps_package: Any, client: Any, rec
     assert ax.propose().params["x"] <= 0.65, "above the limit nothing is to be won"
 
 
-def test_lost_state_is_told_again(
+def test_client_learns_everything_from_the_study(
     sweeps_package: Any, client: Any, record: Any, tmp_path: Path
 ) -> None:
-    """The study knows everything; a torn file of Ax is no reason to end a sweep."""
+    """The study is the only source; Ax's own file is for Ax's own tools."""
     parameters = [sweeps_package("space").Parameter("x", low=0.0, high=1.0)]
     records = [
         record(0, {"x": 0.1}, 0.1, steps={1: 0.05, 2: 0.1}),
@@ -195,37 +194,42 @@ def test_lost_state_is_told_again(
         record(3, {"x": 0.4}, state="running"),
         record(4, {}, state="waiting"),
     ]
-    expected = ["COMPLETED", "EARLY_STOPPED", "ABANDONED", "RUNNING"]
     path = tmp_path / "ax.json"
-    for content in (None, None, "", '{"about": 3}', path):
-        if isinstance(content, str):
-            path.write_text(content)
-        elif content is path:
-            whole = path.read_text()
-            path.write_text(whole[: len(whole) // 2])
-        ax = client(parameters)
-        ax.catch_up(records)
-        ax.save()
-        assert list(trials_of(path).values()) == expected
-    assert json.loads(path.read_text())["indices"] == {"0": 0, "1": 1, "2": 2, "3": 3}
+    path.write_text('{"torn": ')
+    ax = client(parameters)
+    ax.catch_up(records)
+    ax.export(path)
+    assert list(trials_of(path).values()) == ["COMPLETED", "EARLY_STOPPED", "ABANDONED", "RUNNING"]
     assert [file.name for file in tmp_path.iterdir()] == ["ax.json"]
 
 
-def test_search_for_something_else_begins_anew(
-    sweeps_package: Any, client: Any, record: Any
-) -> None:
-    """A model of another goal would steer the wrong way."""
-    parameters = [sweeps_package("space").Parameter("x", low=0.0, high=1.0)]
-    ax = client(parameters)
-    ax.catch_up([record(0, {"x": 0.1}, 0.1)])
-    ax.save()
-    other = client(parameters, goals=[("val/acc", "min")])
-    other.save()
-    assert trials_of(other.path) == {}
+@pytest.mark.slow
+def test_resumed_sweep_does_not_read_the_export(demo: BakedProject, tmp_path: Path) -> None:
+    """A file that Ax writes for its tools must not decide what a sweep tries next."""
+    options = (AX, LR, "hydra.sweeper.workers=1", "hydra.sweeper.sampler.initialization_budget=3")
+    start = tmp_path / "start"
+    points = {}
+    for change in ("none", "missing", "torn"):
+        folder = tmp_path / change / "study"
+        if not start.exists():
+            sweep(demo, folder, *options, "hydra.sweeper.n_trials=4")
+            shutil.copytree(folder, start)
+        else:
+            shutil.copytree(start, folder)
+        export = folder / "ax.json"
+        if change == "missing":
+            export.unlink()
+        elif change == "torn":
+            export.write_text(export.read_text("utf-8")[:500], "utf-8")
+        done = sweep(demo, folder, *options, "hydra.sweeper.n_trials=6")
+        points[change] = [trial.params for trial in done.counting]
+        assert list(trials_of(export).values()) == ["COMPLETED"] * 6
+    assert len(points["none"]) == 6
+    assert points["missing"] == points["torn"] == points["none"]
 
 
 MISTAKES = {
-    ("hydra/sweeper/pruner=ax",): "pruner=ax judges points of Ax: give hydra/sweeper=ax.",
+    ("hydra/sweeper/pruner=ax",): "pruner=ax needs hydra/sweeper=ax.",
     (AX, "hydra.sweeper.sampler.method=slow"): "is fast, quality, random_search, not 'slow'.",
     (AX, "+hydra.sweeper.sampler.methd=fast"): "has no 'methd'; did you mean 'method'?",
     (
@@ -253,7 +257,7 @@ def test_missing_package_is_named_with_the_command(
     found: str | None, sweeps_package: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ax is an extra: most who try it first do not have it."""
-    module = sweeps_package("ax_client")
+    module = sweeps_package("ax")
 
     def version(name: str) -> str:
         if found is None:

@@ -142,8 +142,7 @@ def test_node_that_dies_loses_nothing_under_ray_tune(
     engine = ("hydra/sweeper=ray", *cluster.options[1:])
     options = (LR, *engine, "hydra.sweeper.n_trials=12", *SLOWLY)
     process = start_sweep(project, swept.folder, *options)
-    results = swept.folder / "results.jsonl"
-    wait_until(lambda: process.poll() is not None or told(results) >= 6, 240)
+    wait_until(lambda: process.poll() is not None or reports_of(swept) >= 6, 240)
     cluster.nodes["one"].send_signal(signal.SIGKILL)
     printed = process.communicate(timeout=400)[0]
     assert process.returncode == 0, printed
@@ -153,9 +152,11 @@ def test_node_that_dies_loses_nothing_under_ray_tune(
     assert {row["worker"].split()[-1] for row in swept.rows} & {"head", "two"}
 
 
-def told(results: Path) -> int:
-    """How many epochs the trials of a sweep by Ray Tune have told."""
-    return len(results.read_text("utf-8").splitlines()) if results.exists() else 0
+def reports_of(swept: Swept) -> int:
+    """How many epochs the trials of a sweep have reported."""
+    if not (swept.folder / "journal.log").exists():
+        return 0
+    return sum(len(trial.intermediate_values) for trial in swept.study.trials)
 
 
 @pytest.mark.slow
@@ -176,7 +177,7 @@ def test_trial_that_is_too_large_is_told_at_once(
 
 def test_nodes_without_our_disk_send_what_trials_wrote(sweeps_package: Any, tmp_path: Path) -> None:
     """Most clusters share no disk, and a winner without its checkpoint is worth little."""
-    module = sweeps_package("ray_workers")
+    module = sweeps_package("ray_cluster")
     folder = tmp_path / "sweep"
     trial, earlier = folder / "trials/0003", folder / "trials/0001"
     (earlier / "checkpoints").mkdir(parents=True)
@@ -213,8 +214,8 @@ def test_launcher_takes_our_files(name: str, demo: BakedProject) -> None:
 
 
 MISTAKES = {
-    ("hydra.sweeper.address=auto",): "address asks for hydra.sweeper.workers=ray too.",
-    ("hydra.sweeper.workers=rayy",): "workers is a whole number from 1, not 'rayy'.",
+    ("hydra.sweeper.address=auto",): "address needs hydra.sweeper.workers=ray.",
+    ("hydra.sweeper.workers=rayy",): "workers is an integer from 1, or a cluster (ray)",
     ("hydra.sweeper.cpus_per_trial=0",): "cpus_per_trial is a number above 0, not 0.",
     (
         "hydra.sweeper.workers=ray",
@@ -238,7 +239,7 @@ def test_missing_package_is_named_with_the_command(
     sweeps_package: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray is an extra: most who try it first do not have it."""
-    module = sweeps_package("ray_workers")
+    module = sweeps_package("ray_cluster")
     monkeypatch.setitem(sys.modules, "ray", None)
     errors = project_module("demo", "errors")
     with pytest.raises(errors.UserError, match=r"uv sync --extra ray"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import FrozenTrial
 
 from ..conftest import BakedProject
 from ..support.in_process import Project
@@ -34,18 +35,21 @@ class Deadly(Callback):
 '''
 
 
-def lines_of(swept: Swept) -> list[dict[str, Any]]:
-    """What the trials told, line by line."""
-    file = swept.folder / "results.jsonl"
-    content = file.read_text("utf-8") if file.exists() else ""
-    # The last one may be in the making.
-    lines = [json.loads(line) for line in content.splitlines(keepends=True) if line.endswith("\n")]
-    return [line for line in lines if "number" in line]
+def trials_of(swept: Swept) -> dict[int, FrozenTrial]:
+    """The trials so far, by the numbers that Ray Tune gave them."""
+    if not (swept.folder / "journal.log").exists():
+        return {}
+    return {trial.user_attrs["tune"]: trial for trial in swept.counting}
 
 
-def ended(swept: Swept) -> dict[int, dict[str, Any]]:
-    """The last line of every trial that has ended."""
-    return {line["number"]: line for line in lines_of(swept) if line["state"] != "stopped"}
+def reports_of(swept: Swept) -> int:
+    """How many epochs the trials have reported."""
+    return sum(len(trial.intermediate_values) for trial in trials_of(swept).values())
+
+
+def ended(swept: Swept) -> dict[int, FrozenTrial]:
+    """The trials that have ended."""
+    return {n: trial for n, trial in trials_of(swept).items() if trial.state.is_finished()}
 
 
 @pytest.mark.slow
@@ -98,14 +102,17 @@ def test_population_hands_on_its_best(demo: BakedProject, tmp_path: Path) -> Non
         "model.net.width=8,64",
         small=False,
     )
-    lines = lines_of(swept)
-    copies = [line for line in lines if line["copied"] is not None]
+    # What each trial reported in each epoch.
+    epochs = {
+        number: [facts for name, facts in trial.user_attrs.items() if name.startswith("epoch ")]
+        for number, trial in trials_of(swept).items()
+    }
+    copies = [facts for told in epochs.values() for facts in told if facts["copied"] is not None]
     assert copies
-    for line in copies:
-        source = [row for row in lines if row["number"] == line["copied"]]
+    for facts in copies:
         # What shapes the weights came along with them.
-        width = line["params"]["model.net.width"]
-        assert width in {row["params"]["model.net.width"] for row in source}
+        width = facts["params"]["model.net.width"]
+        assert width in {row["params"]["model.net.width"] for row in epochs[facts["copied"]]}
     assert {row["state"] for row in swept.rows} == {"finished"}
     assert {row["epochs"] for row in swept.rows} == {"12"}
     report = (swept.folder / "report.html").read_text("utf-8")
@@ -124,7 +131,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(demo: BakedProject, tmp_pa
     swept = Swept(tmp_path / "interrupted")
     options = (TUNE, LR, "hydra.sweeper.n_trials=5", "trainer.max_epochs=3")
     process = start_sweep(demo, swept.folder, *options)
-    wait_until(lambda: process.poll() is not None or len(lines_of(swept)) >= 3, 300)
+    wait_until(lambda: process.poll() is not None or reports_of(swept) >= 3, 300)
     os.killpg(process.pid, signal.SIGINT)
     printed = process.communicate(timeout=120)[0]
     assert process.returncode == 130, printed
@@ -136,7 +143,7 @@ def test_interrupt_saves_and_the_same_command_goes_on(demo: BakedProject, tmp_pa
     assert {row["state"] for row in done.rows} <= {"finished", "pruned"}
     # Nothing is left to do, and nothing is done.
     again = sweep(demo, swept.folder, *options)
-    assert lines_of(again) == lines_of(done)
+    assert trials_of(again) == trials_of(done)
 
 
 @pytest.mark.slow
@@ -151,8 +158,7 @@ def test_all_engines_leave_the_same_and_find_as_good_a_model(
         for name, engine in engines.items()
     }
     names = {key: {path.name for path in each.folder.iterdir()} for key, each in swept.items()}
-    state = {"journal.log", "study.lock", "ax.json", "results.jsonl", "tune"}
-    assert names["optuna"] - state == names["ax"] - state == names["ray"] - state
+    assert names["optuna"] == names["ax"] - {"ax.json"} == names["ray"] - {"tune"}
     assert {"leaderboard.csv", "best.yaml", "report.html", "trials"} <= names["ray"]
     assert len({tuple(each.rows[0]) for each in swept.values()}) == 1
     best = [float(each.rows[0]["val/acc"]) for each in swept.values()]
@@ -201,7 +207,7 @@ def test_grid_has_every_point_once(demo: BakedProject, tmp_path: Path) -> None:
 
 def test_every_kind_of_parameter_keeps_its_meaning(sweeps_package: Any) -> None:
     """An engine that rounds, shifts or exceeds a range trains what nobody asked for."""
-    space, tune_space = sweeps_package("space"), sweeps_package("tune_space")
+    space, tune_space = sweeps_package("space"), sweeps_package("ray_tune.space")
     parameters = (
         space.Parameter("lr", low=1e-4, high=1e-1, log=True),
         space.Parameter("dropout", low=0.0, high=0.5),
@@ -239,7 +245,7 @@ def test_copied_weights_train_on_with_new_options(
     sweeps_package: Any, demo: BakedProject, tmp_path: Path
 ) -> None:
     """Lightning brings the old learning rate back last, and nothing would have been explored."""
-    fresh = sweeps_package("fresh_options").FreshOptions.__module__ + ".FreshOptions"
+    fresh = sweeps_package("ray_tune.fresh_options").FreshOptions.__module__ + ".FreshOptions"
     project = Project(demo.root, tmp_path)
     old = ("optimizer.lr=0.02", "optimizer.weight_decay=0.5", "scheduler=cosine")
     new = ("optimizer.lr=0.001", "optimizer.weight_decay=0.1", "scheduler=cosine")
@@ -266,12 +272,12 @@ MISTAKES = {
     (TUNE, "hydra/sweeper/pruner=percentile"): "Ray Tune has no pruner 'percentile'",
     (TUNE, "hydra/sweeper/sampler=ax"): "Ray Tune has no sampler 'ax'",
     (TUNE, "hydra/sweeper/sampler=bohb", "hydra/sweeper/pruner=none"): "pruner=bohb.",
-    (TUNE, "hydra.sweeper.seeds=2"): "Ray Tune cannot do hydra.sweeper.seeds",
+    (TUNE, "hydra.sweeper.seeds=2"): "Ray Tune does not support hydra.sweeper.seeds",
     (
         TUNE,
         "hydra/sweeper/pruner=asha",
         "hydra.sweeper.pruner.min_resource=0",
-    ): "min_resource is a whole number from 1",
+    ): "min_resource is an integer from 1",
     (TUNE, "hydra/sweeper/pruner=pbt", "hydra.sweeper.pruner.mutate=[model.net.width]"): (
         "the search space has none of them"
     ),
@@ -316,10 +322,10 @@ def test_missing_or_old_package_is_named_with_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ray is an extra, and what many machines have of it is old."""
-    algorithms = sweeps_package("tune_algorithms")
-    monkeypatch.setattr(algorithms, "version", lambda name: found)
-    monkeypatch.setattr(algorithms, "find_spec", lambda name: None if name == module else object())
+    engine = sweeps_package("ray_tune")
+    monkeypatch.setattr(engine, "version", lambda name: found)
+    monkeypatch.setattr(engine, "find_spec", lambda name: None if name == module else object())
     user_error = project_module("demo", "errors").UserError
     with pytest.raises(user_error, match=words) as told:
-        algorithms.check_tune(None, None)
+        engine.ENGINE.check(None, None, None)
     assert "uv sync --extra ray" in str(told.value)

@@ -122,7 +122,7 @@ def _refuse_flag(parser: argparse.ArgumentParser, message: str) -> NoReturn:
         hint = (
             "options are written key=value, without dashes"
             if is_flag
-            else "flags such as -m must precede all options"
+            else "flags such as -m must come before all options"
         )
     raise UserError(f"{message[:1].upper()}{message[1:]}: {hint}.")
 

@@ -138,8 +138,6 @@ def check_values(cfg: DictConfig) -> None:
         value = _get(cfg, key)
         is_path = value is None or (isinstance(value, str) and value != "")
         require(is_path, key, "the path of a file or folder", value)
-    if isinstance(_get(cfg, "analyses"), str):
-        raise UserError(f"analyses must be a list, such as analyses=[{cfg.analyses}].")
     is_one_batch = cfg.get("task_name") == "train" and _get(cfg, "trainer.fast_dev_run")
     if is_one_batch and cfg.ckpt_path is not None:
         raise UserError(

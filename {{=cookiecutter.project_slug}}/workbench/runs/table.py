@@ -1,5 +1,6 @@
-"""All runs in one table, read from their `run.json`."""
+"""`runs.py`: all runs in one table, read from their `run.json`, or the difference of two."""
 
+import argparse
 import csv
 import math
 import sys
@@ -7,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..project import project
+from .difference import find_run, print_difference
 from .manifest import MANIFEST, read_manifest
 from .summary import PLACES, split_name
 
 Row = dict[str, Any]
 # The folder in a sweep's that holds the runs of its trials.
 TRIALS = "trials"
-# Printed; a CSV file has every metric of every part besides.
+# The printed columns; a CSV file also has every metric of every part.
 MAIN_COLUMNS = (
     "run",
     "status",
@@ -26,6 +29,45 @@ MAIN_COLUMNS = (
     "final",
     "test",
 )
+
+
+def main() -> None:
+    """Run the command line of `runs.py`."""
+    if sys.argv[1:2] == ["diff"]:
+        _compare(sys.argv[2:])
+    else:
+        _list(sys.argv[1:])
+
+
+def _list(words: list[str]) -> None:
+    """Print the table of all runs."""
+    parser = argparse.ArgumentParser(
+        description="All runs as one table; `runs.py diff A B` shows the differences of two."
+    )
+    parser.add_argument("log_dir", nargs="?", type=Path, default=project().root / "logs")
+    parser.add_argument("--sort", metavar="COLUMN", default="started", help="best, test, ...")
+    parser.add_argument("--csv", action="store_true", help="every metric, for a spreadsheet")
+    parser.add_argument("--trials", action="store_true", help="include sweep trials and folds")
+    arguments = parser.parse_args(words)
+    rows = collect_rows(arguments.log_dir)
+    shown = rows if arguments.trials else without_trials(rows)
+    shown = sort_rows(shown, arguments.sort)
+    print_csv(shown) if arguments.csv else print_table(shown)
+    if len(shown) < len(rows):
+        hidden = f"{len(rows) - len(shown)} sweep trials and folds of cross-validations"
+        print(f"{hidden} are left out: --trials shows them.", file=sys.stderr)
+
+
+def _compare(words: list[str]) -> None:
+    """Print the differences between two runs."""
+    parser = argparse.ArgumentParser(
+        prog="runs.py diff", description="The causes and results in which two runs differ."
+    )
+    parser.add_argument("run", help="a folder, or the name that runs.py shows")
+    parser.add_argument("other")
+    parser.add_argument("--log-dir", type=Path, default=project().root / "logs")
+    arguments = parser.parse_args(words)
+    print_difference(*(find_run(n, arguments.log_dir) for n in (arguments.run, arguments.other)))
 
 
 def collect_rows(log_dir: Path) -> list[Row]:
@@ -44,9 +86,9 @@ def collect_rows(log_dir: Path) -> list[Row]:
 def without_trials(rows: list[Row]) -> list[Row]:
     """The rows without the trials of sweeps and the folds of cross-validations.
 
-    They would bury the runs. Each sweep has its own table, `leaderboard.csv`, and the row of a
-    cross-validation has the means over its folds. The trials of a sweep whose folder was given as
-    `log_dir` stay.
+    They would hide the other runs. Each sweep has its own table, `leaderboard.csv`, and the row of
+    a cross-validation has the means over its folds. The trials of a sweep whose folder is `log_dir`
+    are kept.
     """
     folded = {row["run"] for row in rows if row["folds"]}
     return [
@@ -72,7 +114,7 @@ def sort_rows(rows: list[Row], column: str) -> list[Row]:
 
 
 def _is_missing(value: Any) -> bool:
-    """Nothing compares with NaN: one would leave the others in no order."""
+    """Whether a value is None or NaN, which cannot be ordered."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -83,7 +125,7 @@ def columns_of(rows: list[Row]) -> list[str]:
 
 
 def print_table(rows: list[Row]) -> None:
-    """Print the rows for people."""
+    """Print the main columns as a table."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -91,13 +133,13 @@ def print_table(rows: list[Row]) -> None:
     table = Table(*MAIN_COLUMNS)
     for row in rows:
         table.add_row(*(Text(_cell(row, column)) for column in MAIN_COLUMNS))
-    # In a file there is no width to fit into.
+    # A file has no width to fit into.
     width = None if sys.stdout.isatty() else 250
     Console(width=width, markup=False, emoji=False).print(table)
 
 
 def print_csv(rows: list[Row]) -> None:
-    """Print the rows for a spreadsheet."""
+    """Print all columns as CSV."""
     columns = columns_of(rows)
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()
@@ -108,7 +150,7 @@ def _row(directory: Path, log_dir: Path) -> Row:
     try:
         return _row_of(read_manifest(directory), directory, log_dir)
     except (AttributeError, TypeError):
-        # Somebody else's run.json, or one that was edited.
+        # The run.json of another program, or one that was edited.
         return _row_of({}, directory, log_dir)
 
 
@@ -139,7 +181,7 @@ def _row_of(manifest: Row, directory: Path, log_dir: Path) -> Row:
 
 
 def _cell(row: Row, column: str) -> str:
-    """A value, with the standard deviation over folds where there is one."""
+    """A value, with its standard deviation over folds if there is one."""
     deviation = row.get(f"{column} std")
     text = _text(row.get(column))
     return text if deviation is None else f"{text} ± {_text(deviation)}"
