@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ..conftest import BakedProject
-from ..support.one_process import run_all
 from ..support.tensorboard_server import Ask, rows, serve, wait_for
+from ..support.training_runs import run_all
 
 # Three runs that differ in what they reach: the first learns next to nothing.
 RATES = {"slow": 1e-5, "fast": 3e-3, "middle": 3e-4}

@@ -12,8 +12,7 @@ import torch
 
 from ..conftest import ROOT, Bake, BakedProject
 from ..support.doc_code import Block, apply_edit, read_blocks
-from ..support.one_process import run_all
-from ..support.training_runs import is_same
+from ..support.training_runs import is_same, run_all
 
 PAGE = ROOT / "docs" / "your-own-model.md"
 SIMCLR = ("train.py", "experiment=digits_simclr", "logger=none")

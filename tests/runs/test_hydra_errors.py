@@ -133,7 +133,7 @@ runs.py FILES/runs --sort tset -> 'tset' | test
 # How a sweep runs
 SWEEP RATES hydra.sweeper.n_trials=1.5 -> n_trials | 1.5
 SWEEP RATES hydra.sweeper.workers=0 -> workers | from 1
-SWEEP RATES hydra.sweeper.seeds=0 -> seeds | from 1
+SWEEP RATES hydra.sweeper.seeds=0 -> seeds | at least 1
 SWEEP RATES hydra.sweeper.gpus_per_trial=half -> gpus_per_trial | 'half'
 SWEEP RATES hydra.sweeper.gpus=0 -> gpus | [0,1]
 SWEEP RATES hydra.sweeper.cpus_per_trial=0 -> cpus_per_trial
@@ -164,7 +164,7 @@ SWEEP optimizer.lr=interval(a,b) -> interval(a,b)
 SWEEP optimizer.lr=tag(lgo,interval(0.1,1)) -> 'lgo' | log
 SWEEP optimizer.lr=loguniform(0.1,1) -> loguniform | tag(log,interval
 SWEEP model=glob(x*) -> matches no choice
-SWEEP optimizer.lr=0.1 -> nothing to vary
+SWEEP optimizer.lr=0.1 -> No option varies
 CONFIGS -m search_space=no_package -> @package hydra.sweeper.search_space
 CONFIGS -m search_space=nested -> unknown key 'lr' | optimizer.lr: choice
 CONFIGS -m search_space=number -> a single value | interval(low,high)

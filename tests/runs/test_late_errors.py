@@ -64,8 +64,8 @@ train.py TABLE/fruit/plum/0.png data.target=dear -> 0.png | CSV
 train.py experiment=image_folder data.path=FILES/fruit -> quince | remove the folder
 train.py experiment=image_folder data.path=FILES/fruit/plum -> 0 class folders
 train.py experiment=image_folder data.path=FILES/broken -> 0.png | cannot be read
-predict.py BEST input=FILES/flats.csv -> pictures | give a folder
-predict.py BEST input=FILES/fruit/quince -> quince | no picture
+predict.py BEST input=FILES/flats.csv -> images | give a folder
+predict.py BEST input=FILES/fruit/quince -> quince | no image
 # Folders
 predict.py BEST input=FILES/fruit output=FILES/flats.csv/t.csv -> t.csv | cannot be written
 predict.py BEST input=FILES/fruit output=FILES/fruit -> fruit | cannot be written

@@ -13,8 +13,7 @@ import torch
 
 from ..conftest import BakedProject
 from ..support.modules import project_module
-from ..support.one_process import run_all
-from ..support.training_runs import TrainedRun, is_same, script
+from ..support.training_runs import TrainedRun, is_same, run_all, script
 
 # Groups, callbacks and a found value that the default experiment does not have.
 OTHER = (

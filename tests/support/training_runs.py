@@ -71,6 +71,20 @@ def script(
     return project.run("python", *command, check=check, is_warm=is_warm, **variables)
 
 
+def run_all(project: "BakedProject", *commands: tuple[str, ...]) -> list[str]:
+    """Run entry points: `run_all(project, ("train.py", "seed=0"), ("evaluate.py", ...))`.
+
+    Returns:
+        For each command the sentence with which it was refused, "" if it succeeded.
+    """
+    return [ended_with(script(project, *command, check=False)) for command in commands]
+
+
+def ended_with(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line of an error, "" if the command succeeded."""
+    return done.stderr.strip().rpartition("\n")[2] if done.returncode else ""
+
+
 def train(
     project: "BakedProject", folder: Path, *options: str, python_path: str = ""
 ) -> TrainedRun:

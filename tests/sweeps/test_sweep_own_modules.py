@@ -137,7 +137,7 @@ def test_unknown_metric_is_refused_with_all_names(project: Project) -> None:
     with pytest.raises(project.module("errors").UserError) as caught:
         check(["val_los"], ["train_loss", "val_loss", "test/loss"])
     assert str(caught.value) == (
-        "No trial measures 'val_los': there are parameters, seconds, train_loss, val_loss."
+        "No trial measures 'val_los'; the metrics are parameters, seconds, train_loss, val_loss."
     )
     check(["val_loss", "parameters"], ["val_loss"])
 
@@ -153,7 +153,7 @@ def test_entry_of_a_file_that_does_not_exist_is_left_out(
     """A space is written for some models and chosen by the experiment."""
     caplog.set_level("INFO")
     assert keys(plan("search_space=wide")) == {"optimizer.lr": (), "model.lr": ()}
-    assert [r.getMessage() for r in caplog.records if "left out" in r.getMessage()] == [
+    assert [r.getMessage() for r in caplog.records if "dropped" in r.getMessage()] == [
         "dropped from the search space (the config has no such option): model.net.width"
     ]
     assert keys(plan("search_space=wide", "model=several")) == {

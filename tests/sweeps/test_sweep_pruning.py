@@ -185,7 +185,7 @@ def test_pruner_that_judges_single_seeds_is_reported(
     assert not caplog.messages
     warn(plan(*seeds, "hydra/sweeper/pruner=median"))
     (sentence,) = caplog.messages
-    assert "a mean over seed would miss those that are pruned" in sentence
+    assert "a mean over seed would lack those that are pruned" in sentence
 
 
 def test_no_test_is_no_test(plan: Any) -> None:

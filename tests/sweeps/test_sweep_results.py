@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from ..conftest import Bake, BakedProject, run
 from ..runs.test_start_time import HEAVY, imported
 from ..support.modules import project_module
-from ..support.one_process import run_all
-from ..support.training_runs import ON_CPU
+from ..support.training_runs import ON_CPU, run_all
 
 Part = Callable[[str], ModuleType]
 Compose = Callable[..., Any]

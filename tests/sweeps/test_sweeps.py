@@ -380,13 +380,13 @@ def test_pruned_trials_close_properly(project: BakedProject, tmp_path: Path) -> 
 
 MISTAKES = {
     "hydra.sweeper.ntrials=3": "did you mean 'hydra.sweeper.n_trials'?",
-    "hydra.sweeper.n_trials=0": "n_trials is a whole number from 1, not 0.",
+    "hydra.sweeper.n_trials=0": "n_trials must be an integer of at least 1 or null, not 0.",
     "hydra.sweeper.sampler=tpee": "There is no sampler 'tpee'; did you mean 'tpe'?",
     "hydra/sweeper/pruner=medain": "did you mean 'median'?",
     "hydra.sweeper.enqueue=nowhere.csv": "there is no nowhere.csv.",
     "hydra.sweeper.enqueue=[{optimizer.lr:7}]": "is outside 0.0001 to 0.1.",
-    "hydra.sweeper.limits={val/acc:x}": "has a number, not 'x'.",
-    "hydra.sweeper.more_objectives={val/loss:low}": "is min or max, not 'low'.",
+    "hydra.sweeper.limits={val/acc:x}": "limits.val/acc must be a number, not 'x'.",
+    "hydra.sweeper.more_objectives={val/loss:low}": "must be min or max, not 'low'.",
     "hydra.sweeper.storage=postgresql://me:hush@nowhere/x": "postgresql://me:***@nowhere/x",
     "hydra.sweeper.sampler=grid": "A grid needs discrete values",
     "optimizer.lr=interval(1,0)": "the start of an interval must not exceed its end.",

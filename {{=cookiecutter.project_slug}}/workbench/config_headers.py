@@ -1,6 +1,6 @@
 """The first line of a config file, `# @package ...`, which says where its values belong.
 
-Hydra puts the values of a file without it below the file's group, where nothing reads them.
+Without it, Hydra puts the values below the file's group, where nothing reads them.
 """
 
 from pathlib import Path
@@ -22,11 +22,11 @@ HEADERS = {
 
 
 def check_headers() -> None:
-    """Let Hydra refuse files without their header, and accept a byte-order mark before it.
+    """Make Hydra reject files without their header, and accept a byte-order mark before it.
 
-    Needed once in every process that composes a config.
+    Every process that composes a config needs this once.
     """
-    # Finding its plugins, Hydra makes the class that reads files anew: an imported one is another.
+    # Hydra creates the class that reads files anew when it finds its plugins.
     Plugins.instance()
     file_source: Any = SourcesRegistry.instance().resolve("file")
     file_source.load_config = load_config
@@ -36,15 +36,15 @@ def load_config(source: ConfigSource, config_path: str) -> ConfigResult:
     """Read a config file for Hydra.
 
     Args:
-        source: where the file lies.
-        config_path: its group and name, "experiment/digits".
+        source: the folder of the file.
+        config_path: group and name, such as "experiment/digits".
 
     Raises:
         UserError: the file is not UTF-8, or its header is missing or wrong.
     """
     path = Path(source.path) / source._normalize_file_name(config_path)
     try:
-        # Windows editors begin a file with a byte-order mark, behind which Hydra sees no header.
+        # Windows editors begin a file with a byte-order mark, after which Hydra finds no header.
         with path.open(encoding="utf-8-sig") as file:
             header = source._get_header_dict(file.read())
             file.seek(0)

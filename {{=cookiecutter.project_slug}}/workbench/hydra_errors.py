@@ -1,4 +1,4 @@
-"""What Hydra's, OmegaConf's and Lightning's errors mean to the person who gave the command."""
+"""Errors of Hydra, OmegaConf and Lightning, explained to the user in one sentence."""
 
 import difflib
 import errno
@@ -24,7 +24,7 @@ from .errors import UserError, first_line, nearest
 from .project import project
 from .shell import option as option_with
 
-# A file where a folder should be, no permission, a disk that is full or cannot be written.
+# A file in place of a folder, missing permissions, a full or read-only disk.
 UNWRITABLE = {
     errno.EACCES,
     errno.EDQUOT,
@@ -36,7 +36,7 @@ UNWRITABLE = {
     errno.EROFS,
 }
 
-# OmegaConf puts it, and the class of the error, before what a resolver says.
+# OmegaConf puts this, after the class of the error, before the message of a resolver.
 BY_RESOLVER = " raised while resolving interpolation: "
 
 
@@ -54,21 +54,23 @@ def explain(error: BaseException) -> str | None:
         case MissingMandatoryValue():
             return f"{error.full_key} has no value: add {error.full_key}=... to the command."
         case OmegaConfBaseException():
-            # Not how OmegaConf came across it.
+            # Without the way in which OmegaConf came across it.
             raised, _, reason = first_line(error).rpartition(BY_RESOLVER)
             if raised == UserError.__name__:
                 return f"{reason}."
             return f"The config value {error.full_key} is wrong: {reason.rstrip('.')}."
         case InstantiationException() if "`_target_` field" in str(error):
-            return "A part of the config has lost its _target_: choose groups as hydra/sweeper=ax."
+            return (
+                "A part of the config has lost its _target_: choose a group as in hydra/sweeper=ax."
+            )
         case InstantiationException():
             return _not_built(error)
         case HydraException():
             return f"{first_line(error)}."
         case ValueError() if "Config group override" in str(error):
             return (
-                "A group takes the name of one of its files, as model=cnn; model.net.width=64 sets "
-                "a single value, and ~experiment leaves a group out."
+                "A group takes the name of one of its files, as in model=cnn; model.net.width=64 "
+                "sets a single value, and ~experiment leaves a group out."
             )
         case ValueError() if "`val_check_interval`" in str(error):
             return f"{first_line(error).partition('. ')[0].replace('`', '')}."
@@ -86,9 +88,9 @@ def explain(error: BaseException) -> str | None:
 
 
 def with_device_hint(reason: str) -> str:
-    """Lightning's sentence; it says that there is no such device, not what to do about it."""
+    """Lightning's message; if there is no such device, with a hint what to do about it."""
     no_device = "backend found" in reason or "is not available" in reason
-    hint = "; trainer=auto takes what this machine has" if no_device else ""
+    hint = "; trainer=auto uses what this machine has" if no_device else ""
     return f"{reason}{hint}."
 
 
@@ -103,9 +105,9 @@ def _unreadable(option: str, reason: str) -> str:
     if option.endswith(".ckpt"):
         how = "write ckpt_path= before it"
     elif equals and value:
-        # A quote that is opened and not closed is not part of the value.
+        # An opening quote without a closing one is not part of the value.
         quoted = option_with(key, value if value.count('"') % 2 == 0 else value.replace('"', ""))
-        how = f"close what is open in its value, or put it into quotes: {quoted}"
+        how = f"close the bracket or quote in its value, or put it into quotes: {quoted}"
     return f"The option {option!r} cannot be read: {how}."
 
 
@@ -125,7 +127,7 @@ def _wrong_key(error: ConfigCompositionException) -> str:
     if "--multirun" in str(error):
         comma = re.fullmatch(r"[^=]+=-?\d+,\d+", key)
         hint = ", or write decimals with a point" if comma else ""
-        return f"{key} has several values: add -m to try them all{hint}."
+        return f"{key} has several values: add -m to run them all{hint}."
     if again := re.search(r"Multiple values for (\w+)|(\w+) appears more than once", message):
         group = again[1] or again[2]
         return (
@@ -143,19 +145,19 @@ def _wrong_key(error: ConfigCompositionException) -> str:
     if key in ("data.folds", "data.fold"):
         return (
             "The datamodule of this command has no cross-validation: add folds and fold to its "
-            "arguments and its config, and split with fold_splits of data/splits.py."
+            "arguments and its config, and split with fold_splits of workbench.data.splits."
         )
     known = _known_keys(key)
     if namesakes := _namesakes(key, known):
         return f"There is no option {key!r}; did you mean {namesakes[0]!r}?"
     if not difflib.get_close_matches(key, known):
-        # All of them would fill a screen.
+        # All options would fill a screen.
         known = _beside(key, known) or {name.partition(".")[0] for name in known}
     return f"There is no option {key!r}; {nearest(key, known)}"
 
 
 def _wrong_file(message: str) -> str:
-    """What is wrong with the defaults of a config file."""
+    """Explain what is wrong with the defaults of a config file."""
     _, file, reason = message.split("'", 2)
     key = reason.split("'")[1] if "'" in reason else ""
     if "@" in key:
@@ -167,7 +169,7 @@ def _wrong_file(message: str) -> str:
 
 
 def _namesakes(key: str, known: set[str]) -> list[str]:
-    """Options further down whose last word was given, as `lr` for `optimizer.lr`."""
+    """Options whose last part was given, such as `lr` for `optimizer.lr`."""
     if "." in key:
         return []
     lasts = {name: name.rpartition(".")[2] for name in sorted(known, key=_depth)}
@@ -180,19 +182,19 @@ def _depth(name: str) -> tuple[int, str]:
 
 
 def _beside(key: str, known: set[str]) -> set[str]:
-    """The options in the place where the wrong one was looked for, or above it."""
+    """The options beside the wrong one, or else those beside its parents."""
     place = key.rpartition(".")[0]
     beside = {name for name in known if place and name.rpartition(".")[0] == place}
     return beside or (_beside(place, known) if place else set())
 
 
 def _known_keys(wrong: str) -> set[str]:
-    """All keys of the config that the command would give without the wrong one."""
+    """All keys of the config that the command composes without the wrong option."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     given = [word for word in sys.argv[1:] if not word.startswith("-") and wrong not in word]
-    # Values that vary, and second mistakes, are no config: then the command without them.
+    # The varied values of a sweep, or a second mistake, cannot be composed: then without options.
     for overrides in (given, []):
         GlobalHydra.instance().clear()
         with (
@@ -215,7 +217,7 @@ def _keys(node: Any, prefix: str) -> Iterator[str]:
 
 
 def _not_built(error: BaseException) -> str | None:
-    """What the first of the causes that is a mistake means, and for which part of the config."""
+    """Explain the first cause that is a mistake, and name the part of the config."""
     cause = error.__cause__
     if cause is None:
         return None

@@ -1,7 +1,7 @@
-"""Lets modules that import `lightning` use the `pytorch_lightning` of this project.
+"""Redirects imports of `lightning` to `pytorch_lightning`.
 
-Lightning is published under two names, whose classes are not the same: a trainer of one refuses a
-module of the other. Its documentation imports `lightning`.
+Lightning is published under two names with distinct classes: a trainer of one rejects a module of
+the other. Its documentation imports `lightning`.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# The first that fits.
+# The first match counts.
 REAL_NAMES = {
     "lightning.fabric": "lightning_fabric",
     "lightning.pytorch": "pytorch_lightning",
@@ -29,7 +29,7 @@ class LightningFinder(MetaPathFinder, Loader):
         return None if real_name(fullname) is None else ModuleSpec(fullname, self)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put the real module in the place of the new one, which importing then returns."""
+        """Replace the new module by the real one, which the import then returns."""
         real = real_name(module.__name__)
         assert real is not None
         sys.modules[module.__name__] = importlib.import_module(real)
@@ -44,6 +44,6 @@ def real_name(name: str) -> str | None:
 
 
 def use_one_lightning() -> None:
-    """Install the finder, before that of the files: `lightning` may be installed beside."""
+    """Install the finder before that of files, because `lightning` may be installed too."""
     if not any(isinstance(finder, LightningFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, LightningFinder())

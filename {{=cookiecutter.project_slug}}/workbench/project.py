@@ -1,7 +1,7 @@
-"""Where the project is and what its package is called: the only knowledge of it in this library.
+"""The project's folder and package, which is all that this library knows about the project.
 
 `<package>/__init__.py` registers both. Every entry script and every process that runs code of the
-project imports that package, so there is no second place to keep in step.
+project imports that package, so they are defined only once.
 """
 
 import importlib
@@ -20,8 +20,8 @@ class Project:
     """A project that uses this library.
 
     Attributes:
-        package: name of its Python package.
-        root: folder of the entry scripts and of `configs/`.
+        package: the name of its Python package.
+        root: the folder of the entry scripts and of `configs/`.
     """
 
     package: str
@@ -37,7 +37,7 @@ _registered: Project | None = None
 
 
 def register_project(package: str, root: Path) -> None:
-    """Make the project known to this process."""
+    """Register the project in this process."""
     global _registered
     use_one_lightning()
     _registered = Project(package, root)
@@ -46,8 +46,8 @@ def register_project(package: str, root: Path) -> None:
 def project() -> Project:
     """The project of this process.
 
-    A process that has imported nothing of the project, such as a notebook, gets the project of the
-    current folder, or else the first one on `sys.path`.
+    In a process that has imported nothing of the project, such as a notebook, it is the project of
+    the current folder, or else the first one on `sys.path`.
 
     Raises:
         UserError: there is none.

@@ -1,10 +1,10 @@
-"""Options and commands to copy: quoted for Hydra and for the shell."""
+"""Options that users can copy, quoted for Hydra and for the shell."""
 
 import re
 import shlex
 from pathlib import Path
 
-# What Hydra reads as it stands; everything else goes into quotes.
+# What Hydra reads literally; everything else needs quotes.
 PLAIN = re.compile(r"[A-Za-z0-9_/.+@%:-]+")
 
 
@@ -15,17 +15,17 @@ def option(key: str, value: str | Path | list[str]) -> str:
 
 
 def as_text(value: object) -> str:
-    """A value that Hydra reads as text, in quotes where it would read something else."""
+    """A value that Hydra reads as text, quoted if it would read anything else."""
     text = str(value)
     if PLAIN.fullmatch(text) and not _is_other_type(text):
         return text
-    # Backslashes count only before a quote.
+    # Backslashes are only special before a quote.
     escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), text)
     return f'"{escaped}"'
 
 
 def _is_other_type(value: str) -> bool:
-    """Whether Hydra reads a number, a truth value or null."""
+    """Whether Hydra reads a number, a boolean or null."""
     try:
         float(value)
     except ValueError:

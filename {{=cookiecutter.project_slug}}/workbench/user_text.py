@@ -1,4 +1,4 @@
-"""Names that people have chosen, shown as they are: no font, formula or markup gets in the way."""
+"""Names chosen by users, shown literally: not as formulas or markup, in a font that has them."""
 
 import logging
 import unicodedata
@@ -7,14 +7,14 @@ from functools import cache
 
 log = logging.getLogger(__name__)
 
-# Joiners: emoji and some scripts are written with them.
+# Emoji and some scripts are written with joiners.
 JOINERS = "\u200c\u200d"
-# As many names as a line of the log gives.
+# The most names in a line of the log.
 MOST_LISTED = 20
 
 
 def one_line(text: str) -> str:
-    """A text on one line: line breaks become spaces, other control characters their codes."""
+    """A text on one line: line breaks become spaces, other control characters escapes."""
     return "".join(map(_visible, text)).strip()
 
 
@@ -28,7 +28,7 @@ def _visible(character: str) -> str:
 
 
 def shorten(name: str, longest: int = 16) -> str:
-    """A name that fits under an axis; the middle goes, because names often differ at the end."""
+    """A name that fits below an axis, without its middle, because names often differ at the end."""
     if len(name) <= longest:
         return name
     front = longest // 2
@@ -38,12 +38,12 @@ def shorten(name: str, longest: int = 16) -> str:
 def plot_label(text: str, instead: str, longest: int = 60) -> str:
     """A text as matplotlib draws it literally.
 
-    Call it before the figure is made: it may add a font, which only later texts have.
+    Call it before creating the figure: it may add a font, which only later texts use.
 
     Args:
         text: any text.
-        instead: shown where no font has the characters.
-        longest: characters that there is room for.
+        instead: shown if no font has the characters.
+        longest: the most characters that fit.
     """
     return _plot_labels((text,), (instead,), longest)[0]
 
@@ -51,7 +51,7 @@ def plot_label(text: str, instead: str, longest: int = 60) -> str:
 def plot_labels(names: Sequence[str], noun: str, longest: int = 16) -> list[str]:
     """Names as matplotlib draws them literally; see `plot_label`.
 
-    A name that no font has is shown as "class 3", for the noun "class" and the fourth name.
+    A name that no font can draw is shown as "class 3", for the noun "class" and the fourth name.
     """
     numbered = tuple(f"{noun} {number}" for number in range(len(names)))
     return list(_plot_labels(tuple(names), numbered, longest))
@@ -59,7 +59,7 @@ def plot_labels(names: Sequence[str], noun: str, longest: int = 16) -> list[str]
 
 @cache
 def _plot_labels(names: tuple[str, ...], instead: tuple[str, ...], longest: int) -> tuple[str, ...]:
-    """The labels; cached, so that the log tells once which is which."""
+    """The labels; cached, so that the substitutes are logged once."""
     shown = [shorten(one_line(name), longest) for name in names]
     absent = missing_characters("".join(shown))
     is_absent = [not name.strip() or not absent.isdisjoint(name) for name in shown]
@@ -82,8 +82,8 @@ def _plot_labels(names: tuple[str, ...], instead: tuple[str, ...], longest: int)
 def missing_characters(text: str) -> set[str]:
     """The characters that no font has.
 
-    A font that has some which matplotlib's own font lacks joins `font.family`, in whose order
-    matplotlib looks for each character.
+    A font with characters that matplotlib's own font lacks is added to `font.family`, in whose
+    order matplotlib looks for each character.
     """
     import matplotlib as mpl
     from matplotlib.font_manager import FontProperties, findfont
@@ -100,26 +100,26 @@ def missing_characters(text: str) -> set[str]:
 
 
 def _installed_fonts() -> list[tuple[str, str]]:
-    """Name and file of each family's most regular font."""
+    """The most regular font of each family, as name and file."""
     from matplotlib.font_manager import fontManager
 
     regular_last = sorted(
         fontManager.ttflist, key=lambda e: (e.style == "normal", str(e.weight) in ("400", "normal"))
     )
     fonts = {entry.name: entry.fname for entry in regular_last}
-    # A font of last resort has a box for every character.
+    # Fonts of last resort have a box for every character.
     return sorted(font for font in fonts.items() if "last resort" not in font[0].lower())
 
 
 def _drawn_by(path: str, characters: set[str]) -> set[str]:
-    """Those of the characters that a font can draw."""
+    """The characters that a font can draw."""
     from matplotlib.font_manager import get_font
 
     try:
         font = get_font(path)
         font.set_size(12, 72)
         known = {c for c in characters if font.get_char_index(ord(c))}
-        # Coloured emoji have no outlines, and matplotlib draws nothing else.
+        # matplotlib draws only outlines, which colored emoji do not have.
         return {c for c in known if c.isspace() or font.load_char(ord(c)).width > 0}
     except (OSError, RuntimeError, ValueError):
         return set()  # a broken font, or one of bitmaps

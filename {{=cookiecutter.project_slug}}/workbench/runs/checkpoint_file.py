@@ -1,4 +1,4 @@
-"""Checkpoints that no kill and no full disk can spoil, and whose reading runs nothing."""
+"""Checkpoint files that survive kills and full disks, and that are read without executing code."""
 
 import logging
 from collections import OrderedDict
@@ -18,7 +18,7 @@ from ..files import replacing
 
 log = logging.getLogger(__name__)
 
-# What `torch.load(weights_only=True)` reads, beside containers and tensors.
+# What `torch.load(weights_only=True)` reads besides containers and tensors.
 PLAIN_TYPES = (
     type(None),
     bool,
@@ -38,14 +38,14 @@ LEFT_OUT = object()
 
 
 class CheckpointFile(TorchCheckpointIO):
-    """Writes a checkpoint beside the old one, which it replaces once it is whole.
+    """Writes a checkpoint beside the old one, which it replaces once it is complete.
 
-    Lightning writes to the machine's temporary folder. From there to another disk a move is a copy
-    over the old file, and what a kill leaves behind lies there for ever.
+    Lightning writes to the machine's temporary folder. Moving a file from there to another disk
+    copies it over the old one, and a kill leaves the temporary file behind forever.
 
-    Reading takes plain values alone, also where an environment variable tells torch otherwise.
-    So values that are not plain, such as a network among the hyperparameters, are left out: the
-    model is rebuilt from the run's `config.yaml`.
+    Only plain values can be read, even if an environment variable tells torch otherwise. So other
+    values, such as a network among the hyperparameters, are left out: the model is rebuilt from the
+    run's `config.yaml`.
 
     Attributes:
         record: entries that every checkpoint gets, such as the class of the model.
@@ -77,19 +77,19 @@ class CheckpointFile(TorchCheckpointIO):
             if not isinstance(cause, OSError):
                 raise
             raise UserError(
-                f"{path} cannot be written ({cause.strerror}): make room and go on from the "
-                "checkpoint before it, which is whole."
+                f"{path} cannot be written ({cause.strerror}): make room and resume from the "
+                "previous checkpoint, which is complete."
             ) from error
 
     def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
-        """Read a checkpoint without running what is in it."""
+        """Read a checkpoint without executing anything in it."""
         content: dict[str, Any] = super().load_checkpoint(
             path, *args, **options | {"weights_only": True}
         )
         return content
 
     def _plain(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        """The part of a checkpoint that can be read back; the rest is named once in the log."""
+        """The part of a checkpoint that can be read back; the rest is logged once."""
         left_out: list[str] = []
         for key in HYPERPARAMETER_TYPES:
             checkpoint.pop(key, None)
@@ -118,7 +118,7 @@ def note_in_checkpoints(trainer: Trainer, record: dict[str, Any]) -> None:
 
 
 def plain_hyperparameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The hyperparameters that are plain as a whole; the others are built again from the config."""
+    """The hyperparameters that are entirely plain; the others are rebuilt from the config."""
     if isinstance(values, DictConfig):
         values = cast(dict[str, Any], OmegaConf.to_container(values, resolve=False))
     plain = {}
@@ -142,7 +142,7 @@ def as_plain(value: Any, name: str, left_out: list[str]) -> Any:
         The value, or `LEFT_OUT`.
     """
     if isinstance(value, Container):
-        # Not every reference can be resolved outside of the run's config.
+        # Some references cannot be resolved outside the run's config.
         value = OmegaConf.to_container(value, resolve=False)
     if isinstance(value, np.generic):
         value = value.item()
@@ -150,7 +150,7 @@ def as_plain(value: Any, name: str, left_out: list[str]) -> Any:
         return _plain_dict(value, name, left_out)
     if type(value) in (list, tuple, set, torch.Size):
         parts = [as_plain(part, f"{name}[{i}]", left_out) for i, part in enumerate(value)]
-        # Without one of its parts a sequence would mean something else.
+        # An incomplete sequence would have another meaning.
         is_whole = all(part is not LEFT_OUT for part in parts)
         return type(value)(parts) if is_whole else LEFT_OUT
     # Not their subclasses, such as enums.
@@ -169,7 +169,7 @@ def _plain_dict(value: dict[Any, Any], name: str, left_out: list[str]) -> Any:
             items[plain_key] = plain_part
     if isinstance(value, OrderedDict):
         ordered = OrderedDict(items)
-        # The versions of the modules, which load_state_dict reads.
+        # Versions of the modules, which load_state_dict reads.
         if hasattr(value, "_metadata"):
             ordered._metadata = value._metadata  # type: ignore[attr-defined]
         return ordered

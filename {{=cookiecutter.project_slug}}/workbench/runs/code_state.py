@@ -1,4 +1,4 @@
-"""The code of a run: its commit, the uncommitted changes, and the files that git does not know."""
+"""The code of a run: its commit, uncommitted changes and untracked files."""
 
 import hashlib
 import os
@@ -7,17 +7,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-# Characters of the diff, and files in each list, that run.json has room for; hashes cover the rest.
+# The most characters of the diff and files per list in run.json; hashes cover the rest.
 LONGEST_DIFF = 200_000
 MOST_FILES = 1000
-# Stored first, and hashed whatever their size.
+# Stored first, and hashed regardless of their size.
 SOURCES = {
     *(".py", ".pyi", ".pyx", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".sh", ".sbatch"),
     *(".yaml", ".yml", ".toml", ".cfg", ".ini"),
 }
-# Of larger files that are no sources the size must do: they are data, which has its fingerprint.
+# Other files that are larger are represented by their size: they are data, with a fingerprint.
 LARGEST_HASHED = 1_000_000
-# A notebook tool, colours or other names of sides in the user's settings would change the diff.
+# The user's settings, such as notebook tools, colors or prefixes, must not change the diff.
 DIFF = (
     *("-c", "core.quotePath=false", "diff", "--no-color", "--no-ext-diff", "--no-textconv"),
     *("--find-renames", "--full-index", "--src-prefix=a/", "--dst-prefix=b/"),
@@ -29,13 +29,14 @@ Hashes = dict[str, str]
 
 
 def describe_code(root: Path) -> dict[str, Any]:
-    """What tells the code of one run from that of another.
+    """Everything that distinguishes the code of one run from that of another.
 
     Returns:
         `commit`, absent before the first one and outside a repository; `dirty`; the uncommitted
-        changes as `diff`, `diff_sha256` of all of it, `changed` with a hash per file and
-        `diff_left_out` with the characters of the files that `diff` has no room for; `untracked`
-        with a hash per file and `untracked_sha256`. Without git all sources are untracked.
+        changes as `diff`, `diff_sha256` of all of it, `changed` with a hash per file, and
+        `diff_left_out` with the number of characters of the files that do not fit into `diff`;
+        `untracked` with a hash per file and `untracked_sha256`. Without git, all sources are
+        untracked.
     """
     commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
     base = commit or _git(root, "hash-object", "-t", "tree", os.devnull)
@@ -47,7 +48,7 @@ def describe_code(root: Path) -> dict[str, Any]:
 
 
 def describe_diff(diff: bytes) -> dict[str, Any]:
-    """The changes of a diff: a hash of all of it, and as much of its text as there is room for."""
+    """The changes in a diff: a hash of all of it, and as much of its text as fits."""
     parts = split_diff(diff)
     text, left_out = "", {}
     for file in sorted(parts, key=lambda file: (not is_source(file), len(parts[file]))):
@@ -68,9 +69,9 @@ def describe_diff(diff: bytes) -> dict[str, Any]:
 
 
 def split_diff(diff: bytes) -> dict[str, bytes]:
-    """The part of each file in a diff; those of a submodule's files stand for themselves."""
+    """The part of each file in a diff; the files of a submodule have their own parts."""
     parts: dict[str, bytes] = {}
-    # Every line of a file's content begins with a sign or a space.
+    # Every line of a file's content begins with +, - or a space.
     for part in re.split(rb"^(?=diff --git |Submodule )", diff, flags=re.MULTILINE):
         if part:
             file = _file_of(part)
@@ -79,19 +80,19 @@ def split_diff(diff: bytes) -> dict[str, bytes]:
 
 
 def describe_untracked(root: Path) -> dict[str, Any]:
-    """The files below `root` that git neither tracks nor ignores: no diff holds them."""
+    """The files below `root` that git neither tracks nor ignores, which no diff contains."""
     listed = _git(root, "ls-files", "-z", "--others", "--exclude-standard") or b""
     files = [os.fsdecode(name) for name in listed.split(b"\0") if name]
     return _describe_files("untracked", hash_files(root, files))
 
 
 def is_source(file: str) -> bool:
-    """Whether a file is code or a config, by its name."""
+    """Whether a file is code or a config, judged by its name."""
     return Path(file).suffix in SOURCES
 
 
 def list_sources(root: Path) -> list[str]:
-    """Code and configs below `root`, without environments and what runs have written."""
+    """Code and configs below `root`, without environments and the output of runs."""
     found = []
     for folder, folders, files in os.walk(root):
         inside = Path(folder)
@@ -101,16 +102,16 @@ def list_sources(root: Path) -> list[str]:
 
 
 def hash_files(root: Path, files: list[str]) -> Hashes:
-    """SHA-256 of each file, sources first; the size of those that are too large."""
+    """SHA-256 of each file, sources first; the size of files that are too large."""
     return {file: _hash_file(root / file) for file in sorted(files, key=_sources_first)}
 
 
 def _describe_files(name: str, hashes: Hashes) -> dict[str, Any]:
-    """The first hashes and one of all."""
+    """The first hashes, and one of all."""
     text = "".join(f"{file}\0{value}\n" for file, value in sorted(hashes.items()))
     kept = sorted(hashes, key=_sources_first)[:MOST_FILES]
     described: dict[str, Any] = {
-        # Names that are not UTF-8 cannot be written as they are.
+        # Names that are not UTF-8 cannot be written to JSON.
         name: {os.fsencode(file).decode("utf-8", "replace"): hashes[file] for file in kept},
         f"{name}_sha256": _hash(os.fsencode(text)),
     }
@@ -130,7 +131,7 @@ def _may_hold_sources(folder: Path, root: Path) -> bool:
 
 
 def _file_of(part: bytes) -> str:
-    """The file that a part of a diff is about: its new name, or the old one of a deleted file."""
+    """The file of a part of a diff: its new name, or the old name of a deleted file."""
     header = os.fsdecode(part.partition(b"\n@@")[0])
     if header.startswith("Submodule "):
         return header.split()[1]
@@ -147,7 +148,7 @@ def _hash_file(path: Path) -> str:
         if path.is_symlink():
             return _hash(os.fsencode(path.readlink()))
         if path.is_dir():
-            # A repository inside the repository.
+            # A nested repository.
             return (_git(path, "rev-parse", "HEAD") or b"").decode().strip()
         size = path.stat().st_size
         if size > LARGEST_HASHED and not is_source(path.name):
@@ -163,7 +164,7 @@ def _hash(content: bytes) -> str:
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:
-    """What git prints; None where it fails or is not installed."""
+    """The output of git; None if it fails or is not installed."""
     try:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""What differed between two runs, from their `run.json`."""
+"""The differences between two runs, from their `run.json`."""
 
 import difflib
 import sys
@@ -9,10 +9,10 @@ from ..errors import UserError
 from .config import flatten
 from .manifest import MANIFEST, read_manifest
 
-# A row is a kind of difference, what differs, and its value in each of the runs.
+# Kind of difference, name of the value, and the value in each of the runs.
 Row = tuple[str, str, str, str]
 
-# Two runs alike in all of these should have come to the same end.
+# Two runs that agree in all of these should have had the same results.
 CAUSES = ("config", "code", "packages", "machine", "data")
 ABSENT = "-"
 
@@ -21,8 +21,8 @@ def find_run(name: str, log_dir: Path) -> Path:
     """The folder of a run.
 
     Args:
-        name: a path, the name that the table of runs shows, or the end of one.
-        log_dir: the folder of runs.
+        name: a path, the name in the table of runs, or the end of one.
+        log_dir: the folder of all runs.
 
     Raises:
         UserError: there is no such run, or its manifest cannot be read.
@@ -41,7 +41,7 @@ def find_run(name: str, log_dir: Path) -> Path:
 
 
 def compare_runs(one: Path, other: Path) -> list[Row]:
-    """Everything that differs but times and the places of files, causes before results."""
+    """Everything that differs except times and folders, causes before results."""
     facts = [_facts(read_manifest(folder)) for folder in (one, other)]
     rows = []
     for key in dict.fromkeys([*facts[0], *facts[1]]):
@@ -53,7 +53,7 @@ def compare_runs(one: Path, other: Path) -> list[Row]:
 
 
 def print_difference(one: Path, other: Path) -> None:
-    """Print a table of what differs, or one sentence where nothing does."""
+    """Print a table of the differences, or one sentence if there are none."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -66,9 +66,9 @@ def print_difference(one: Path, other: Path) -> None:
     for before, row in zip([None, *rows], rows, strict=False):
         kind = "" if before is not None and before[0] == row[0] else row[0]
         table.add_row(kind, *(Text(text, overflow="fold") for text in row[1:]))
-    # In a file there is no width to fit into.
+    # A file has no width to fit into.
     width = None if sys.stdout.isatty() else 250
-    # A run called [red] or :cat: has that name.
+    # A run may be called [red] or :cat:.
     Console(width=width, markup=False, emoji=False).print(table)
     for run in (one, other):
         if left_out := (read_manifest(run).get("git") or {}).get("diff_left_out"):
@@ -81,7 +81,7 @@ def print_difference(one: Path, other: Path) -> None:
 
 
 def _facts(manifest: dict[str, Any]) -> dict[tuple[str, str], Any]:
-    """Kind and name of everything in a manifest that two runs may differ in."""
+    """Everything in a manifest in which two runs may differ, by kind and name."""
     code = _code(manifest.get("git") or {}) | {
         "model parameters": manifest.get("parameters", ABSENT)
     }
@@ -99,7 +99,7 @@ def _facts(manifest: dict[str, Any]) -> dict[tuple[str, str], Any]:
 
 
 def _code(git: dict[str, Any]) -> dict[str, Any]:
-    """The commit, and a hash for each file that is not as it is there."""
+    """The commit, and a hash of each file that differs from it."""
     code: dict[str, Any] = {"commit": git.get("commit", ABSENT)[:10]}
     for kind, words in (("changed", "uncommitted"), ("untracked", "not in git")):
         hashes = git.get(kind, {})
@@ -110,12 +110,12 @@ def _code(git: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short(value: str) -> str:
-    """The beginning of a hash; a size as it is."""
+    """The first characters of a hash; a size is returned unchanged."""
     return value[:10] if len(value) == 64 else value
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """A config's values by their full names; where run and project lie is none of them."""
+    """A config's values by their full names, without the folders of run and project."""
     paths = config.get("paths", {})
     values = flatten(config)
     for name in ("output_dir", "root_dir"):

@@ -1,6 +1,6 @@
-"""Where a run writes: one folder per run, never two runs in one.
+"""The folder of a run, which no other run shares.
 
-Imported before anything heavy, because Hydra asks for the folder's name first.
+Imported before anything heavy, because Hydra asks for the folder first.
 """
 
 import itertools
@@ -20,26 +20,26 @@ from ..shell import option
 from . import slurm
 from .manifest import MANIFEST, read_manifest
 
-# One empty file per process that started in a folder; only a SLURM job needs them.
+# Contains an empty file per process that started in the folder; only SLURM jobs need them.
 CLAIMS = ".claims"
-# A file system takes 255 bytes; the time, a suffix and a number stand beside the name.
+# File systems allow 255 bytes, which include the time, a suffix and a number.
 LONGEST_NAME = 200
 
 
 def register_resolvers() -> None:
-    """Make `${project_root:}`, `${config_hash:}` and `${run_dir:...}` known, and check headers.
+    """Register `${project_root:}`, `${config_hash:}` and `${run_dir:...}`, and check headers.
 
-    Needed once in every process that composes a config.
+    Every process that composes a config needs this once.
     """
     check_headers()
     OmegaConf.register_new_resolver("project_root", lambda: str(project().root), replace=True)
     OmegaConf.register_new_resolver("config_hash", _hash_of_command, replace=True)
-    # Cached: every mention in a config must give the same folder.
+    # Cached: every reference in a config must resolve to the same folder.
     OmegaConf.register_new_resolver("run_dir", run_directory, replace=True, use_cache=True)
 
 
 def _hash_of_command(*, _root_: DictConfig) -> str:
-    """The hash of the config that the reference stands in; OmegaConf passes that config."""
+    """The hash of the config that contains the reference; OmegaConf passes that config."""
     return slurm.config_hash(_root_)
 
 
@@ -50,10 +50,10 @@ def run_directory(log_dir: str, task: str, name: object, config_hash: str) -> st
         log_dir: the folder of all tasks.
         task: `train`, `evaluate`, ...
         name: the name of the run.
-        config_hash: of the command.
+        config_hash: the hash of the command's config.
 
     Raises:
-        UserError: the name cannot be part of a folder's name, or the folder cannot be made.
+        UserError: the name is not valid in a folder's name, or the folder cannot be created.
     """
     check_name(name)
     folder = Path(log_dir) / task / "runs"
@@ -65,16 +65,16 @@ def run_directory(log_dir: str, task: str, name: object, config_hash: str) -> st
 
 
 def run_id(name: str) -> str:
-    """Time, name and a random suffix, which keeps runs apart that start in the same second."""
+    """Time, name and a random suffix, which separates runs that start in the same second."""
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}_{secrets.token_hex(4)}"
 
 
 def claim_in_job(folder: Path) -> Path:
-    """The first of `folder`, `folder_2`, `folder_3`, ... that this process has not started in.
+    """The first of `folder`, `folder_2`, `folder_3`, ... in which this process has not started.
 
     The mark is an atomically created file: processes that start together get different folders.
-    All tasks of a job step count the same starts, so they agree without talking to each other. A
-    requeued job counts from the beginning, so the same command finds its folder again.
+    All tasks of a job step count the same starts, so they agree without communicating. A requeued
+    job counts from the beginning, so the same command finds its folder again.
     """
     for number in itertools.count(1):
         directory = folder if number == 1 else folder.with_name(f"{folder.name}_{number}")
@@ -89,10 +89,10 @@ def claim_in_job(folder: Path) -> Path:
 
 
 def release(directory: Path) -> None:
-    """Remove the mark of this process, so that nothing is left of a refused command."""
+    """Remove the mark of this process, so that a rejected command leaves nothing behind."""
     mark = _mark(directory)
     mark.unlink(missing_ok=True)
-    # Fails while other processes are there.
+    # Fails while other processes have marks.
     with suppress(OSError):
         mark.parent.rmdir()
 
@@ -102,10 +102,10 @@ def _mark(directory: Path) -> Path:
 
 
 def check_name(name: object) -> None:
-    """Refuse a name that cannot be part of a folder's name.
+    """Reject a name that is not valid in a folder's name.
 
     Raises:
-        UserError: not text, empty, too long, or with characters that a folder must not have.
+        UserError: it is not text, empty, too long, or has characters that are not allowed.
     """
     if not isinstance(name, str):
         if name is None:
@@ -117,7 +117,7 @@ def check_name(name: object) -> None:
     elif "/" in name or "\\" in name:
         wrong = "contains a slash"
     elif '"' in name:
-        # Lightning puts the folder into double quotes when it starts more processes.
+        # Lightning puts the folder into double quotes when it starts other processes.
         wrong = "contains a double quote"
     elif any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
         wrong = "contains a line break or another control character"
@@ -136,10 +136,10 @@ def check_name(name: object) -> None:
 
 
 def check_writable(directory: Path) -> None:
-    """Refuse a place where no folder can be made, before anything is made.
+    """Reject a folder that cannot be created, before anything is created.
 
     Raises:
-        UserError: a file is in the way, or the rights are missing.
+        UserError: a file is in the way, or permissions are missing.
     """
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
@@ -150,15 +150,15 @@ def check_writable(directory: Path) -> None:
 
 
 def claim_directory(directory: Path, ckpt_path: str | None, cfg: DictConfig) -> None:
-    """Make the run's folder, unless another run lives there.
+    """Create the run's folder, unless another run owns it.
 
-    A run may continue in a folder that holds its checkpoint, and after a requeue.
+    A run may continue in the folder that contains its checkpoint, and after a requeue.
 
     Raises:
         UserError: the folder belongs to another run, or to the project.
     """
     if directory.resolve() == project().root:
-        raise UserError("hydra.run.dir is a folder of the run's own, not that of the project.")
+        raise UserError("hydra.run.dir must be a folder of its own, not the project folder.")
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / MANIFEST).exists():
         return

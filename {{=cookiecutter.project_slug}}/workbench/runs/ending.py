@@ -1,4 +1,4 @@
-"""Why a training ended."""
+"""Why training ended."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Cause(StrEnum):
-    """Everything that can end a training."""
+    """Everything that can end training."""
 
     MAX_EPOCHS = "max_epochs"
     MAX_STEPS = "max_steps"
@@ -29,7 +29,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a training ended.
+    """Why training ended.
 
     Attributes:
         cause: for programs.
@@ -47,10 +47,10 @@ TERMINATED = Ending(Cause.TERMINATED, "terminated by SIGTERM")
 
 
 class EndsTraining:
-    """A callback that can end the training; it then says why.
+    """A callback that can end training, and then says why.
 
     Attributes:
-        ending: None as long as it does not.
+        ending: None until it does.
     """
 
     ending: Ending | None = None
@@ -79,11 +79,11 @@ def ending_of(trainer: "Trainer") -> Ending:
 
 
 def ending_by(error: BaseException) -> Ending:
-    """Why a training ended that an exception ended."""
+    """Why training ended with an exception."""
     if isinstance(error, NotFiniteError):
         return Ending(Cause.NOT_FINITE, str(error))
     name = type(error).__name__
-    # Lightning's, which exits the process; it is not imported for this.
+    # An exception of Lightning, which is not imported only for this check.
     if name == "SIGTERMException":
         return TERMINATED
     # Lightning turns Ctrl-C into an exit.

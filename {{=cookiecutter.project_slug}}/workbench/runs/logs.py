@@ -1,4 +1,4 @@
-"""The run's log: everything in a file, the same on the console."""
+"""The log of a run, in a file and on the console."""
 
 import logging
 import sys
@@ -28,45 +28,45 @@ def console_handler() -> logging.Handler:
 
 
 class RunLog(logging.FileHandler):
-    """A log file without secrets; that it cannot be written is told once, not with every line."""
+    """A log file without secrets, which reports only once that it cannot be written."""
 
-    _is_told = False
+    _is_reported = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.addFilter(redact_record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Say what is wrong with the file."""
+        """Report a file that cannot be written."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
-        elif not self._is_told:
-            self._is_told = True
+        elif not self._is_reported:
+            self._is_reported = True
             print(f"{self.baseFilename} cannot be written: {error.strerror}", file=sys.stderr)
 
 
-# Said by every run, and of no use to the person who reads the log.
+# Repeated by every run, and useless to readers of the log.
 NOISE = (
     "litlogger",
     "LeafSpec",
     "TPU available",
-    # Obeyed all the same, by callbacks.time_limit.
+    # The callback time_limit does obey it.
     "Ignoring `Trainer(max_time",
 )
 
 
 def not_noise(record: logging.LogRecord) -> bool:
-    """False for the lines that every run repeats."""
+    """Whether a line is worth reading."""
     message = record.getMessage()
     return not any(word in message for word in NOISE)
 
 
 def capture_everything() -> None:
-    """Send Lightning's lines and all warnings through the run's log.
+    """Send Lightning's messages and all warnings to the run's log.
 
-    Lightning gives its logger a console handler of its own when it is imported before logging is
-    set up, and its lines then miss the log file.
+    If Lightning is imported before logging is set up, it gives its logger its own console handler,
+    and its messages do not reach the log file.
     """
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logger = logging.getLogger(name)
@@ -79,7 +79,7 @@ def capture_everything() -> None:
 
 @contextmanager
 def without_lightnings_lines() -> Iterator[None]:
-    """Keep what Lightning says of every trainer to the run's own one; warnings still come."""
+    """Silence what Lightning logs about every trainer, except for warnings."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.WARNING)
@@ -90,5 +90,5 @@ def without_lightnings_lines() -> Iterator[None]:
 
 
 def mute_other_processes() -> None:
-    """Keep all but the first process of a run from repeating its lines."""
+    """Keep a process other than the first from repeating the messages of the first."""
     logging.getLogger().setLevel(logging.ERROR)

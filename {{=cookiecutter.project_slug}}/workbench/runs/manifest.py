@@ -1,4 +1,4 @@
-"""`run.json`: what ran, on what, for how long, and how it ended."""
+"""`run.json`: what was run on which machine, for how long, and how it ended."""
 
 import json
 import logging
@@ -20,12 +20,12 @@ MANIFEST = "run.json"
 
 
 def now() -> str:
-    """The time in UTC, in ISO 8601 to the second."""
+    """The time in UTC as ISO 8601, in seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """Read a run's manifest; empty where there is none or it cannot be read."""
+    """Read a run's manifest; empty if there is none or it cannot be read."""
     try:
         content = json.loads((directory / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
@@ -34,11 +34,11 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 class Manifest:
-    """The manifest of the run in progress, from `begin` on written anew at every change.
+    """The manifest of the run in progress, rewritten at every change after `begin`.
 
     Args:
         directory: the run's folder.
-        content: what is known at the start.
+        content: the first entries.
         enabled: False in all processes but the first.
     """
 
@@ -50,7 +50,7 @@ class Manifest:
         self.content = content | {"status": "running", "started": now(), "timings": {}}
 
     def begin(self) -> None:
-        """Write from now on; a command that is refused before leaves an earlier run as it was."""
+        """Start to write; a command that is rejected earlier leaves an earlier run unchanged."""
         self._has_begun = True
         self._write()
 
@@ -71,7 +71,7 @@ class Manifest:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Write down how the run ended: finished, interrupted or failed; and its seconds in all."""
+        """Record how the run ended: finished, interrupted or failed; and its total seconds."""
         try:
             yield
         except (KeyboardInterrupt, SystemExit) as error:
@@ -83,14 +83,14 @@ class Manifest:
             raise
         except BaseException as error:
             self.note_ending(ending_by(error))
-            # A bug in the owner's own code is worth a file.
+            # A bug in the user's code is worth a record, even before `begin`.
             self._has_begun |= explain(error) is None
             self._end(status="failed", error=f"{type(error).__name__}: {error}")
             raise
         self._end(status="finished")
 
     def note_ending(self, ending: Ending) -> None:
-        """Write down why the training ended; what goes wrong afterwards does not change it."""
+        """Record why training ended; later errors do not change it."""
         if "ended_because" not in self.content:
             self.update(ended_because=ending.cause, ended_text=ending.text)
 
@@ -99,7 +99,7 @@ class Manifest:
         self.update(ended=now(), **values)
 
     def _try_to_write(self) -> None:
-        """Write, unless that fails: a full disk shall not hide how a run ended, nor end it."""
+        """Write if possible: a full disk must neither end a run nor hide how it ended."""
         try:
             self._write()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run has to know about its SLURM job: which one, which process, which start."""
+"""The SLURM job of a run: its number, this process in it, and how often it was requeued."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .manifest import read_manifest
 
-# The job names of `salloc` and `srun --pty bash`: a shell, whose commands nothing requeues.
+# The job names of `salloc` and `srun --pty bash`: a shell, whose commands are never requeued.
 SHELLS = ("bash", "interactive")
 
 
@@ -24,7 +24,7 @@ def job_id() -> str | None:
 
 
 def restart_count() -> int:
-    """How often the job was requeued."""
+    """The number of times the job was requeued."""
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
 
@@ -35,9 +35,9 @@ def process() -> int:
 
 
 def use_own_port() -> None:
-    """Give each step of a job its own port for the processes of a training to meet.
+    """Give each step of a job its own port, on which the processes of a run find each other.
 
-    Lightning derives it from the job alone: two trainings in one job would meet each other.
+    Lightning derives the port from the job alone: two runs in one job would be mixed up.
     """
     job, step = os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURM_STEP_ID", "")
     if job.isdigit() and step.isdigit():
@@ -46,7 +46,7 @@ def use_own_port() -> None:
 
 
 def config_hash(cfg: DictConfig) -> str:
-    """SHA-256 of a command's config, references unresolved and `hydra` left out."""
+    """SHA-256 of a command's config without `hydra`, references unresolved."""
     content = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(content, dict)
     content.pop("hydra", None)
@@ -54,7 +54,7 @@ def config_hash(cfg: DictConfig) -> str:
 
 
 def describe_job(cfg: DictConfig) -> dict[str, Any]:
-    """What `run.json` holds about the job; empty outside of one."""
+    """The entries of `run.json` about the job; empty outside of one."""
     job = job_id()
     if job is None:
         return {}
@@ -62,7 +62,7 @@ def describe_job(cfg: DictConfig) -> dict[str, Any]:
 
 
 def is_requeued(manifest: dict[str, Any], cfg: DictConfig) -> bool:
-    """Whether a run belongs to the same command in this job, before the job was requeued."""
+    """Whether a run is of the same command in this job, before the job was requeued."""
     before = manifest.get("slurm", {})
     return (
         restart_count() > 0
@@ -73,7 +73,7 @@ def is_requeued(manifest: dict[str, Any], cfg: DictConfig) -> bool:
 
 
 def finished_before_requeue(directory: Path, cfg: DictConfig) -> dict[str, Any] | None:
-    """The manifest of this very run if it finished before the job was requeued."""
+    """The manifest of this run if it finished before the job was requeued."""
     manifest = read_manifest(directory)
     is_done = manifest.get("status") == "finished" and is_requeued(manifest, cfg)
     return manifest if is_done else None

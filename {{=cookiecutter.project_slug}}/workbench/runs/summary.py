@@ -1,4 +1,4 @@
-"""The short tables at the end of a run."""
+"""The tables printed at the end of a run."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-# Long paths stay on one line, so that they can be copied. A class called [red] or :cat: is a name.
+# Long paths stay on one line, so that they can be copied; a class may be called [red] or :cat:.
 CONSOLE = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
-# Sets of weights that were measured apart: their parts in the metrics.
+# Sets of weights that are measured separately, and their parts of the metrics.
 WEIGHTS = {
     "best": ("best", "test"),
     "last": ("last", "test last"),
@@ -20,7 +20,7 @@ WEIGHTS = {
 }
 Metrics = dict[str, dict[str, float]]
 COMPARED = ("last", "averaged", "test last", "test averaged")
-# What a row of the history holds beside metrics.
+# The entries of the history that are not metrics.
 PLACES = ("epoch", "step", "fraction")
 
 
@@ -29,8 +29,8 @@ def print_metrics(name: str, metrics: dict[str, dict[str, float]]) -> None:
 
     Args:
         name: the run's name.
-        metrics: of the best and the final epoch, and of the test, as far as they are there; with
-            those of last and averaged weights a second table follows.
+        metrics: of the best and the final epoch, and of the test, as far as they exist; those of
+            last and averaged weights are printed in a second table.
     """
     if "averaged" in metrics:
         _print(name, {part: values for part, values in metrics.items() if part not in COMPARED})
@@ -51,7 +51,7 @@ def _print(name: str, metrics: dict[str, dict[str, float]]) -> None:
         if any(key[0] == stage for key in values)
     ]
     if not columns:
-        return  # the model logs nothing, or the run was ended before anything was measured
+        return  # the model logs nothing, or the run ended before anything was measured
     rows = without_forks(sorted({metric for values in found.values() for _, metric in values}))
     headers = [part if stage in (part, "") else f"{part} {stage}" for part, stage in columns]
     table = Table("metric", *headers, title=name, title_justify="left")
@@ -65,9 +65,9 @@ def print_averages(title: str, means: Metrics, deviations: Metrics) -> None:
     """Print mean and standard deviation over folds, one row per metric.
 
     Args:
-        title: of the table.
-        means: by part (best, test) and name.
-        deviations: in the same form.
+        title: the title of the table.
+        means: the means by part (best, test) and name.
+        deviations: the standard deviations in the same form.
     """
     table = Table("", "metric", "mean", "std", title=title, title_justify="left")
     for part, values in means.items():
@@ -80,9 +80,9 @@ def print_averages(title: str, means: Metrics, deviations: Metrics) -> None:
 
 
 def without_forks(names: Sequence[str]) -> list[str]:
-    """Names without those that Lightning adds for `on_step=True, on_epoch=True`.
+    """Drop the names that Lightning adds for `on_step=True, on_epoch=True`.
 
-    `loss_step` and `loss_epoch` stand beside `loss`, which is the mean over the epoch.
+    Beside `loss`, the mean over the epoch, these are `loss_step` and `loss_epoch`.
     """
     ends = ("_step", "_epoch")
     forks = {name + end for name in names for end in ends}
@@ -90,16 +90,16 @@ def without_forks(names: Sequence[str]) -> list[str]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """The stage of a metric and its name in it: `val_acc` and `val/acc` are `acc` of `val`.
+    """Stage and name of a metric: `val_acc` and `val/acc` are `acc` of `val`.
 
-    A metric without a stage has an empty one.
+    The stage is empty for a metric without one.
     """
     match = re.fullmatch(r"(train|val|test)(?:id|idation)?[/_](.+)", name)
     return (match[1], match[2]) if match else ("", name)
 
 
 def _number(value: float | None) -> str:
-    """Four decimals, or four digits of a small number such as the error of a tiny target."""
+    """Four decimals, or four digits of a small number."""
     if value is None:
         return ""
     return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.4g}"
@@ -122,7 +122,7 @@ def _print_weights(metrics: dict[str, dict[str, float]]) -> None:
 
 
 def print_places(directory: Path, manifest: dict[str, Any]) -> None:
-    """Print why the training ended, the seconds of the stages and where everything is.
+    """Print why training ended, the seconds of each stage, and the files of the run.
 
     Args:
         directory: the run's folder.

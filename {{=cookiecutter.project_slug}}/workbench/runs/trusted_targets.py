@@ -1,8 +1,8 @@
 """What a run's config may name: rebuilding a run imports and calls every `_target_` in it.
 
-The config lies beside a checkpoint and is passed on with it, so it must not be able to run
-anything. Only classes that make up a run are accepted, and only from places that nobody can write
-to by sending a folder.
+The config is passed on together with a checkpoint, so it must not be able to execute arbitrary
+code. Only classes that are part of a run are accepted, and only from folders to which nobody can
+write by sending a run.
 """
 
 import importlib
@@ -26,8 +26,8 @@ from ..project import LIBRARY, project
 
 # The other name of pytorch_lightning, which `lightning_names.py` makes known.
 LIGHTNING = "lightning"
-# The parts of this library that a run is made of. The others build, load or start whatever their
-# arguments name: as a `_target_`, they would be a way around the check.
+# The parts of this library that a run consists of. The others build, load or start whatever their
+# arguments name: as a `_target_`, they would bypass the check.
 LIBRARY_PARTS = ("data", "models")
 # Parts of the project's package that can do the same.
 STARTERS = ("callbacks", "training")
@@ -37,14 +37,14 @@ HOW = "add trust_config=true if you trust whoever wrote it"
 
 
 def check_targets(config: DictConfig | dict[str, Any], source: str | Path) -> None:
-    """Refuse a config that names anything but parts of a run.
+    """Reject a config that names anything but parts of a run.
 
     Accepted are subclasses of LightningModule, LightningDataModule, nn.Module, Optimizer and
     LRScheduler, and what the project's own package or this library defines. Nothing is called, and
     nothing is imported from outside the environment and the project.
 
     Args:
-        config: the nodes that will be built.
+        config: the nodes that will be instantiated.
         source: the file they come from, for the message.
 
     Raises:
@@ -66,7 +66,7 @@ def check_targets(config: DictConfig | dict[str, Any], source: str | Path) -> No
 
 
 def check_data(config: DictConfig, source: str | Path) -> None:
-    """Refuse a run's config whose data are not a datamodule, see `check_targets`.
+    """Reject a run's config whose data are not a datamodule, see `check_targets`.
 
     Raises:
         UserError: it names something else.
@@ -77,16 +77,16 @@ def check_data(config: DictConfig, source: str | Path) -> None:
 def _refusal(source: str | Path, place: str, target: object) -> str:
     return (
         f"{source} names {target} ({place}), which is not a known kind of model, datamodule, "
-        f"optimizer or scheduler and could run anything: {HOW}."
+        f"optimizer or scheduler and could execute anything: {HOW}."
     )
 
 
 def _targets(node: Any, place: str, source: str | Path) -> Iterator[tuple[str, Any]]:
-    """Place and value of every `_target_`, in dictionaries and lists at any depth."""
+    """Key and value of every `_target_`, in dictionaries and lists at any depth."""
     if isinstance(node, Container):
         node = OmegaConf.to_container(node)
     if isinstance(node, str) and "${" in node:
-        # It could become a `_target_` after the check; the config of a run holds none.
+        # It could become a `_target_` after the check; the config of a run contains none.
         raise UserError(f"{source} contains the reference {node} ({place}): {HOW}.")
     if isinstance(node, dict):
         if "_target_" in node:
@@ -99,13 +99,13 @@ def _targets(node: Any, place: str, source: str | Path) -> Iterator[tuple[str, A
 
 
 def is_importable(target: str) -> bool:
-    """Whether importing the target's module runs only code that is installed here.
+    """Whether importing the target's module executes only code that is installed here.
 
-    That is code of this environment, of the project, and of absolute folders in PYTHONPATH. A run's
-    folder is none of them, even as the current folder of a notebook.
+    That is code of this environment, of the project, and of absolute folders in PYTHONPATH; never
+    that of a run's folder, even if it is the current folder of a notebook.
     """
     top = target.partition(".")[0]
-    # Nothing in the standard library is part of a run, and importing some of it has effects.
+    # Nothing in the standard library is part of a run, and some imports have side effects.
     if top in sys.stdlib_module_names:
         return False
     is_known = top in (project().package, LIBRARY, LIGHTNING)
@@ -115,8 +115,8 @@ def is_importable(target: str) -> bool:
     if spec is None:
         return True  # the import will say so
     if spec.origin is None:
-        # A folder without __init__.py, of which several may have the name. In the project, and in
-        # PYTHONPATH, that may be a folder of runs.
+        # A namespace package: a folder without __init__.py. In the project or in PYTHONPATH, it
+        # may be a folder of runs.
         places = [Path(place).resolve().parent for place in spec.submodule_search_locations or ()]
         return bool(places) and set(places) <= _site_folders()
     file = Path(spec.origin).resolve()
@@ -126,14 +126,14 @@ def is_importable(target: str) -> bool:
 
 @cache
 def _site_folders() -> set[Path]:
-    """The folders into which packages are installed."""
+    """The folders in which packages are installed."""
     paths = sysconfig.get_paths()
     folders = {paths["purelib"], paths["platlib"], *site.getsitepackages()}
     return {Path(folder).resolve() for folder in (*folders, site.getusersitepackages())}
 
 
 def _linked_folders() -> set[Path]:
-    """The folders of editable installations, and those in PYTHONPATH."""
+    """The folders of editable installations and of PYTHONPATH."""
     links = [link for folder in _site_folders() for link in folder.glob("*.pth")]
     lines = [line for link in links for line in link.read_text("utf-8", "replace").splitlines()]
     lines += os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -141,7 +141,7 @@ def _linked_folders() -> set[Path]:
 
 
 def _locate(target: str) -> Any:
-    """The object of a dotted name, imported as far as its modules go."""
+    """The object with a dotted name; the modules in the name are imported."""
     parts = target.split(".")
     found: Any = importlib.import_module(parts[0])
     for count, part in enumerate(parts[1:], 2):
@@ -153,7 +153,7 @@ def _locate(target: str) -> Any:
 
 
 def is_part_of_run(found: object) -> bool:
-    """Whether an object makes a part of a run, and nothing else."""
+    """Whether an object creates a part of a run, and nothing else."""
     from pytorch_lightning import LightningDataModule, LightningModule
     from torch import nn
     from torch.optim import Optimizer

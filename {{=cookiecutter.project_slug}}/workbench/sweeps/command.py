@@ -36,19 +36,19 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
 
     Args:
         config_loader: composes the configs of the trials.
-        master: the config of the command, `hydra.sweeper` included.
-        arguments: the command's options.
+        master: the config of the command, including `hydra.sweeper`.
+        arguments: the options of the command.
 
     Raises:
-        UserError: something that no trial could work with.
+        UserError: an option with which no trial would work.
     """
     if "objective" not in master:
-        raise UserError("Only train.py sweeps: leave -m out.")
+        raise UserError("Only train.py can sweep: remove -m.")
     settings = read_settings(master.hydra.sweeper)
     check_workers(settings)
     if "search_space" in master:
         raise UserError(
-            "The search space has to begin with the line: # @package hydra.sweeper.search_space."
+            "The file of a search space must begin with # @package hydra.sweeper.search_space."
         )
     space, fixed = parse_space(settings.search_space, arguments, config_loader)
 
@@ -59,10 +59,10 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
 
 
 def narrowed(plan: Plan, space: Space) -> Plan:
-    """The plan for a part of its search space.
+    """The plan for a reduced search space.
 
     Raises:
-        UserError: nothing is left, or it does not suit what the command asks for.
+        UserError: the space is empty, or too small for other options of the command.
     """
     return plan_for(plan.base.config_loader, plan.base.master, space, plan.fixed)
 
@@ -70,16 +70,10 @@ def narrowed(plan: Plan, space: Space) -> Plan:
 def plan_for(
     config_loader: ConfigLoader, master: DictConfig, space: Space, fixed: list[str]
 ) -> Plan:
-    """The plan of a command.
-
-    Args:
-        config_loader: composes the configs of the trials.
-        master: the config of the command.
-        space: what varies.
-        fixed: the command's options that do not vary.
+    """The plan of a command, of which `fixed` are the options that do not vary.
 
     Raises:
-        UserError: something that no trial could work with.
+        UserError: an option with which no trial would work.
     """
     settings = read_settings(master.hydra.sweeper)
     if not space.parameters:
@@ -89,13 +83,13 @@ def plan_for(
     if not master.test:
         settings = replace(settings, test=Tested.NOTHING)
     base = make_base(config_loader, master, fixed, space, settings)
-    # A mistake in an option that varies shows here, before anything is imported.
+    # Detects mistakes in varied options before the heavy imports.
     first = space.sample(lambda parameter: parameter.first())
     composed = config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
     _check_trials(composed, space)
     # Pickled by `make_base`.
     objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
-    # Before the imports of the trials take their time; first what needs no Optuna.
+    # First what does not import Optuna.
     read_points(settings.enqueue, space)
     load_engine(settings.engine).check(settings, space, base.folds)
     _check_pruner(settings, objectives)
@@ -116,18 +110,18 @@ def plan_for(
 
 
 def _nothing_varies(master: DictConfig) -> str:
-    """What to write instead, with a number that the chosen model has."""
+    """A message with an example, an option of the chosen model."""
     model = master.get("model")
     options = plain(model, resolve=False) if isinstance(model, DictConfig) else {}
     example = next(_numbers(options, "model"), "seed")
     return (
-        f"There is nothing to vary: give options with several values, such as {example}=<value>,"
+        f"No option varies: give an option several values, such as {example}=<value>,"
         "<value>, or search_space=<one of configs/search_space/>."
     )
 
 
 def _numbers(node: Any, name: str) -> Iterator[str]:
-    """The names of all numbers in a config."""
+    """The names of all numeric options in a config."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from _numbers(value, f"{name}.{key}")
@@ -136,9 +130,9 @@ def _numbers(node: Any, name: str) -> Iterator[str]:
 
 
 def _check_trials(composed: DictConfig, space: Space) -> None:
-    """Refuse values that no training takes, all that are varied included."""
+    """Reject values that no training accepts, including all values that vary."""
     config = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-    # Hydra only knows it when a trial runs.
+    # Set by Hydra only when a trial runs.
     OmegaConf.update(config, "paths.output_dir", ".")
     check_complete(config)
     for parameter in space.parameters:
@@ -151,7 +145,7 @@ def _check_trials(composed: DictConfig, space: Space) -> None:
 
 
 def _check_pruner(settings: Settings, objectives: list[Objective]) -> None:
-    """Refuse a pruner that was asked for where nothing can be pruned.
+    """Reject a pruner for several objectives, which Optuna cannot prune.
 
     Raises:
         UserError: there are several objectives.
@@ -160,16 +154,16 @@ def _check_pruner(settings: Settings, objectives: list[Objective]) -> None:
     if len(objectives) > 1 and name != "none":
         raise UserError(
             f"hydra/sweeper/pruner={name} judges trials by one objective, and this sweep has "
-            f"{len(objectives)}: leave it out, or leave hydra.sweeper.more_objectives out."
+            f"{len(objectives)}: remove the pruner or hydra.sweeper.more_objectives."
         )
 
 
 def _study_name(
     master: DictConfig, base: Base, space: Space, objectives: list[Objective], settings: Settings
 ) -> str:
-    """A name that the same command finds again, and another command does not."""
+    """A name that depends on the options, so that the same command finds its study again."""
     about = [sorted(base.fixed), repr(space), repr(objectives), settings.seeds, settings.limits]
-    # As they were asked for.
+    # As given, before `auto` is replaced.
     asked = plain(master.hydra.sweeper)
     about += [load_engine(settings.engine).name, asked["sampler"], asked["pruner"]]
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
@@ -179,7 +173,7 @@ def _study_name(
 def _with_pruner(
     settings: Settings, space: Space, points: list[dict[str, Value]] | None
 ) -> Settings:
-    """The settings, with the pruner that `auto` stands for."""
+    """The settings with `pruner=auto` replaced by a pruner."""
     if settings.pruner.get("name") != "auto":
         return settings
     listed = read_points(settings.enqueue, space)
@@ -187,21 +181,21 @@ def _with_pruner(
     sampler = str(settings.sampler.get("name"))
     is_grid = points is not None or is_list or sampler == "bruteforce"
     is_search = not is_grid and not settings.more_objectives
-    # Of a grid every result is wanted, and of several objectives none alone tells which trials are
+    # All results of a grid are wanted, and no single objective of several tells which trials are
     # unpromising.
     name = load_engine(settings.engine).automatic_pruner(sampler) if is_search else "none"
     return replace(settings, pruner=pruner_config(name))
 
 
 def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:
-    """All points, if the space is small or a grid was asked for; None to let the sampler."""
+    """All configurations, if the space is small or a grid was requested; otherwise None."""
     finite = [p for p in space.parameters if p.choices or p.step]
     size = 1
     for parameter in finite:
         size *= len(parameter.points())
     is_grid = settings.sampler.get("name") == "grid"
     if is_grid and size > LARGEST_GRID:
-        raise UserError(f"This grid has {size} points: vary less, or use another sampler.")
+        raise UserError(f"This grid has {size} configurations: vary less, or use another sampler.")
     small = len(finite) == len(space.parameters) and size <= (settings.n_trials or DEFAULT_TRIALS)
     if not (is_grid or small):
         return None

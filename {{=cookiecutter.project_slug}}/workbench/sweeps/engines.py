@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 from omegaconf import OmegaConf
 
+from ..checks import is_integer, require
 from ..errors import UserError
 from ..project import project
 from .figures import Figure
@@ -28,41 +29,41 @@ SUFFIX = "_cluster"
 
 
 class Record(Protocol):
-    """Remembers all trials of a sweep on disk."""
+    """The trials of a sweep on disk."""
 
     def is_finished(self) -> bool:
-        """Whether all trials have ended, those of other commands on the same study included."""
+        """Whether all trials have ended, including those of other commands on the same study."""
 
     def records(self) -> list[TrialRecord]:
         """All trials so far."""
 
     def figures(self) -> Iterable[Figure]:
-        """For the report, what only this engine knows."""
+        """Figures for the report that only this engine can draw."""
 
     def close(self) -> None:
-        """Called once at the end."""
+        """Release the study; called once at the end."""
 
     def remember(self, name: str, value: dict[str, Any]) -> None:
-        """Keep something with the study."""
+        """Store a value in the study."""
 
     def recall(self, name: str) -> dict[str, Any]:
-        """What was kept under this name; empty if nothing was."""
+        """A stored value; empty if there is none."""
 
 
 class Search(Record, Protocol):
-    """Proposes trials, and judges them while they run."""
+    """Proposes trials and judges them while they run."""
 
     def ask(self, worker: str) -> Trial | None:
-        """The next trial, None when there is none to start at present."""
+        """The next trial; None if there is none to start at present."""
 
     def report(self, number: int, step: int, value: float) -> Verdict:
-        """Note the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
+        """Record the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
 
     def tell(self, number: int, outcome: TrialOutcome) -> Next:
-        """Note how a trial ended, and decide whether its point is tried again."""
+        """Record how a trial ended, and decide whether its configuration is tried again."""
 
     def tick(self) -> None:
-        """Called every few seconds, also while nothing happens."""
+        """Called every few seconds, even while nothing happens."""
 
 
 class Engine(ABC):
@@ -199,14 +200,13 @@ def check_workers(settings: Settings) -> None:
     value = settings.workers
     known = clusters()
     name, _ = _cluster_and_slots(settings)
-    is_number = value is None or (type(value) is int and value >= 1)
-    if not is_number and name not in known:
-        others = f", or a cluster ({', '.join(known)})" if known else "; no cluster is installed"
-        raise UserError(f"hydra.sweeper.workers is an integer from 1{others}, not {value!r}.")
-    if name is not None and name not in known:
-        engine = load_engine(settings.engine)
-        raise UserError(f"hydra/sweeper={engine.name} needs the cluster {name!r}: it is missing.")
+    is_number = value is None or is_integer(value, 1)
+    valid = ", ".join(["an integer of at least 1", *known, "or null"])
+    require(is_number or name in known, "hydra.sweeper.workers", valid, value)
     if name is not None:
+        if name not in known:
+            engine = load_engine(settings.engine).name
+            raise UserError(f"hydra/sweeper={engine} needs the cluster {name!r}: it is missing.")
         if settings.gpus is not None:
             raise UserError(
                 "hydra.sweeper.gpus has no effect on a cluster, which assigns the GPUs itself: "

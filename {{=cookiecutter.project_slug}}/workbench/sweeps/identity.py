@@ -1,7 +1,7 @@
-"""What the results of a study depend on, and how a command differs from an earlier one.
+"""Whether a command may join a study: everything that the results depend on must be the same.
 
-A command joins a study only if all of this is the same. Where files lie, how many trials there are
-and how they are logged may differ, so that another machine or another checkout can join.
+The locations of files, the number of trials and the logging may differ, so that another machine or
+another checkout can join.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ from .types import TrialRecord
 
 log = logging.getLogger(__name__)
 
-# Under which a study remembers the identities of its commands.
+# Name under which a study stores the identities of its commands.
 IDENTITIES = "identities"
-# Options that change no result; data are compared by their content, not by their place.
+# Options that change no result; data are compared by content, not by path.
 WITHOUT_EFFECT = (
     "data.num_workers",
     "data.path",
@@ -45,16 +45,16 @@ WITHOUT_EFFECT = (
     "trainer.log_every_n_steps",
 )
 NAME = re.compile(r"\w+")
-# More would hide the first.
+# More of them would make the message unreadable.
 MOST_DIFFERENCES = 4
 
 
 def identify(plan: Plan, data: Mapping[str, dict[str, Any]]) -> Identity:
-    """The identity of a command's sweep.
+    """The identity of a sweep.
 
     Args:
-        plan: what the sweep is to do.
-        data: size and fingerprint of each split, as a datamodule tells them.
+        plan: of the sweep.
+        data: size and fingerprint of each split.
     """
     options = dict(_options_by_choice(plan))
     sweeper = dict(_sweeper_options(plan))
@@ -72,15 +72,15 @@ def identify(plan: Plan, data: Mapping[str, dict[str, Any]]) -> Identity:
 
 
 def join(known: list[Identity], now: Identity, plan: Plan) -> int:
-    """Find a command's place among the identities of a study; a new one is appended.
+    """Find the identity of a command among those of a study, or append it.
 
     Args:
         known: the identities of earlier commands, the latest last.
-        now: that of this command.
-        plan: what the sweep is to do.
+        now: the identity of this command.
+        plan: of the sweep.
 
     Returns:
-        The index of the command's identity.
+        The index of the identity.
 
     Raises:
         UserError: the command differs from the study.
@@ -97,7 +97,7 @@ def join(known: list[Identity], now: Identity, plan: Plan) -> int:
 
 
 def check_unused(folder: Path) -> None:
-    """Refuse the folder of another study for a new one: their trials would have the same numbers.
+    """Reject a folder with the trials of another study, which have the same numbers.
 
     Raises:
         UserError: there are trials in the folder.
@@ -105,13 +105,13 @@ def check_unused(folder: Path) -> None:
     trials = folder / "trials"
     if trials.is_dir() and any(trials.iterdir()):
         raise UserError(
-            f"{folder} holds the trials of another study: give another hydra.sweeper.study_name, "
-            "or move the folder away."
+            f"{folder} contains the trials of another study: give another "
+            "hydra.sweeper.study_name, or move the folder away."
         )
 
 
 def option_texts(config: DictConfig) -> dict[str, str]:
-    """The options of a trial's config that matter, as they are typed; references stay as such."""
+    """The options of a config that affect results, as texts; interpolations are not resolved."""
     content = OmegaConf.to_container(config, resolve=False)
     return dict(_flat(content, ""))
 
@@ -127,7 +127,7 @@ def _flat(node: Any, key: str) -> Iterator[tuple[str, str]]:
 
 
 def _options_by_choice(plan: Plan) -> Iterator[tuple[str, str | None]]:
-    """All options; where config groups vary, those of the first choices, then the differences."""
+    """All options; if config groups vary, those of the first choices, then the differences."""
     varied = {parameter.key.lstrip("+") for parameter in plan.space.parameters}
     groups = [parameter for parameter in plan.space.parameters if parameter.is_group]
     first = [f"{group.key}={group.first()}" for group in groups]
@@ -158,7 +158,7 @@ def _question(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _sweeper_options(plan: Plan) -> Iterator[tuple[str, str]]:
-    """The sampler, the pruner and the limits, as they were asked for."""
+    """The sampler, the pruner and the limits, as given."""
     config = plain(plan.base.master.hydra.sweeper)
     for kind in ("sampler", "pruner"):
         options = config[kind]
@@ -171,21 +171,21 @@ def _sweeper_options(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _points_to_try(plan: Plan) -> str:
-    """The points to try first, which may come from a table that changes."""
+    """A digest of the configurations to try first, which may come from a file that changes."""
     points = read_points(plan.settings.enqueue, plan.space)
     listed = "; ".join(" ".join(options_of(point)) for point in points)
     digest = hashlib.sha256(listed.encode()).hexdigest()[:6]
-    return f"<{len(points)} points, {digest}>" if points else "null"
+    return f"<{len(points)} configurations, {digest}>" if points else "null"
 
 
 def _sources(config: DictConfig) -> Iterator[tuple[Path, str]]:
-    """The modules of the package, and those of the project that the config names; their hashes."""
+    """The modules of the package, and modules of the project in the config, with their hashes."""
     names = {str(target).partition(".")[0] for target in _targets(plain(config, resolve=False))}
     root = project().root
     for name in sorted(names | {project().package, LIBRARY}):
         module, folder = root / f"{name}.py", root / name
         for path in [*([module] if module.is_file() else []), *sorted(folder.rglob("*.py"))]:
-            # As text: another checkout may end its lines in another way.
+            # As text: line endings may differ between checkouts.
             text = path.read_text("utf-8", errors="replace")
             yield path.relative_to(root), hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -202,7 +202,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def _varied_files(plan: Plan) -> Iterator[tuple[str, str]]:
-    """Hashes of the tables that a sweep varies over; the data that it was checked with are one."""
+    """Hashes of the data files that a sweep varies; `data` covers only the first of them."""
     for parameter in plan.space.parameters:
         if parameter.key.lstrip("+") == "data.path":
             for choice in parameter.choices or ():
@@ -212,7 +212,7 @@ def _varied_files(plan: Plan) -> Iterator[tuple[str, str]]:
 
 
 def _check_differences(before: Identity, now: Identity, plan: Plan) -> None:
-    """Say what differs.
+    """Compare two identities.
 
     Raises:
         UserError: the question differs, or anything else without `allow_changes`.
@@ -242,7 +242,7 @@ def _changed(before: Mapping[str, str | None], now: Mapping[str, str | None]) ->
     renamed: list[str] = []
     for name in dict.fromkeys([*now, *before]):
         old, new = before.get(name), now.get(name)
-        # The options of another sampler or pruner are others anyway.
+        # Another sampler or pruner has other options anyway.
         if old == new or name.startswith(tuple(renamed)):
             continue
         if name.startswith("hydra/sweeper/"):
@@ -267,28 +267,28 @@ def _changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator
 def _changed_data(
     before: Mapping[str, dict[str, Any]], now: Mapping[str, dict[str, Any]]
 ) -> Iterator[str]:
-    parts = []
-    for part in dict.fromkeys([*now, *before]):
-        old, new = before.get(part, {}), now.get(part, {})
+    splits = []
+    for split in dict.fromkeys([*now, *before]):
+        old, new = before.get(split, {}), now.get(split, {})
         if old != new:
             sizes = [facts.get("samples") for facts in (old, new)]
             is_resized = None not in sizes and sizes[0] != sizes[1]
-            resized = f"{part} ({sizes[1]} samples instead of {sizes[0]})"
-            parts.append(resized if is_resized else part)
-    if parts:
-        yield f"other data in {', '.join(parts)}"
+            resized = f"{split} ({sizes[1]} samples instead of {sizes[0]})"
+            splits.append(resized if is_resized else split)
+    if splits:
+        yield f"other data in {', '.join(splits)}"
 
 
 def plan_of_trial(plan: Plan, record: Record, trial: TrialRecord) -> Plan:
-    """The plan with the options that a trial was trained with.
+    """The plan with the options of a trial, which another command may have started.
 
     Args:
         plan: of this command.
         record: the study.
-        trial: started by one of the study's commands.
+        trial: of the study.
 
     Raises:
-        UserError: the config files of the trial are gone.
+        UserError: config files of the trial no longer exist.
     """
     assert plan.identity is not None
     origin = Identity(**record.recall(IDENTITIES)["all"][trial.version])
@@ -296,7 +296,7 @@ def plan_of_trial(plan: Plan, record: Record, trial: TrialRecord) -> Plan:
         return plan
     if origin.data != plan.identity.data:
         log.warning("the data have changed since trial %d was trained", trial.number)
-    # Secrets were not written down; this command may have the same ones.
+    # Secrets are not stored; this command may have the same ones.
     secrets = {redact(option): option for option in plan.fixed}
     fixed = [secrets.get(option, option) for option in origin.fixed]
     fixed = [option for option in fixed if HIDDEN not in option]
@@ -304,10 +304,10 @@ def plan_of_trial(plan: Plan, record: Record, trial: TrialRecord) -> Plan:
         earlier = _with_options(plan, fixed)
     except HydraException as error:
         raise UserError(
-            f"The options of trial {trial.number} cannot be composed any more "
-            f"({first_line(error)}): restore its config files and give the command again."
+            f"The options of trial {trial.number} can no longer be composed "
+            f"({first_line(error)}): restore its config files and run the command again."
         ) from error
-    # What the config files have changed meanwhile.
+    # Undo changes of config files.
     varied = {key.lstrip("+") for key in trial.params}
     texts = option_texts(earlier.base.compose(trial.params, plan.folder))
     found = {key: value for key, value in texts.items() if key not in varied}

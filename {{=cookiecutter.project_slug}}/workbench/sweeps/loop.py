@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from ..errors import UserError
 from ..runs.logs import RunLog, capture_everything, console_handler
-from . import loggers
+from . import tracking
 from . import trial as trials
 from .command import make_plan, narrowed
 from .display import Display
@@ -60,11 +60,7 @@ class Stop(Enum):
 
 
 class Sweep(ABC):
-    """A sweep while it runs.
-
-    Args:
-        plan: what it is to do.
-    """
+    """A sweep while it runs; engines implement how."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -73,22 +69,22 @@ class Sweep(ABC):
 
     @abstractmethod
     def prepare(self, gpu_count: int) -> None:
-        """See what there is room for, on a machine with so many GPUs."""
+        """Allocate workers, on a machine with this number of GPUs."""
 
     @abstractmethod
     def open(self) -> Record:
-        """Open what remembers the trials."""
+        """Open the study."""
 
     @abstractmethod
     def search(self) -> None:
         """Run the trials."""
 
     def run(self) -> None:
-        """Check, search, and write down what was found."""
+        """Check, search, and write the results."""
         logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
         capture_everything()
         self.connect()
-        start_server(loggers.packages(self.plan.config))
+        start_server(tracking.packages(self.plan.config))
         threading.Thread(target=self.warm_up, daemon=True).start()
         checked = check_point(self.plan)
         if checked.space != self.plan.space:
@@ -98,7 +94,7 @@ class Sweep(ABC):
         self.write_log()
         warn_of_separate_runs(self.plan)
         record = self.open()
-        base = replace(self.plan.base, parent_run=loggers.begin_parent(self.plan, record))
+        base = replace(self.plan.base, parent_run=tracking.begin_parent(self.plan, record))
         self.plan = plan = replace(self.plan, base=base)
         metric = plan.objectives[0].metric
         self.display = Display(plan.name, metric, plan.n_trials, plan.unit)
@@ -108,27 +104,27 @@ class Sweep(ABC):
         finally:
             record.close()
         finish(plan, record, self.testers())
-        loggers.end_parent(plan, record)
+        tracking.end_parent(plan, record)
         self.conclude(record)
 
     def connect(self) -> None:
-        """Join the cluster, if trials run on one."""
+        """Join the cluster that the trials run on, if any."""
         if (cluster := cluster_of(self.plan.settings)) is not None:
             cluster.connect(self.plan.settings.address)
 
     def warm_up(self) -> None:
         """Import what the search and its report need while the first trial is checked."""
         with suppress(ImportError):
-            # The second for Optuna's importances.
+            # scikit-learn is for Optuna's importances.
             import optuna.visualization  # noqa: F401
             import sklearn.ensemble  # noqa: F401
 
     def testers(self) -> Workers:
-        """Workers of this machine, to test trials when none is trained any more."""
+        """Workers of this machine that test trials at the end."""
         return Workers(1)
 
     def write_log(self) -> None:
-        """Write the sweep's lines to `sweep.log` too."""
+        """Write the log to `sweep.log` as well."""
         self.plan.folder.mkdir(parents=True, exist_ok=True)
         file = RunLog(self.plan.folder / "sweep.log", encoding="utf-8")
         file.setFormatter(logging.Formatter("[%(asctime)s] %(message)s"))
@@ -150,11 +146,11 @@ class Sweep(ABC):
 
     @property
     def is_stopping(self) -> bool:
-        """Whether no trial is to be started any more."""
+        """Whether no more trials are started."""
         return self.stopped_by is not None or self.failures.is_hopeless
 
     def note_end(self, record: Record, trial: Trial, outcome: TrialOutcome, decision: Next) -> None:
-        """Show how a trial ended, and remember which error it had."""
+        """Display how a trial ended, and count failures."""
         if self.stopped_by is None:
             self.failures.note(outcome, trial.params)
         if outcome.state is State.FINISHED:
@@ -162,7 +158,7 @@ class Sweep(ABC):
         self.display.end(trial, outcome, decision)
 
     def note_best(self, record: Record, trial: Trial, outcome: TrialOutcome) -> None:
-        """Show the best trial so far."""
+        """Update the best trial so far."""
         if len(self.plan.objectives) > 1:
             front = best_trials(record.records(), self.plan.objectives)
             self.display.best = f"{len(front)} trials of a Pareto front"
@@ -173,10 +169,10 @@ class Sweep(ABC):
             self.display.offer(value, trial.number, objective.mode)
 
     def conclude(self, record: Record) -> None:
-        """Say how the sweep ended, for people and, by the exit code, for programs.
+        """Report how the sweep ended, by the log and the exit code.
 
         Raises:
-            UserError: the trials fail alike, or there is no winner and will be none.
+            UserError: the trials fail with the same error, or there will be no winner.
         """
         records, is_finished = record.records(), record.is_finished()
         no_winner = why_no_winner(records, self.plan.objectives, self.plan.settings.limits)
@@ -203,15 +199,15 @@ class Sweep(ABC):
 
 
 def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> None:
-    """Run a sweep, or go on with it.
+    """Run or continue the sweep of a command.
 
     Args:
         config_loader: composes the configs of the trials.
-        master: the config of the command, `hydra.sweeper` included.
-        arguments: the command's options.
+        master: the config of the command, including `hydra.sweeper`.
+        arguments: the options of the command.
 
     Raises:
-        UserError: something that no trial could work with; or all of them failed alike.
+        UserError: no trial can work, or all trials failed with the same error.
     """
     plan = make_plan(config_loader, master, arguments)
     kind: type[Sweep] = get_class(plan.engine.sweep)
@@ -219,14 +215,14 @@ def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str])
 
 
 class AskTellSweep(Sweep):
-    """A sweep that asks a search for trials, and tells it how they ended."""
+    """A sweep that asks a search for trials, and tells it their outcomes."""
 
     def prepare(self, gpu_count: int) -> None:
-        """Make the workers."""
+        """Start the workers."""
         self.workers = make_workers(self.plan, gpu_count)
 
     def testers(self) -> Workers:
-        """The same workers, if they are on this machine."""
+        """The workers of the trials, if they are on this machine."""
         return self.workers if isinstance(self.workers, Workers) else super().testers()
 
     def open(self) -> Search:
@@ -253,11 +249,11 @@ class AskTellSweep(Sweep):
             workers.close()
 
     def loop(self, workers: AnyWorkers) -> None:
-        """Until all trials have ended, or it was told to stop."""
+        """Ask, start, listen and tell until all trials have ended or the sweep is stopped."""
         deadline = time.monotonic() + (self.plan.settings.timeout or float("inf"))
         while True:
             if self.stopped_by is None and time.monotonic() > deadline:
-                log.info("timeout: the running trials end their epochs")
+                log.info("timeout: the running trials stop after their epochs")
                 self.stopped_by = Stop.TIMEOUT
             if not self.is_stopping:
                 self.start_trials(workers)
@@ -269,7 +265,7 @@ class AskTellSweep(Sweep):
             self.study.tick()
 
     def start_trials(self, workers: AnyWorkers) -> None:
-        """Give every free worker a trial, as long as there are some."""
+        """Ask for a trial for each free worker, and start it."""
         while (worker := workers.free_worker()) is not None:
             trial = self.study.ask(workers.name(worker))
             if trial is None:
@@ -287,22 +283,22 @@ class AskTellSweep(Sweep):
             )
 
     def handle(self, event: Progress | Ended, workers: AnyWorkers) -> None:
-        """Answer a trial, or note its end."""
+        """Answer a report, or tell the search the outcome of a trial."""
         if isinstance(event, Progress):
             self.display.report(event.number, event.step, event.value)
-            answer = self.study.report(event.number, event.step, event.value)
-            workers.answer(event.number, answer if self.stopped_by is None else Verdict.PAUSE)
+            verdict = self.study.report(event.number, event.step, event.value)
+            workers.answer(event.number, verdict if self.stopped_by is None else Verdict.PAUSE)
             return
         trial, outcome = self.trials.pop(event.number), judged(event.result, self.plan.objectives)
         decision = self.study.tell(event.number, outcome)
         self.note_end(self.study, trial, outcome, decision)
         if decision is Next.NOTHING:
-            # Nothing resumes from them; each seed and fold has its own.
+            # Nothing resumes from these; each seed and fold has its own.
             for last in (self.plan.folder / trial_folder(trial.number)).glob("**/last.ckpt"):
                 last.unlink()
 
     def kill_late(self, workers: AnyWorkers) -> None:
-        """End trials that take longer than they may."""
+        """Kill trials that exceed `trial_timeout`."""
         limit = self.plan.settings.trial_timeout
         for number, running in workers.running.items():
             if limit is not None and time.monotonic() - running.started > limit:
@@ -316,7 +312,7 @@ class AskTellSweep(Sweep):
         def stop(signum: int, frame: FrameType | None) -> None:
             is_first, self.stopped_by = self.stopped_by is None, Stop.INTERRUPT
             if is_first:
-                log.info("the running trials end their epochs; once more stops them now")
+                log.info("the running trials stop after their epochs; interrupt again to stop now")
             else:
                 for number in workers.running:
                     workers.kill(number, TrialOutcome(State.STOPPED))

@@ -18,7 +18,7 @@ SAMPLERS = {
     "bruteforce": "BruteForceSampler",
     "cmaes": "CmaEsSampler",
     "gp": "GPSampler",
-    # The points are laid out beforehand and in order; what is asked beyond them does not matter.
+    # All configurations are queued beforehand, so the sampler does not matter.
     "grid": "RandomSampler",
     "nsga2": "NSGAIISampler",
     "nsga3": "NSGAIIISampler",
@@ -110,7 +110,7 @@ def _build(kind: str, known: dict[str, str], config: dict[str, Any]) -> Any:
     module = import_module(f"optuna.{kind}s")
     try:
         with warnings.catch_warnings():
-            # Optuna calls most of its options experimental, for years.
+            # Most options of Optuna have been experimental for years.
             warnings.simplefilter("ignore", ExperimentalWarning)
             return getattr(module, known[name])(**options)
     except (TypeError, ValueError) as error:

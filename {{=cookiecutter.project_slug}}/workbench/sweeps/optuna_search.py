@@ -1,10 +1,10 @@
-"""A search by Optuna: one study, which several commands may share and any later one continues.
+"""A search by Optuna: a study that several commands may share and any later command continues.
 
-A trial that broke off (its process died, or the command that ran it) is told as failed, and a new
-one with the same values takes its place. It is `superseded`, and does not count. One that was
-stopped to be resumed has failed for Optuna, which has no other state for it; the trial that resumes
-it knows better. The number of trials that count never exceeds `n_trials`, in whatever order the
-commands get to write.
+A trial whose process or command died is told as failed, and a new trial with the same values
+replaces it. The former is `superseded` and does not count. For Optuna, a trial that was stopped to
+be resumed has failed as well, as there is no other state; the trial that resumes it records the
+difference. The number of trials that count never exceeds `n_trials`, whatever the order in which
+commands write.
 """
 
 import logging
@@ -47,7 +47,7 @@ STATES = {
     TrialState.FAIL: State.FAILED,
 }
 OPTUNA_STATES = {state: name for name, state in STATES.items()} | {State.STOPPED: TrialState.FAIL}
-# What a trial passes on to the one that takes its place.
+# Attributes that a trial passes on to the one that replaces it.
 KEPT = ("point", "crashes")
 
 
@@ -58,14 +58,14 @@ class OptunaSearch:
     """Implements `Search` on an Optuna study.
 
     Args:
-        study: the study, made or found by `open_study`.
-        space: what varies.
-        objectives: what is optimised, the first one reported while a trial trains.
-        n_trials: how many points are to be tried in all, by all commands together.
-        max_retries: how often a point is tried again that broke off.
-        limits: metrics and the greatest value that is allowed of each.
+        study: from `open_study`.
+        space: the search space.
+        objectives: the metrics to optimize, the first one reported during training.
+        n_trials: number of configurations to try, by all commands together.
+        max_retries: number of retries of a configuration whose trial crashed.
+        limits: the maximum of each limited metric.
         lock: held while trials are counted and started.
-        version: which of the study's identities new trials have.
+        version: index of the study's identity for new trials.
     """
 
     def __init__(
@@ -94,20 +94,20 @@ class OptunaSearch:
     def join(
         self, sampler: Mapping[str, Any], pruner: Mapping[str, Any], seed: int | None
     ) -> int | None:
-        """Take a lease on the study, and sampler and pruner for it; the seed of this command."""
+        """Take a lease, and set up sampler and pruner; return the seed of this command."""
         with self._lock.held():
             earlier = self.holders.join()
-        # With the first seed again, a continued study would propose its first points once more.
+        # With the same seed, a continued study would propose its first configurations again.
         seed = None if seed is None else (seed + 1_000_003 * earlier) % 2**32
         self.study.sampler = build_sampler(dict(sampler), seed)
         self.study.pruner = build_pruner(dict(pruner))
         return seed
 
     def lay_out(self, points: Sequence[Mapping[str, Value]]) -> int:
-        """Put these points first in the queue, each once, also when a command is given again.
+        """Queue configurations to try first, each once, also over several commands.
 
         Returns:
-            How many do not fit into `n_trials`.
+            The number of configurations in excess of `n_trials`.
         """
         with self._lock.held():
             counting = _counting(self._trials())
@@ -121,7 +121,7 @@ class OptunaSearch:
         return len(left[room:])
 
     def ask(self, worker: str) -> Trial | None:
-        """The next trial: one that waits to be tried again, or a new point."""
+        """The next trial: a queued configuration, or a new one."""
         with self._lock.held():
             self._take_over_orphans()
             trials = self._trials()
@@ -138,22 +138,22 @@ class OptunaSearch:
         params = self.space.sample(lambda parameter: suggest(trial, parameter))
         self._running[trial.number] = trial
         earlier = trial.user_attrs.get("earlier", ())
-        # A checkpoint of other options or other data would not be resumed but mixed with these.
+        # A checkpoint of other options or other data must not be resumed with these.
         versions = {n: trials[n].user_attrs.get("version", 0) for n in earlier}
         same = tuple(number for number in earlier if versions[number] == self.version)
         return Trial(trial.number, params, same)
 
     def report(self, number: int, step: int, value: float) -> Verdict:
-        """Note a value; PRUNE if the pruner says so."""
+        """Record a value; the verdict is that of the pruner."""
         trial = self._running[number]
         if len(self.objectives) > 1:
-            # Optuna judges single objectives only.
+            # Optuna cannot prune with several objectives.
             return Verdict.CONTINUE
         trial.report(value, step)
         return Verdict.PRUNE if trial.should_prune() else Verdict.CONTINUE
 
     def tell(self, number: int, outcome: TrialOutcome) -> Next:
-        """Note how a trial ended, and put it into the queue again if that may help."""
+        """Record how a trial ended, and queue its configuration again if that may help."""
         trial = self._running.pop(number)
         trial.set_user_attr("metrics", outcome.metrics)
         values = [outcome.metrics.get(objective.metric, math.nan) for objective in self.objectives]
@@ -178,12 +178,12 @@ class OptunaSearch:
         self.holders.renew()
 
     def is_finished(self) -> bool:
-        """Whether as many trials have ended as were asked for."""
+        """Whether `n_trials` trials have ended."""
         ended = [trial for trial in _counting(self._trials()) if trial.state.is_finished()]
         return len(ended) >= self.n_trials
 
     def records(self) -> list[TrialRecord]:
-        """All trials so far; a stopped one stands for the queued one that will resume it."""
+        """All trials so far, without queued ones that will resume a stopped one."""
         trials = self._trials()
         stopped, queued = _stopped(trials), _queued(trials)
         replaced = _superseded(trials) - set(queued.values())
@@ -200,19 +200,19 @@ class OptunaSearch:
         ]
 
     def figures(self) -> Iterator[Figure]:
-        """What this engine alone can draw: nothing that the report does not have."""
+        """None in addition to those of the report."""
         yield from ()
 
     def remember(self, name: str, value: dict[str, Any]) -> None:
-        """Keep something with the study."""
+        """Store a value in the study."""
         self.study.set_user_attr(name, value)
 
     def recall(self, name: str) -> dict[str, Any]:
-        """What was kept under this name; empty if nothing was."""
+        """A stored value; empty if there is none."""
         return self.study.user_attrs.get(name, {})
 
     def close(self) -> None:
-        """Give the lease back."""
+        """Give up the lease."""
         self.holders.leave()
 
     def _trials(self) -> list[FrozenTrial]:
@@ -222,7 +222,7 @@ class OptunaSearch:
         return len(_counting(trials)) < self.n_trials
 
     def _is_too_many(self, number: int) -> bool:
-        """Whether another command, without our lock, was faster with the last trial."""
+        """Whether another command, on a database without our lock, has started the last trial."""
         return len([t for t in _counting(self._trials()) if t.number < number]) >= self.n_trials
 
     def _take_over_orphans(self) -> None:
@@ -234,14 +234,14 @@ class OptunaSearch:
                 self._try_again(trial.number, State.STOPPED)
 
     def _try_again(self, number: int, state: State) -> None:
-        """Queue the same point under another number, since a trial is told but once."""
+        """Queue the same configuration under another number, as a trial can be told only once."""
         with self._lock.held():
             trials = self._trials()
             broken = trials[number]
             if broken.state.is_finished():
-                # While this command slept, another one took the trial over.
+                # Another command took the trial over while this one was suspended.
                 return
-            # Queued before it is told: a kill in between loses nothing.
+            # Queued before it is told, so that a kill in between loses nothing.
             if number not in _superseded(trials):
                 params = broken.system_attrs.get("fixed_params", {}) | broken.params
                 kept = {key: broken.user_attrs[key] for key in KEPT if key in broken.user_attrs}
@@ -256,21 +256,21 @@ class OptunaSearch:
         try:
             self.study.tell(number, told, OPTUNA_STATES[state], skip_if_finished=True)
         except RuntimeError:
-            # All points of a finite space were tried: Optuna has noted the trial, and then fails to
-            # stop a loop that is not its own.
+            # When a finite space is exhausted, Optuna tells the trial and then fails to stop a loop
+            # that is not its own.
             if not self._trials()[number].state.is_finished():
                 raise
 
 
 def open_search(plan: Plan, kind: type[S]) -> S:
-    """The study of a sweep, joined and with its first points laid out.
+    """Open and join the study of a sweep, and queue the configurations to try first.
 
     Args:
-        plan: what the sweep is to do.
-        kind: who proposes.
+        plan: of the sweep.
+        kind: the search to open it with.
 
     Raises:
-        UserError: the database cannot be opened, or the study of this name is about something else.
+        UserError: the database cannot be opened, or the command differs from the study.
     """
     settings, space, objectives = plan.settings, plan.space, plan.objectives
     if settings.storage is None and not (plan.folder / "journal.log").exists():
@@ -292,13 +292,7 @@ def open_search(plan: Plan, kind: type[S]) -> S:
 
 
 def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective]) -> optuna.Study:
-    """Make the study, or find the one of this name.
-
-    Args:
-        storage: where it is kept.
-        name: its name.
-        objectives: what is optimised.
-    """
+    """Create the study, or load the one of this name."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
     directions = [ways[objective.mode] for objective in objectives]
@@ -308,7 +302,7 @@ def open_study(storage: BaseStorage, name: str, objectives: Sequence[Objective])
 
 
 def _join_study(study: optuna.Study, plan: Plan) -> int:
-    """Compare the command with the study; which of the study's identities it has.
+    """Compare the command with the study; return the index of its identity.
 
     Raises:
         UserError: the command differs from the study.
@@ -323,7 +317,7 @@ def _join_study(study: optuna.Study, plan: Plan) -> int:
 
 
 def _superseded(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Numbers of the trials whose place others have taken."""
+    """Numbers of the trials that others have replaced."""
     replaced = {number for trial in trials for number in trial.user_attrs.get("earlier", ())}
     return replaced | {trial.number for trial in trials if trial.user_attrs.get("withdrawn")}
 
@@ -334,7 +328,7 @@ def _stopped(trials: Sequence[FrozenTrial]) -> set[int]:
 
 
 def _queued(trials: Sequence[FrozenTrial]) -> dict[int, int]:
-    """The trials in the queue that will resume a stopped one, each with the number of that one."""
+    """Numbers of queued trials that will resume a stopped one, with the number of that one."""
     stopped = _stopped(trials)
     return {
         trial.number: trial.user_attrs["earlier"][0]
@@ -350,7 +344,7 @@ def _counting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def is_waiting(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether a point waits to be tried, which comes before any new one."""
+    """Whether a configuration is queued; these come before new ones."""
     return any(trial.state == TrialState.WAITING for trial in trials)
 
 
@@ -358,7 +352,7 @@ def suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
     """The value of a parameter in a trial of the study."""
     key = parameter.key
     if parameter.choices is not None:
-        # To Optuna, choices that compare equal would be one: 1, 1.0 and true.
+        # Optuna would merge choices that compare equal: 1, 1.0 and true.
         choice = trial.suggest_categorical(key, list(parameter.by_text))
         return parameter.by_text[str(choice)]
     low, high, step, log = parameter.low, parameter.high, parameter.step, parameter.log

@@ -19,7 +19,7 @@ from .trial_channel import unit_of
 from .types import Objective, Unit, Value
 
 DEFAULT_TRIALS = 20
-# What shows a single run has no reader among a hundred.
+# Callbacks that describe a single run: nobody looks at them in a hundred trials.
 LEFT_OUT = ("loss_curves", "model_summary", "run_texts", "device", "gradient_norms")
 
 
@@ -28,18 +28,18 @@ class Base:
     """What all trials of a sweep have in common.
 
     Attributes:
-        config_loader: composes configs, from the folders that the command named.
-        master: the config of the sweep itself.
-        fixed: the command's options that do not vary, and those of every trial.
-        groups: which parameters choose a config file.
-        composed: the config with only these, pickled.
+        config_loader: composes configs, from the folders of the command.
+        master: the config of the command.
+        fixed: the options of the command that do not vary, and those added to every trial.
+        groups: the parameters that choose a config file.
+        composed: the config of `fixed`, pickled.
         script: the script of the command, which DDP starts again.
-        objective: what is reported after every epoch or validation.
-        seeds: how often a point is trained, with one seed after the other.
-        function: the function that trains, by its name, such as `my_project.training.train`.
-        folds: how many folds each of these trainings has; None without cross-validation.
-        study: the sweep's name.
-        parent_run: the sweep's run in MLflow.
+        objective: reported after every epoch or validation.
+        seeds: number of seeds that each configuration is trained with.
+        function: the full name of the training function, such as `my_project.training.train`.
+        folds: number of folds per seed; None without cross-validation.
+        study: the name of the sweep.
+        parent_run: the run of the sweep in MLflow.
     """
 
     config_loader: ConfigLoader
@@ -56,12 +56,12 @@ class Base:
     parent_run: str | None = None
 
     def compose(self, params: Mapping[str, Value], folder: Path) -> DictConfig:
-        """The config of a trial, which runs in `folder`."""
+        """The config of a trial that runs in `folder`."""
         options = [*self.fixed, *options_of(params)]
         if self.groups & params.keys():
             config = self.config_loader.load_sweep_config(self.master, options)
         else:
-            # Ten times as fast, and the same: values come after all files in any case.
+            # Ten times faster with the same result, as values take precedence over all files.
             # Pickled by the sweep's own process.
             config = pickle.loads(self.composed)  # nosec B301
             for key, value in params.items():
@@ -71,16 +71,16 @@ class Base:
                     OmegaConf.update(config, key.lstrip("+"), value, merge=True)
         with read_write(config), open_dict(config):
             config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
-            # The trial's file takes all that is printed, and the console is the sweep's.
+            # Output goes to the file of the trial; the console belongs to the sweep.
             config.hydra.job_logging.root.handlers = ["file"]
             config.hydra.overrides.task = options
             if self.folds is not None:
-                # The others are trained in `run_trial`.
+                # `run_trial` sets the other folds.
                 config.data.fold = 0
         return config
 
     def repeats(self) -> list["Repeat"]:
-        """The trainings of a point."""
+        """The trainings of a configuration."""
         seeds = [f"seed_{seed}" for seed in range(self.seeds)] if self.seeds > 1 else [""]
         folds = [f"fold_{fold}" for fold in range(self.folds)] if self.folds else [""]
         return [
@@ -92,12 +92,12 @@ class Base:
 
 @dataclass(frozen=True)
 class Repeat:
-    """One of the trainings of a point, whose results are averaged.
+    """One of the trainings of a configuration, whose metrics are averaged.
 
     Attributes:
-        seed: what is added to the config's seed.
-        fold: the fold that is held out; None without cross-validation.
-        folder: where it writes, below the trial's folder; empty if the point is trained once.
+        seed: added to the seed of the config.
+        fold: the held-out fold; None without cross-validation.
+        folder: relative to the trial's folder; empty if there is a single training.
     """
 
     seed: int
@@ -107,16 +107,16 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Identity:
-    """What the results of a study depend on; texts are as they are typed in a command.
+    """Everything that the results of a study depend on, as texts of the command line.
 
     Attributes:
-        question: the search space, the objectives and what else makes results comparable at all.
+        question: the search space, the objectives and whatever else makes results comparable.
         sweeper: the sampler, the pruner and the limits.
-        options: the options of a trial that do not vary, those of the config files included. Where
-            a config group varies, `<option> with <group>=<choice>` has what else a choice sets.
+        options: the options of a trial that do not vary, including those of config files. If a
+            config group varies, `<option> with <group>=<choice>` holds what else a choice sets.
         code: a hash of each module.
         data: size and fingerprint of each split.
-        fixed: the options of the command that do not vary; they are not compared.
+        fixed: the options of the command that do not vary; not compared.
     """
 
     question: dict[str, str]
@@ -127,11 +127,11 @@ class Identity:
     fixed: list[str]
 
     def is_same(self, other: "Identity") -> bool:
-        """Whether trials of both answer the same question."""
+        """Whether the results of both are comparable."""
         return asdict(self) | {"fixed": []} == asdict(other) | {"fixed": []}
 
     def options_of_trial(self, params: Mapping[str, Value]) -> dict[str, str]:
-        """All options of a trial that did not vary, by their names."""
+        """All options of a trial that did not vary, by name."""
         chosen = options_of(params)
         found: dict[str, str | None] = {}
         for name, value in self.options.items():
@@ -143,18 +143,18 @@ class Identity:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is to do.
+    """What a sweep does.
 
     Attributes:
-        folder: where it writes.
-        name: the study's name.
-        settings: what the sweeper was told.
-        space: what varies.
+        folder: of the sweep.
+        name: of the study.
+        settings: the options of `hydra.sweeper`.
+        space: the search space.
         base: what all trials have in common.
-        objectives: what is optimised.
-        fixed: the command's options that do not vary.
-        points: all points to be tried, or None where the sampler proposes them.
-        identity: what the results depend on, once the data have been read.
+        objectives: the metrics to optimize, the first one reported during training.
+        fixed: the options of the command that do not vary.
+        points: all configurations; None if a sampler proposes them.
+        identity: None until the data have been read.
     """
 
     folder: Path
@@ -169,7 +169,7 @@ class Plan:
 
     @property
     def config(self) -> DictConfig:
-        """The config of a trial, but for what varies."""
+        """The config of a trial without the options that vary."""
         # Pickled by `make_base`.
         return pickle.loads(self.base.composed)  # nosec B301
 
@@ -180,7 +180,7 @@ class Plan:
 
     @property
     def n_trials(self) -> int:
-        """How many trials there will be, those of earlier commands included."""
+        """Number of trials, including those of earlier commands."""
         default = DEFAULT_TRIALS if self.points is None else len(self.points)
         return self.settings.n_trials or default
 
@@ -196,12 +196,12 @@ class Plan:
 
     @property
     def engine(self) -> Engine:
-        """Who searches."""
+        """The engine that searches."""
         return load_engine(self.settings.engine)
 
     @property
     def groups(self) -> frozenset[str]:
-        """Which options choose a config file."""
+        """The options that choose a config file."""
         loader = self.base.config_loader
         known = [*loader.list_groups(""), *(f"hydra/{g}" for g in loader.list_groups("hydra"))]
         return self.base.groups | ({word.partition("=")[0] for word in self.fixed} & set(known))
@@ -223,7 +223,7 @@ def make_base(
         *fixed,
         "test=false",
         "trainer.profiler=null",
-        # The check before the first trial has looked at the validation.
+        # The check before the first trial includes a validation.
         "trainer.num_sanity_val_steps=0",
         *(f"++callbacks.{name}=null" for name in LEFT_OUT),
         f"+callbacks.report={{_target_:{reporter},metric:{typed(objective.metric)}}}",
@@ -245,16 +245,16 @@ def make_base(
 
 
 def _folds(config: DictConfig, space: Space) -> int | None:
-    """How many folds each point is trained on.
+    """Number of folds of each configuration; None without cross-validation.
 
     Raises:
-        UserError: the number of folds varies, so that no two points would be comparable.
+        UserError: the number of folds varies, so that configurations could not be compared.
     """
     varied = [parameter.key.lstrip("+") for parameter in space.parameters]
     if "data.folds" in varied:
         raise UserError(
-            "data.folds cannot vary in a sweep, which compares all points on the same folds: give "
-            "one value, or vary data.fold to treat folds as trials."
+            "data.folds cannot vary in a sweep, which compares configurations on the same folds: "
+            "give one value, or vary data.fold to treat folds as trials."
         )
     return None if "data.fold" in varied else folds_to_train(config)
 

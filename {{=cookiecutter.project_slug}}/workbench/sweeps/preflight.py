@@ -1,4 +1,4 @@
-"""The first point, built before any trial: what it shows is true of all of them."""
+"""Checks before the first trial: one configuration is built, and what it shows holds for all."""
 
 import logging
 import shutil
@@ -12,30 +12,30 @@ from typing import Any
 from ..errors import UserError
 from . import trial as trials
 from .engines import Cluster, cluster_of, slots_of
-from .loggers import packages
 from .plan import Plan
 from .space import Parameter, Place, Space, leave_out, places
+from .tracking import packages
 from .types import TrialOutcome, Value
-from .workers import BROKE_OFF, AnyWorkers, Workers, check_gpus_per_trial, local_workers, run_alone
+from .workers import AnyWorkers, Workers, check_gpus_per_trial, local_workers, run_alone
 
 log = logging.getLogger(__name__)
 
-# Groups whose choice decides which options a model reads.
+# Config groups whose choice decides which options a model reads.
 CHOOSE_MODELS = ("model", "experiment")
-# Options over which results are averaged.
+# Options over which results are usually averaged.
 AVERAGED = ("seed", "fold")
-# Measured with every training, and so there to be optimised or limited too.
+# Measured in every training, so they can be optimized or limited too.
 MEASURED = ("parameters", "seconds")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the first point shows of all of them.
+    """The results of the checks.
 
     Attributes:
-        gpu_count: the GPUs of this machine.
+        gpu_count: number of GPUs of this machine.
         data: size and fingerprint of each split.
-        space: what varies, without the entries of a file that have no effect on the model.
+        space: the search space without optional parameters that have no effect on the model.
     """
 
     gpu_count: int
@@ -44,10 +44,10 @@ class Checked:
 
 
 def check_point(plan: Plan) -> Checked:
-    """Build everything for one point, in a process of its own.
+    """Build everything for one configuration, in a process of its own.
 
     Raises:
-        UserError: something cannot work, or a metric is asked for that no trial has.
+        UserError: it cannot be built, or no trial measures one of the metrics.
     """
     log.info("starting: imports and data")
     metrics = [*(o.metric for o in plan.objectives), *plan.settings.limits]
@@ -57,11 +57,9 @@ def check_point(plan: Plan) -> Checked:
     task = (trials.check_trial, plan.base, params, folder, _optional(plan.space), monitored)
     result = run_alone(Workers(1), folder / "run.log", *task)
     if isinstance(result, TrialOutcome) and result.retry:
-        # Whose code it is shows in the traceback alone.
-        text = (folder / "run.log").read_text("utf-8")
-        _, is_traced, traceback = text.rpartition(f"{BROKE_OFF}\n")
-        if is_traced:
-            log.error("%s", traceback.rstrip())
+        if result.traceback:
+            # Only the traceback shows where in the user's code it happened.
+            log.error("%s", result.traceback.rstrip())
         raise UserError(f"{result.error} (see {folder / 'run.log'})")
     shutil.rmtree(folder)
     if isinstance(result, TrialOutcome):
@@ -73,16 +71,17 @@ def check_point(plan: Plan) -> Checked:
 
 
 def _check_metrics(metrics: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse a metric that no trial has.
+    """Reject a metric that no trial measures.
 
     Raises:
         UserError: such a metric.
     """
-    # The test set is for the winner alone.
+    # The test set is only for the winner.
     known = [*MEASURED, *(name for name in names if not name.startswith("test/"))]
     for metric in metrics:
         if metric not in known:
-            raise UserError(f"No trial measures {metric!r}: there are {', '.join(sorted(known))}.")
+            listed = ", ".join(sorted(known))
+            raise UserError(f"No trial measures {metric!r}; the metrics are {listed}.")
 
 
 def _optional(space: Space) -> frozenset[str]:
@@ -90,29 +89,29 @@ def _optional(space: Space) -> frozenset[str]:
 
 
 def warn_of_separate_runs(plan: Plan) -> None:
-    """Say that a pruner which was named judges each seed on its own."""
+    """Warn if a selected pruner judges the seeds of a grid separately."""
     if plan.points is None or plan.has_schedules or plan.settings.pruner["name"] == "none":
         return
     names = [p.key for p in plan.space.parameters if p.key.rpartition(".")[2] in AVERAGED]
     if names:
         log.warning(
-            "the pruner judges each trial on its own: a mean over %s would miss those that are "
-            "pruned; %s prunes those of a point together",
+            "the pruner judges each trial separately: a mean over %s would lack those that are "
+            "pruned; %s prunes the trainings of a configuration together",
             " and ".join(names),
             "data.folds=5 without data.fold" if "data.fold" in names else "hydra.sweeper.seeds=3",
         )
 
 
 def _effective(plan: Plan, useless: Set[str]) -> Space:
-    """The search space without the entries of a file that have no effect on the model.
+    """The search space without optional parameters that have no effect on the model.
 
     Args:
         plan: of the sweep.
-        useless: the options that have none at the first point.
+        useless: the options without effect in the first configuration.
 
     Raises:
-        UserError: an option that the command varies has no effect on one of the models that vary.
-            Any other mistake costs the trials of that model only.
+        UserError: an option of the command has no effect on one of the models that vary. Any other
+            error with such a model fails only the trials of that model.
     """
     optional = _optional(plan.space)
     groups = [p for p in plan.space.parameters if p.key in CHOOSE_MODELS and p.is_group]
@@ -126,15 +125,15 @@ def _effective(plan: Plan, useless: Set[str]) -> Space:
 
 
 def _useless_with(plan: Plan, choice: str, chosen: Mapping[str, Value]) -> Set[str]:
-    """The options that have no effect with other choices than the first ones.
+    """The options without effect for other choices than the first ones.
 
     Args:
         plan: of the sweep.
-        choice: the one that is not the first, for example "model=cnn".
-        chosen: all of them.
+        choice: the choice that is not the first, such as "model=cnn".
+        chosen: all choices.
 
     Raises:
-        UserError: the command varies one of them.
+        UserError: an option of the command has no effect.
     """
     params = plan.space.sample(partial(_first_but_for, chosen))
     with tempfile.TemporaryDirectory(prefix="check-") as name:
@@ -142,14 +141,14 @@ def _useless_with(plan: Plan, choice: str, chosen: Mapping[str, Value]) -> Set[s
         result = run_alone(Workers(1), Path(name, "run.log"), *task)
     if isinstance(result, str):
         raise UserError(
-            f"With {choice}: {result.rstrip('.')}; or vary it with the other choices only, by "
+            f"With {choice}: {result.rstrip('.')}; or vary it only with the other choices, by "
             f"`when: {choice.partition('=')[0]}=...` in a search space."
         )
     return set() if isinstance(result, TrialOutcome) else result
 
 
 def _is_among(key: str, options: Set[str]) -> bool:
-    """Whether an option, or the one that it is a part of, is among these."""
+    """Whether these options contain an option or its parent."""
     name = key.lstrip("+")
     return name in options or ".".join(name.split(".")[:2]) in options
 
@@ -159,14 +158,14 @@ def _first_but_for(chosen: Mapping[str, Value], parameter: Parameter) -> Value:
 
 
 def make_workers(plan: Plan, gpu_count: int) -> AnyWorkers:
-    """The workers that there is room for, on this machine or on a cluster.
+    """As many workers as there is room for, on this machine or on a cluster.
 
     Args:
-        plan: what the sweep is to do.
-        gpu_count: the GPUs of this machine.
+        plan: of the sweep.
+        gpu_count: number of GPUs of this machine.
 
     Raises:
-        UserError: there is not even room for one.
+        UserError: there is no room for a single one.
     """
     settings = plan.settings
     cluster = cluster_of(settings)

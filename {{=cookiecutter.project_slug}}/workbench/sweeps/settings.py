@@ -1,6 +1,5 @@
-"""The options of `configs/hydra/sweeper/`, checked before anything starts."""
+"""The options of a sweep, from `configs/hydra/sweeper/`, and their checks."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,6 +7,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..checks import (
+    check_bool,
+    check_choice,
+    check_integer,
+    check_number,
+    is_integer,
+    is_number,
+    require,
+)
 from ..errors import UserError
 from ..project import project
 from ..runs.config import plain
@@ -15,23 +23,24 @@ from .types import Objective
 
 
 class Tested(StrEnum):
-    """What is measured on the test set once all trials have ended."""
+    """The trials that are tested once all have ended."""
 
     WINNER = "winner"
     ALL = "all"
-    # By test=false, as in a single training.
+    # With test=false, as in a single training.
     NOTHING = "nothing"
 
 
-# Above it a grid is a mistake rather than a plan.
+# Beyond this, a grid is a mistake rather than intended.
 LARGEST_GRID = 100_000
-# Bytes; most file systems take 255.
+# Bytes; most file systems allow 255.
 LONGEST_NAME = 200
+PREFIX = "hydra.sweeper"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the sweeper was told; `configs/hydra/sweeper/optuna.yaml` says what each means."""
+    """The options of a sweep, explained in `configs/hydra/sweeper/optuna.yaml`."""
 
     engine: str
     function: str
@@ -58,83 +67,71 @@ class Settings:
 
 
 def read_settings(config: DictConfig) -> Settings:
-    """Read `hydra.sweeper`.
+    """Read and check `hydra.sweeper`.
 
     Raises:
-        UserError: a value that means nothing.
+        UserError: an invalid value.
     """
     values = plain(config)
     values.pop("_target_")
     for name, example in (("more_objectives", "{parameters:min}"), ("limits", "{parameters:1e5}")):
         values[name] = values[name] or {}
-        if not isinstance(values[name], Mapping):
-            raise UserError(
-                f"hydra.sweeper.{name} goes by metrics, as {example}, not {values[name]!r}."
-            )
+        expected = f"a mapping of metrics such as {example}"
+        require(isinstance(values[name], Mapping), f"{PREFIX}.{name}", expected, values[name])
     values["storage"] = None if values["storage"] is None else str(values["storage"])
     if values["study_name"] is not None:
         values["study_name"] = _folder_name(values["study_name"])
-    if not isinstance(values["allow_changes"], bool):
-        raise UserError(
-            f"hydra.sweeper.allow_changes is true or false, not {values['allow_changes']!r}."
-        )
+    check_bool(f"{PREFIX}.allow_changes", values["allow_changes"])
     for kind in ("sampler", "pruner"):
         if not isinstance(values[kind], Mapping):
             values[kind] = {"name": str(values[kind])}
-    known = [Tested.WINNER, Tested.ALL]
-    if values["test"] not in known:
-        raise UserError(f"hydra.sweeper.test is winner or all, not {values['test']!r}.")
+    check_choice(f"{PREFIX}.test", values["test"], (Tested.WINNER, Tested.ALL))
     values["test"] = Tested(values["test"])
     settings = Settings(**values)
-    for name, least in (("n_trials", 1), ("seeds", 1), ("max_retries", 0)):
-        value = getattr(settings, name)
-        if value is None and name == "n_trials":
-            continue
-        if type(value) is not int or value < least:
-            raise UserError(f"hydra.sweeper.{name} is a whole number from {least}, not {value!r}.")
-    if not (_is_number(settings.cpus_per_trial) and settings.cpus_per_trial > 0):
-        raise UserError(
-            f"hydra.sweeper.cpus_per_trial is a number above 0, not {settings.cpus_per_trial!r}."
-        )
-    for name in ("timeout", "trial_timeout"):
-        value = getattr(settings, name)
-        if value is not None and not (_is_number(value) and value > 0):
-            raise UserError(f"hydra.sweeper.{name} is a number of seconds, not {value!r}.")
-    gpus, share = settings.gpus, settings.gpus_per_trial
-    if gpus is not None and not (isinstance(gpus, list) and all(type(gpu) is int for gpu in gpus)):
-        raise UserError(f"hydra.sweeper.gpus is a list of numbers as [0,1], not {gpus!r}.")
-    if share is not None and not (_is_number(share) and share >= 0):
-        raise UserError(
-            f"hydra.sweeper.gpus_per_trial is a number of GPUs, or a share as 0.5, not {share!r}."
-        )
+    _check_numbers(settings)
     for metric, mode in settings.more_objectives.items():
-        if mode not in ("min", "max"):
-            raise UserError(f"hydra.sweeper.more_objectives: {metric} is min or max, not {mode!r}.")
+        check_choice(f"{PREFIX}.more_objectives.{metric}", mode, ("min", "max"))
     for metric, limit in settings.limits.items():
-        if not _is_number(limit):
-            raise UserError(f"hydra.sweeper.limits: {metric} has a number, not {limit!r}.")
+        check_number(f"{PREFIX}.limits.{metric}", limit)
     return settings
 
 
+def _check_numbers(settings: Settings) -> None:
+    check_integer(f"{PREFIX}.n_trials", settings.n_trials, least=1, optional=True)
+    check_integer(f"{PREFIX}.seeds", settings.seeds, least=1)
+    check_integer(f"{PREFIX}.max_retries", settings.max_retries, least=0)
+    check_number(f"{PREFIX}.cpus_per_trial", settings.cpus_per_trial, above=0)
+    for name in ("timeout", "trial_timeout"):
+        value = getattr(settings, name)
+        is_valid = value is None or (is_number(value) and value > 0)
+        require(is_valid, f"{PREFIX}.{name}", "a number of seconds", value)
+    gpus, fraction = settings.gpus, settings.gpus_per_trial
+    is_valid = gpus is None or (isinstance(gpus, list) and all(map(is_integer, gpus)))
+    require(is_valid, f"{PREFIX}.gpus", "a list of integers such as [0,1]", gpus)
+    is_valid = fraction is None or (is_number(fraction) and fraction >= 0)
+    expected = "a number of GPUs, or a fraction such as 0.5"
+    require(is_valid, f"{PREFIX}.gpus_per_trial", expected, fraction)
+
+
 def check_study_name(name: str) -> None:
-    """Refuse a name that is not the name of one folder below `hydra.sweep.dir`.
+    """Reject a name that cannot be the name of a folder in `hydra.sweep.dir`.
 
     Raises:
-        UserError: an empty name, one with a slash or a control character, or one that is too long.
+        UserError: it is empty or too long, or contains a slash or a control character.
     """
     is_folder = name.strip() not in ("", ".", "..") and not set(name) & {"/", "\\"}
     if not (is_folder and name.isprintable() and len(name.encode()) <= LONGEST_NAME):
         raise UserError(
             f"The study name {name!r} cannot be the name of a folder: give "
-            "hydra.sweeper.study_name=<a word without slashes>; hydra.sweep.dir is the folder in "
-            "which it lies."
+            "hydra.sweeper.study_name=<a word without slashes>, and hydra.sweep.dir=<its parent "
+            "folder> if necessary."
         )
 
 
 def _folder_name(value: Any) -> str:
-    """A study's name as it was typed: Hydra reads some as numbers or as true and false."""
-    if not isinstance(value, str | int | float):
-        raise UserError(f"hydra.sweeper.study_name is the name of a folder, not {value!r}.")
+    """The name as typed: Hydra reads some names as numbers or booleans."""
+    is_name = isinstance(value, str | int | float)
+    require(is_name, f"{PREFIX}.study_name", "the name of a folder", value)
     name = str(value).lower() if isinstance(value, bool) else str(value)
     check_study_name(name)
     return name
@@ -144,7 +141,7 @@ def objective_of(config: DictConfig) -> Objective:
     """The objective of every training.
 
     Raises:
-        UserError: there is none, so trials could not be compared.
+        UserError: there is none, so trials cannot be compared.
     """
     objective = config.objective
     if objective is None or objective.get("metric") is None:
@@ -156,15 +153,11 @@ def objective_of(config: DictConfig) -> Objective:
 
 
 def objectives_of(config: DictConfig, settings: Settings) -> list[Objective]:
-    """What is optimised: the objective of every training, and what the sweep adds."""
+    """The objective of every training, and those that the sweep adds."""
     others = (Objective(*pair) for pair in settings.more_objectives.items())
     return [objective_of(config), *others]
 
 
 def pruner_config(name: str) -> dict[str, Any]:
-    """The options of a pruner, from its config file."""
+    """The default options of a pruner, from its config file."""
     return plain(OmegaConf.load(project().configs / f"hydra/sweeper/pruner/{name}.yaml"))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""What happens in a trial's process: the config is composed, the model trained, the best kept."""
+"""The functions that run in the process of a trial: train, check, and test a configuration."""
 
 import logging
 import math
@@ -14,7 +14,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, read_write
 
 from ..errors import UserError
-from . import loggers, trial_channel
+from . import tracking, trial_channel
 from .plan import Base
 from .space import options_of
 from .trial_channel import is_over, max_epochs_of, unit_of
@@ -23,7 +23,7 @@ from .workers import run_job
 
 log = logging.getLogger(__name__)
 
-# What a trial is that ended after the last answer.
+# State of a trial that ended after its last verdict.
 STATES = {
     Verdict.CONTINUE: State.FINISHED,
     Verdict.PRUNE: State.PRUNED,
@@ -32,12 +32,12 @@ STATES = {
 
 
 def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> TrialOutcome:
-    """Train one point, with every seed and fold, and say how it ended.
+    """Train a configuration with every seed and fold.
 
     Args:
         base: what all trials have in common.
-        params: the point.
-        folders: the trial's folder, and those of earlier tries to go on from.
+        params: the configuration.
+        folders: the folder of the trial, and those of earlier attempts to resume.
     """
     assert trial_channel.current is not None
     results: list[dict[str, float]] = []
@@ -55,10 +55,10 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> T
         if config.ckpt_path is not None:
             config.weights_from = None
         name = "/".join(filter(None, (folders[0].name, repeat.folder)))
-        loggers.mark_runs(config, base.study, base.parent_run, name)
+        tracking.mark_runs(config, base.study, base.parent_run, name)
         sys.argv = [base.script, *arguments, f"seed={config.seed}"]
         result = run_job(config, partial(_train, function=base.function))
-        loggers.close_runs(config, failed=isinstance(result, TrialOutcome))
+        tracking.close_runs(config, failed=isinstance(result, TrialOutcome))
         if isinstance(result, TrialOutcome):
             return result
         results.append(result)
@@ -67,7 +67,7 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> T
         length = max_epochs_of(config.trainer) if unit_of(config.trainer) is Unit.EPOCH else None
         trial_channel.current.end_run(result.get(base.objective.metric, math.nan), length)
     metrics = _mean(results)
-    # A spread of fewer trainings than the other points have would look better than it is.
+    # With fewer trainings than other configurations have, the deviation would be too small.
     if len(results) == len(repeats) > 1 and base.objective.metric in metrics:
         spread = statistics.pstdev(row[base.objective.metric] for row in results)
         metrics[f"{base.objective.metric}/std"] = spread
@@ -81,17 +81,17 @@ def check_trial(
     optional: frozenset[str],
     monitored: Sequence[str],
 ) -> Any:
-    """Build all that a trial needs, data included.
+    """Build everything that a trial needs, including the data.
 
     Args:
         base: what all trials have in common.
-        params: the point.
-        folder: for what is written.
+        params: the configuration.
+        folder: for output.
         optional: parameters that may have no effect.
         monitored: the metrics that the sweep needs.
 
     Returns:
-        What is known of the trial, and the number of GPUs; or an TrialOutcome with the error.
+        The checked run and the number of GPUs; a `TrialOutcome` in case of an error.
     """
     import torch
 
@@ -106,9 +106,9 @@ def check_trial(
 def find_useless(
     base: Base, params: Mapping[str, Value], folder: Path, optional: frozenset[str]
 ) -> Any:
-    """The options that have no effect at a point; an TrialOutcome with another error.
+    """The options without effect in a configuration.
 
-    Where one of those has none that is not `optional`, it is a sentence.
+    A sentence if one of them is not `optional`; a `TrialOutcome` in case of another error.
     """
     from ..dry_run import useless_options
 
@@ -118,7 +118,7 @@ def find_useless(
 def _given(
     base: Base, params: Mapping[str, Value], folder: Path, optional: frozenset[str]
 ) -> DictConfig:
-    """The config of a trial as if the command did not give the `optional` parameters."""
+    """The config of a trial as if the command had not set the `optional` parameters."""
     config = base.compose(params, folder)
     given = {key: value for key, value in params.items() if key not in optional}
     with read_write(config):
@@ -127,9 +127,10 @@ def _given(
 
 
 def test_trial(base: Base, params: Mapping[str, Value], folder: Path) -> Any:
-    """Test the best checkpoint of a finished trial; its metrics, or an TrialOutcome with the error.
+    """Test the best checkpoint of a finished trial.
 
-    With several seeds or folds it is the mean over them, as for all other metrics.
+    Returns:
+        The metrics, averaged over seeds and folds; a `TrialOutcome` in case of an error.
     """
     results = []
     for repeat in base.repeats():
@@ -157,7 +158,7 @@ def _train(cfg: DictConfig, function: str) -> dict[str, float]:
 
 
 def metrics_of(folder: Path) -> dict[str, float]:
-    """The metrics of the best epoch of a trial, and what else was measured; from its manifest."""
+    """The metrics of the best epoch of a trial, with `parameters` and `seconds`."""
     from ..runs.manifest import read_manifest
 
     manifest = read_manifest(folder)
@@ -169,7 +170,7 @@ def metrics_of(folder: Path) -> dict[str, float]:
 
 
 def _checkpoint(folders: list[Path], trainer: DictConfig) -> str | None:
-    """The newest checkpoint of earlier tries from which there is something left to train."""
+    """The newest checkpoint of earlier attempts that is not complete."""
     from ..runs.checkpoints import read_checkpoint
     from ..runs.resuming import trained_epochs
 

@@ -1,12 +1,32 @@
 """The channel from a trial's process to the sweep, and what its reports count."""
 
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from .types import Unit, Verdict
 
 # Lightning's own limit if neither epochs nor steps are given.
 DEFAULT_EPOCHS = 1000
+
+
+class Step(NamedTuple):
+    """What a trial sends after an epoch or validation.
+
+    Attributes:
+        step: number of epochs or validations so far.
+        value: the objective.
+        is_last: whether the training is complete.
+    """
+
+    step: int
+    value: float
+    is_last: bool
+
+
+class Result(NamedTuple):
+    """What a process sends at its end."""
+
+    value: Any
 
 
 class Channel:
@@ -32,7 +52,7 @@ class Channel:
         """
         mean = sum([*self._ended, value]) / (len(self._ended) + 1)
         self._furthest = max(self._furthest, step)
-        self._connection.send((self._offset + step, mean, is_last))
+        self._connection.send(Step(self._offset + step, mean, is_last))
         verdict: Verdict = self._connection.recv()
         self.verdict = Verdict.CONTINUE if is_last else verdict
         return self.verdict

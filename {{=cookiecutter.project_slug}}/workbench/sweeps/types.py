@@ -78,12 +78,14 @@ class TrialOutcome:
         metrics: metrics of the best epoch, with `parameters` and `seconds`.
         error: one line.
         retry: whether another attempt may succeed.
+        traceback: of an unexpected error.
     """
 
     state: State
     metrics: dict[str, float] = field(default_factory=dict)
     error: str = ""
     retry: bool = False
+    traceback: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Processes for trials: each fresh, forked in milliseconds from a server that has all imports.
+"""Processes for trials, forked in milliseconds from a server that has imported everything.
 
-Importing torch and Lightning takes longer than many a trial; a server does it once. A process of
-its own means that no trial can harm another, and that its memory and its GPUs are free afterwards.
+Importing torch and Lightning takes longer than many trials, so a server does it once. As each trial
+has its own process, it cannot affect others, and its memory and GPUs are free afterwards.
 """
 
 import logging
@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,31 +24,31 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
+from ..checks import require
 from ..errors import UserError
 from ..hydra_errors import explain
 from ..machine import usable_cores
 from ..project import project
 from ..redact import redact
 from ..runs.directory import register_resolvers
+from . import trial_channel
+from .trial_channel import Result, Step
 from .types import State, TrialOutcome, Verdict
 
 log = logging.getLogger(__name__)
-
-# Precedes the traceback in the log of a process.
-BROKE_OFF = "the trial broke off"
 
 context = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A trial has come so far, and waits for an answer.
+    """A report of a trial, which waits for a verdict.
 
     Attributes:
         number: of the trial.
-        step: the epochs or validations so far.
+        step: number of epochs or validations so far.
         value: the first objective.
-        is_last: whether the training is complete, so that the trial ends with any answer.
+        is_last: whether the training is complete, so that the trial ends after any verdict.
     """
 
     number: int
@@ -58,7 +59,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ended:
-    """A process has ended: with its result, or an TrialOutcome that says why there is none."""
+    """A process has ended, with its result or, if there is none, a `TrialOutcome`."""
 
     number: int
     result: Any
@@ -66,7 +67,7 @@ class Ended:
 
 @dataclass
 class TrialProcess:
-    """A process at work."""
+    """A running process."""
 
     number: int
     worker: int
@@ -74,7 +75,7 @@ class TrialProcess:
     process: ForkServerProcess
     line: connection.Connection
     started: float = field(default_factory=time.monotonic)
-    results: list[Any] = field(default_factory=list)
+    result: Result | None = None
     killed: TrialOutcome | None = None
 
 
@@ -96,7 +97,7 @@ class AnyWorkers(Protocol):
         """A worker's name, for the report."""
 
     def start(self, number: int, log: Path, function: Callable[..., Any], *args: Any) -> None:
-        """Run a function in a process of its own, everything it prints going to `log`."""
+        """Run a function in a process of its own, with its output in `log`."""
 
     def answer(self, number: int, answer: Verdict) -> None:
         """Answer a report."""
@@ -105,19 +106,19 @@ class AnyWorkers(Protocol):
         """End a process and all it started, with this outcome."""
 
     def wait(self, timeout: float) -> Iterator[Progress | Ended]:
-        """What happened, waiting for it at most `timeout` seconds."""
+        """The next events, after at most `timeout` seconds."""
 
     def close(self) -> None:
         """End all workers."""
 
 
 class Workers:
-    """A fixed number of workers, each with its share of the cores and the GPUs.
+    """A fixed number of workers, each with a fraction of the cores and GPUs.
 
     Args:
-        count: how many processes run at once, at most.
-        gpus: numbers of the GPUs, or None to leave them to the trials.
-        gpus_per_trial: a whole number, or a share for trials that fit on a GPU together.
+        count: maximum number of concurrent processes.
+        gpus: indices of the GPUs; None to leave the choice to the trials.
+        gpus_per_trial: an integer, or a fraction to run several trials per GPU.
     """
 
     def __init__(
@@ -126,15 +127,14 @@ class Workers:
         self.gpus_per_trial = gpus_per_trial
         self._free = None if gpus is None else dict.fromkeys(gpus, 1.0)
         if self._free and gpus_per_trial:
-            share = min(gpus_per_trial, 1)
+            self._unit = min(gpus_per_trial, 1)
             count = min(count, int(len(self._free) / gpus_per_trial * (1 + 1e-9)))
-            self._unit = share
         self.count = count
         self.threads = max(1, usable_cores() // max(count, 1))
         self.running: dict[int, TrialProcess] = {}
 
     def free_worker(self) -> int | None:
-        """The lowest number of a worker that has nothing to do."""
+        """The lowest number of an idle worker; None if all are busy."""
         busy = {running.worker for running in self.running.values()}
         return next((worker for worker in range(self.count) if worker not in busy), None)
 
@@ -143,19 +143,19 @@ class Workers:
         return f"{worker}"
 
     def close(self) -> None:
-        """Nothing is left once the trials have ended."""
+        """Nothing to release once the trials have ended."""
 
     def start(self, number: int, log: Path, function: Callable[..., Any], *args: Any) -> None:
-        """Run a function in a process of its own, everything it prints going to `log`."""
+        """Run a function in a process of its own, with its output in `log`."""
         worker = self.free_worker()
         assert worker is not None
         gpus = self._take_gpus()
         here, there = context.Pipe()
-        surroundings = {"OMP_NUM_THREADS": str(self.threads)}
+        variables = {"OMP_NUM_THREADS": str(self.threads)}
         if self._free is not None:
-            surroundings["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
         process = context.Process(
-            target=work, args=(there, surroundings, log, function, args), name=f"trial-{number}"
+            target=work, args=(there, variables, log, function, args), name=f"trial-{number}"
         )
         try:
             process.start()
@@ -164,7 +164,7 @@ class Workers:
                 "The workers cannot start: the project's modules cannot be imported, for the "
                 "reason above."
             ) from error
-        # Only the child's end may be open, or its death would not be noticed.
+        # Otherwise the death of the child would not close the connection.
         there.close()
         self.running[number] = TrialProcess(number, worker, gpus, process, here)
 
@@ -174,7 +174,7 @@ class Workers:
             self.running[number].line.send(answer)
 
     def wait(self, timeout: float) -> Iterator[Progress | Ended]:
-        """What happened, waiting for it at most `timeout` seconds."""
+        """The next events, after at most `timeout` seconds."""
         sources: dict[Any, TrialProcess] = {}
         for running in self.running.values():
             sources |= {running.line: running, running.process.sentinel: running}
@@ -192,13 +192,13 @@ class Workers:
         with suppress(EOFError, OSError):
             while running.line.poll():
                 message = running.line.recv()
-                if isinstance(message, tuple) and len(message) == 3:
+                if isinstance(message, Step):
                     yield Progress(running.number, *message)
-                else:
-                    running.results += message
+                elif isinstance(message, Result):
+                    running.result = message
         if running.process.exitcode is None:
             return
-        # What it started must not outlive it.
+        # Its own child processes must not outlive it.
         _kill_group(running.process)
         running.process.join()
         running.line.close()
@@ -207,9 +207,8 @@ class Workers:
         yield Ended(running.number, self._result(running))
 
     def _result(self, running: TrialProcess) -> Any:
-        # It may be None.
-        if running.results:
-            return running.results[0]
+        if running.result is not None:
+            return running.result.value
         if running.killed is not None:
             return running.killed
         code = running.process.exitcode or 0
@@ -236,13 +235,13 @@ class Workers:
 
 
 def start_server(packages: Sequence[str] = ()) -> None:
-    """Let the fork server begin with its imports; the first process waits for them.
+    """Start the fork server and its imports, which the first process waits for.
 
     Args:
-        packages: what it imports besides.
+        packages: imported in addition.
     """
     own = project().package
-    # Not `__main__`: it would be imported before the server knows where the project lies.
+    # Not `__main__`, which would be imported before the server knows where the project is.
     preload = f"{__package__}.preload"
     context.set_forkserver_preload([own, f"{own}.training", *packages, preload])
     with _project_on_path():
@@ -263,36 +262,34 @@ def _project_on_path() -> Iterator[None]:
 
 def work(
     line: connection.Connection,
-    surroundings: dict[str, str],
+    variables: dict[str, str],
     log: Path,
     function: Callable[..., Any],
     args: tuple[Any, ...],
 ) -> None:
-    """The life of a worker's process."""
-    # A group of its own: Ctrl-C on the terminal is for the sweep, and all that the trial starts
-    # can be killed with it.
+    """Run a function in this process, which was forked for it, and send its result."""
+    # A process group of its own: Ctrl-C in the terminal is for the sweep, and the processes that
+    # the trial starts can be killed with it.
     os.setsid()
-    # A trial starts the processes it needs itself, and does not count the job's.
+    # A trial starts its own processes, independently of the number of tasks of the job.
     os.environ.pop("SLURM_NTASKS", None)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
     _write_to(log)
-    os.environ.update(surroundings)
-    # The fork server's own method would have every DataLoader worker import torch again.
+    os.environ.update(variables)
+    # With the default method every DataLoader worker would import torch again.
     multiprocessing.set_start_method("fork", force=True)
 
     import rich
     import torch
 
-    from . import trial_channel
-
-    # What is printed goes to a file now, not to the terminal that the server saw.
+    # Output goes to a file, not to the terminal of the server.
     rich.reconfigure()
-    torch.set_num_threads(int(surroundings["OMP_NUM_THREADS"]))
+    torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
     trial_channel.current = trial_channel.Channel(line)
     try:
-        line.send((function(*args),))
+        line.send(Result(function(*args)))
     except BaseException:
         sys.excepthook(*sys.exc_info())
         _leave(1)
@@ -321,14 +318,14 @@ def local_workers(
 
     Args:
         trainer: the config of the trainer.
-        count: how many trainings there are.
-        gpu_count: the GPUs of this machine.
-        workers: how many are wanted at once; None for one per core, or as many as the GPUs hold.
-        gpus: which GPUs; None for all.
-        gpus_per_trial: None for what the trainer asks for.
+        count: number of trainings.
+        gpu_count: number of GPUs of this machine.
+        workers: number of concurrent trainings; None for one per core, or as many as fit the GPUs.
+        gpus: indices of the GPUs; None for all.
+        gpus_per_trial: None for the devices of the trainer.
 
     Raises:
-        UserError: there is not even room for one.
+        UserError: there is no room for a single one.
     """
     if gpus is None:
         uses_gpus = trainer.accelerator in ("auto", "gpu", "cuda")
@@ -341,37 +338,35 @@ def local_workers(
     return Workers(min(workers or room, count), gpus or None, gpus_per_trial)
 
 
-def check_gpus_per_trial(share: float, count: int) -> None:
-    """Refuse shares that cannot be dealt out.
+def check_gpus_per_trial(gpus: float, count: int) -> None:
+    """Reject numbers of GPUs that cannot be allocated.
 
     Raises:
-        UserError: neither a whole number nor a share of one, or more than there are.
+        UserError: neither an integer nor a fraction below 1, or more than `count`.
     """
-    if not (0 <= share <= 1 or float(share).is_integer()):
+    is_valid = 0 <= gpus <= 1 or float(gpus).is_integer()
+    require(is_valid, "hydra.sweeper.gpus_per_trial", "an integer, or a fraction such as 0.5", gpus)
+    if gpus > count:
         raise UserError(
-            f"hydra.sweeper.gpus_per_trial is a whole number, or a share as 0.5, not {share}."
-        )
-    if share > count:
-        raise UserError(
-            f"hydra.sweeper.gpus_per_trial={share:g} asks for more GPUs than the {count} there are."
+            f"hydra.sweeper.gpus_per_trial={gpus:g} needs more GPUs than the {count} available."
         )
 
 
 def _leave(code: int) -> None:
-    """End at once: the loggers are closed, and clean-up of what dies anyway takes its time."""
+    """Exit at once: the loggers are closed, and the usual clean-up takes time."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def _die_with(sentinel: int) -> None:
-    """Kill the whole group when the sweep's process is gone, however it went."""
+    """Kill the process group once the process of the sweep has ended, for whatever reason."""
     connection.wait([sentinel])
     os.killpg(0, signal.SIGKILL)
 
 
 def _write_to(log: Path) -> None:
-    """Send all output to the trial's log, that of programs it starts too."""
+    """Redirect all output to a log, including that of child processes."""
     log.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for stream in (1, 2):
@@ -380,7 +375,7 @@ def _write_to(log: Path) -> None:
 
 
 def _kill_group(process: ForkServerProcess) -> None:
-    """Kill a process that leads a group, and the group; it may have ended, or not begun to lead."""
+    """Kill a process and its group, which it may not have created yet."""
     pid = process.pid
     assert pid is not None
     with suppress(ProcessLookupError):
@@ -390,14 +385,14 @@ def _kill_group(process: ForkServerProcess) -> None:
 
 
 def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
-    """Run a function as Hydra runs a job; a failed TrialOutcome if it raises."""
+    """Run a function as Hydra runs a job; a failed `TrialOutcome` if it raises."""
     setup_globals()
     register_resolvers()
-    # Its method `set_config` would copy the config first.
+    # The method `set_config` would copy the config first.
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
     configure_log(config.hydra.job_logging, config.hydra.verbose)
     try:
-        # References are looked up once here, and not each time that a value is read.
+        # Interpolations are resolved once, and not at each access.
         task = {
             key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
             for key, node in config.items()
@@ -409,11 +404,16 @@ def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
 
 
 def failed(error: Exception) -> TrialOutcome:
-    """An exception as an outcome; a mistake in the config would be one the next time too."""
+    """An exception as an outcome; an error in the config is not worth a retry."""
     sentence = explain(error)
     if sentence is not None:
         log.error("%s", sentence)
         return TrialOutcome(State.FAILED, error=redact(sentence))
-    log.exception(BROKE_OFF, exc_info=error)
+    log.exception("the trial failed", exc_info=error)
     first = (str(error).strip().splitlines() or [""])[0]
-    return TrialOutcome(State.FAILED, error=redact(f"{type(error).__name__}: {first}"), retry=True)
+    return TrialOutcome(
+        State.FAILED,
+        error=redact(f"{type(error).__name__}: {first}"),
+        retry=True,
+        traceback=redact("".join(traceback.format_exception(error))),
+    )

@@ -17,12 +17,12 @@ from ..errors import UserError
 from ..runs.config import plain
 from .engines import Record
 from .leaderboard import best_trials
+from .plan import Base, Plan
 from .types import TrialOutcome
 from .workers import Workers, run_alone, run_job
 
 if TYPE_CHECKING:
     from ..loggers.base import RunLogger
-    from .plan import Base, Plan
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def close_runs(config: DictConfig, failed: bool) -> None:
         _logger_class(package, entry).end_run(failed)
 
 
-def begin_parent(plan: "Plan", record: Record) -> str | None:
+def begin_parent(plan: Plan, record: Record) -> str | None:
     """The id of the sweep's own run in its logger, created by the sweep's first command.
 
     Raises:
@@ -72,7 +72,7 @@ def begin_parent(plan: "Plan", record: Record) -> str | None:
     return str(run_id)
 
 
-def end_parent(plan: "Plan", record: Record) -> None:
+def end_parent(plan: Plan, record: Record) -> None:
     """Write the best value and the end of the sweep into its own run."""
     package = _with_sweep_runs(plan.config)
     if package is None:
@@ -113,14 +113,14 @@ def _with_sweep_runs(config: DictConfig) -> str | None:
     return next((name for name in packages(config) if name in loggers.SWEEP_RUNS), None)
 
 
-def _in_a_process(plan: "Plan", package: str, method: str, *args: Any) -> Any:
+def _in_a_process(plan: Plan, package: str, method: str, *args: Any) -> Any:
     """Call a class method of a logger with its options in a process that may import it."""
     folder = plan.folder / package
     task = (_call, plan.base, folder, package, method, args)
     return run_alone(Workers(1), folder / "run.log", *task)
 
 
-def _call(base: "Base", folder: Path, package: str, method: str, args: tuple[Any, ...]) -> Any:
+def _call(base: Base, folder: Path, package: str, method: str, args: tuple[Any, ...]) -> Any:
     def with_options(config: DictConfig) -> Any:
         (entry, *_) = [entry for name, entry in _entries(config) if name == package]
         return getattr(_logger_class(package, entry), method)(plain(entry), *args)
