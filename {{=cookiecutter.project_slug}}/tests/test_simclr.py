@@ -1,4 +1,4 @@
-"""SimCLR learns and can be read back; delete this file together with the model."""
+"""SimCLR; delete this file together with `models/simclr/`."""
 
 from model_checks import ModelChecks
 
