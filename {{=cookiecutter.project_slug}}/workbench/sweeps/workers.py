@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
@@ -232,6 +233,21 @@ class Workers:
         for gpu in gpus:
             assert self._free is not None
             self._free[gpu] += self._unit
+
+
+@contextmanager
+def on_interrupt(handle: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Call a function at Ctrl-C and SIGTERM during a block, instead of ending the process."""
+
+    def call(signum: int, frame: FrameType | None) -> None:
+        handle(signal.Signals(signum))
+
+    before = {number: signal.signal(number, call) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def start_server(packages: Sequence[str] = ()) -> None:
