@@ -43,7 +43,7 @@ LAYERS = {
         "models",
         "profilers",
     },
-    "construction of a run": {"assembly", "building", "comparison", "config_checks", "objective"},
+    "construction of a run": {"assembly", "building", "config_checks", "objective"},
     "construction from a checkpoint": {"loading", "rebuilding"},
     "work with a run": {
         "analysis",

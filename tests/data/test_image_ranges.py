@@ -1,4 +1,4 @@
-"""Images of more than 8 bits, which rarely fill their range: read as black, nothing is learnt."""
+"""Images of more than 8 bits, which rarely fill their range: read as black, nothing is learned."""
 
 import json
 import logging
@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,11 @@ from PIL import Image
 
 from ..conftest import BakedProject
 from ..support.in_process import Project
-from ..support.template_package import Part, template_package
+from ..support.template_package import Part
+from .conftest import Rejection, image_folder, write_images
 
 Values = NDArray[Any]
 SIZE = 16
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_range_tests") as package:
-        yield package
 
 
 def twelve_bits(values: Values) -> Values:
@@ -50,21 +46,28 @@ def shades(number: int, bright: bool) -> Values:
     return noise + 0.5 if bright else noise
 
 
-def write_folder(root: Path, kind: str, count: int = 20) -> Path:
-    """Write `count` images of each of two classes."""
-    convert, ending = KINDS[kind]
+def write_classes(root: Path, write: Callable[[Path, Values], None], count: int = 20) -> Path:
+    """Let `write` write `count` images of each of two classes, bright and dark."""
     for name in ("bright", "dark"):
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            values = convert(shades(number, bright=name == "bright"))
-            Image.fromarray(values).save(root / name / f"{number}.{ending}")
+            write(root / name / str(number), shades(number, bright=name == "bright"))
     return root
 
 
-def set_up(package: Part, root: Path, **options: Any) -> Any:
-    module = package("data").ImageFolderDataModule(
-        root, **{"channels": 1, "num_workers": 0, "flip": False} | options
-    )
+def save(values: Values, path: Path, ending: str = "png") -> None:
+    Image.fromarray(values).save(f"{path}.{ending}")
+
+
+def write_folder(root: Path, kind: str, count: int = 20) -> Path:
+    """Write `count` images of each of two classes."""
+    convert, ending = KINDS[kind]
+    return write_classes(root, lambda path, values: save(convert(values), path, ending), count)
+
+
+def set_up(data: ModuleType, root: Path, **options: Any) -> Any:
+    size: dict[str, Any] = {"height": "auto", "width": "auto", "channels": 1, "flip": False}
+    module = image_folder(data, root, **size | options)
     module.setup()
     return module
 
@@ -83,32 +86,32 @@ def expected_inputs(train: Values, values: Values) -> Values:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_values_keep_all_their_levels(
-    package: Part, tmp_path: Path, kind: str, channels: int
+    package: Part, data: ModuleType, tmp_path: Path, kind: str, channels: int
 ) -> None:
-    module = set_up(package, write_folder(tmp_path, kind), channels=channels)
-    parts = module.datasets
-    train = values_of(parts["train"].paths)
+    module = set_up(data, write_folder(tmp_path, kind), channels=channels)
+    train = values_of(module.datasets["train"].paths)
     assert module.preprocessing["value_range"] == [train.min(), train.max()]
-    for dataset in parts.values():
+    for dataset in module.datasets.values():
         x, _ = dataset.__getitems__(list(range(len(dataset))))
         expected = expected_inputs(train, values_of(dataset.paths))[:, None]
         assert x.dtype == torch.float32
         assert np.abs(x.numpy() - expected).max() < 1e-5
         assert x.shape[1] == channels
-    # Predictions and the server read the very same, from plain values.
+    # Predictions and the server read exactly the same, from plain values.
     preprocessing = json.loads(json.dumps(module.preprocessing))
-    path = parts["test"].paths[0]
+    test = module.datasets["test"]
+    path = test.paths[0]
     for found in (
         package("data.inputs").read_inputs(preprocessing, path),
         package("serving").read_body(preprocessing, path.read_bytes()),
     ):
-        assert torch.equal(found.x[0], parts["test"][0][0])
+        assert torch.equal(found.x[0], test[0][0])
 
 
 def test_values_outside_the_range_are_clipped_and_reported(
-    package: Part, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    package: Part, data: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    module = set_up(package, write_folder(tmp_path / "train", "12 of 16 bits"))
+    module = set_up(data, write_folder(tmp_path / "train", "12 of 16 bits"))
     train = values_of(module.datasets["train"].paths)
     new = tmp_path / "new"
     new.mkdir()
@@ -127,15 +130,14 @@ def test_values_outside_the_range_are_clipped_and_reported(
 
 
 def test_images_of_8_bits_fill_their_range_beside_others(
-    package: Part, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = write_folder(tmp_path, "12 of 16 bits")
-    for number in range(20):
-        for name in ("bright", "dark"):
-            pixels = (255 * shades(number, name == "bright")).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"small {number}.png")
+    write_classes(
+        root, lambda path, v: save((255 * v).astype(np.uint8), path.with_name(f"small {path.name}"))
+    )
     with caplog.at_level(logging.WARNING):
-        module = set_up(package, root)
+        module = set_up(data, root)
     assert any("have 8 bits" in record.getMessage() for record in caplog.records)
     dataset = module.datasets["train"]
     narrow = next(i for i, path in enumerate(dataset.paths) if path.name.startswith("small"))
@@ -144,52 +146,44 @@ def test_images_of_8_bits_fill_their_range_beside_others(
     assert np.abs(dataset[narrow][0][0].numpy() - (pixels / 255 - mean) / std).max() < 1e-5
 
 
-def test_images_of_8_bits_are_read_as_bytes(package: Part, tmp_path: Path) -> None:
-    for name, low in (("bright", 128), ("dark", 0)):
-        (tmp_path / name).mkdir()
-        for number in range(20):
-            pixels = np.random.default_rng(number).integers(low, low + 100, (SIZE, SIZE, 3))
-            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / f"{number}.png")
-    module = set_up(package, tmp_path, channels=3)
+def test_images_of_8_bits_are_read_as_bytes(
+    package: Part, data: ModuleType, tmp_path: Path
+) -> None:
+    def write(path: Path, values: Values) -> None:
+        save((255 * np.stack([values, values**2, values**3], axis=2)).astype(np.uint8), path)
+
+    module = set_up(data, write_classes(tmp_path, write), channels=3)
     assert module.preprocessing["value_range"] is None
-    train = values_of(module.datasets["train"].paths) / 255
+    paths = module.datasets["train"].paths
+    train = values_of(paths) / 255
     assert module.preprocessing["mean"] == pytest.approx(train.mean((0, 1, 2)).tolist(), rel=1e-9)
     assert module.preprocessing["std"] == pytest.approx(train.std((0, 1, 2)).tolist(), rel=1e-9)
-    read = package("data.images").read_image(
-        module.datasets["train"].paths[0],
-        *package("data.images").reading_options(module.preprocessing),
-    )
+    images = package("data.images")
+    read = images.read_image(paths[0], *images.reading_options(module.preprocessing))
     assert read.dtype == torch.uint8
 
 
 @pytest.mark.parametrize("kind", ["12 of 16 bits", "floats to 1", "bytes"])
-def test_a_single_value_everywhere_is_refused(package: Part, tmp_path: Path, kind: str) -> None:
-    for name in ("bright", "dark"):
-        (tmp_path / name).mkdir()
-        for number in range(5):
-            values = np.full((SIZE, SIZE), 0.5)
-            if kind == "bytes":
-                Image.fromarray((100 * values).astype(np.uint8)).save(
-                    tmp_path / name / f"{number}.png"
-                )
-                continue
-            convert, ending = KINDS[kind]
-            Image.fromarray(convert(values)).save(tmp_path / name / f"{number}.{ending}")
-    with pytest.raises(package("errors").UserError, match="nothing to learn") as refused:
-        set_up(package, tmp_path)
-    assert "\n" not in str(refused.value)
+def test_a_single_value_everywhere_is_rejected(
+    rejection: Rejection, data: ModuleType, tmp_path: Path, kind: str
+) -> None:
+    convert, ending = KINDS.get(kind, (lambda v: (100 * v).astype(np.uint8), "png"))
+    values = convert(np.full((SIZE, SIZE), 0.5))
+    root = write_classes(tmp_path, lambda path, _: save(values, path, ending), count=5)
+    assert "nothing to learn" in rejection(image_folder(data, root, channels=1))
 
 
-def test_a_value_that_is_no_number_is_named(package: Part, tmp_path: Path) -> None:
+def test_a_value_that_is_not_a_number_is_named(
+    rejection: Rejection, data: ModuleType, tmp_path: Path
+) -> None:
     root = write_folder(tmp_path, "floats to 1")
-    spoilt = np.full((SIZE, SIZE), np.nan, np.float32)
-    Image.fromarray(spoilt).save(root / "dark" / "3.tif")
-    with pytest.raises(package("errors").UserError, match="infinite or NaN") as refused:
-        set_up(package, root)
-    assert str(root / "dark" / "3.tif") in str(refused.value)
+    save(np.full((SIZE, SIZE), np.nan, np.float32), root / "dark" / "3", "tif")
+    message = rejection(image_folder(data, root, channels=1))
+    assert "infinite or NaN" in message
+    assert str(root / "dark" / "3.tif") in message
 
 
-def test_a_model_of_bytes_refuses_floats(package: Part, tmp_path: Path) -> None:
+def test_a_model_of_bytes_rejects_floats(package: Part, tmp_path: Path) -> None:
     Image.fromarray(shades(0, True).astype(np.float32)).save(tmp_path / "new.tif")
     with pytest.raises(package("data.images").ImageError, match="8 bits per channel"):
         package("data.images").read_image(tmp_path / "new.tif", 1, SIZE, SIZE)
@@ -212,17 +206,18 @@ def png_of_16_bit_colours(values: Values) -> bytes:
     return png(struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0), rows)
 
 
-def test_colours_whose_low_byte_would_be_lost_are_refused(package: Part, tmp_path: Path) -> None:
+def test_colours_whose_low_byte_would_be_lost_are_rejected(
+    rejection: Rejection, data: ModuleType, tmp_path: Path
+) -> None:
     for scale, root in ((4095, tmp_path / "twelve bits"), (65535, tmp_path / "full")):
-        for name in ("bright", "dark"):
-            (root / name).mkdir(parents=True)
-            for number in range(5):
-                values = np.repeat(shades(number, name == "bright")[..., None], 3, axis=2)
-                content = png_of_16_bit_colours((scale * values).astype(np.uint16))
-                (root / name / f"{number}.png").write_bytes(content)
-    set_up(package, tmp_path / "full", channels=3)
-    with pytest.raises(package("errors").UserError, match="upper 8 bits"):
-        set_up(package, tmp_path / "twelve bits", channels=3)
+
+        def write(path: Path, values: Values, scale: int = scale) -> None:
+            colours = (scale * np.repeat(values[..., None], 3, axis=2)).astype(np.uint16)
+            path.with_suffix(".png").write_bytes(png_of_16_bit_colours(colours))
+
+        write_classes(root, write, count=5)
+    set_up(data, tmp_path / "full", channels=3)
+    assert "upper 8 bits" in rejection(image_folder(data, tmp_path / "twelve bits"))
 
 
 @pytest.mark.parametrize(
@@ -235,25 +230,27 @@ def test_colours_whose_low_byte_would_be_lost_are_refused(package: Part, tmp_pat
     ],
 )
 def test_an_image_is_not_enlarged_by_default(
-    package: Part, tmp_path: Path, sizes: list[tuple[int, int]], expected: tuple[int, int]
+    rejection: Rejection,
+    data: ModuleType,
+    tmp_path: Path,
+    sizes: list[tuple[int, int]],
+    expected: tuple[int, int],
 ) -> None:
     """Twice the size costs four times the time."""
-    random = np.random.default_rng(0)
     for name in ("cat", "dog"):
-        (tmp_path / "train" / name).mkdir(parents=True)
-        (tmp_path / "val" / name).mkdir(parents=True)
-        (tmp_path / "test" / name).mkdir(parents=True)
-        for number, (height, width) in enumerate(sizes):
-            pixels = random.integers(0, 256, (height, width), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "train" / name / f"{number}.png")
-        for part in ("val", "test"):
-            Image.fromarray(pixels).resize((64, 64)).save(tmp_path / part / name / "0.png")
-    module = set_up(package, tmp_path, shift=1)
+        for number, size in enumerate(sizes):
+            write_images(tmp_path / "source", 1, size=size)
+            (tmp_path / "train" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "source" / "0.png").rename(tmp_path / "train" / name / f"{number}.png")
+            (tmp_path / "source").rmdir()
+        for split in ("val", "test"):
+            write_images(tmp_path / split / name, 1, size=(64, 64))
+    module = set_up(data, tmp_path, shift=1)
     assert module.input_shape == (1, *expected)
     assert (module.preprocessing["height"], module.preprocessing["width"]) == expected
-    assert set_up(package, tmp_path, height=40, shift=1).input_shape == (1, 40, expected[1])
-    with pytest.raises(package("errors").UserError, match=f"from 0 to {min(expected) - 1}, not 64"):
-        set_up(package, tmp_path, shift=64)
+    assert set_up(data, tmp_path, height=40, shift=1).input_shape == (1, 40, expected[1])
+    module = image_folder(data, tmp_path, height="auto", width="auto", shift=64)
+    assert f"from 0 to {min(expected) - 1}, not 64" in rejection(module)
 
 
 def test_an_image_is_measured_upright(package: Part, tmp_path: Path) -> None:
@@ -271,9 +268,9 @@ def project(demo: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield Project(demo.root, tmp_path_factory.mktemp("runs"))
 
 
-def test_twelve_bits_are_learnt_predicted_and_exported(project: Project, tmp_path: Path) -> None:
+def test_twelve_bits_are_learned_predicted_and_exported(project: Project, tmp_path: Path) -> None:
     """Read as 16 bits they are black: the accuracy was that of guessing."""
-    folder = write_folder(tmp_path / "pictures", "12 of 16 bits", count=30)
+    folder = write_folder(tmp_path / "images", "12 of 16 bits", count=30)
     options = ("data=image_folder", f"data.path={folder}", "data.batch_size=8")
     run = project.train(
         *options, "data.channels=1", "data.num_workers=0", "data.shift=0", "optimizer.lr=0.01"
@@ -307,7 +304,7 @@ def test_twelve_bits_are_learnt_predicted_and_exported(project: Project, tmp_pat
     assert preprocessing["value_range"] == model.hparams["preprocessing"]["value_range"]
 
 
-def test_the_server_says_why_it_reads_no_image(package: Part) -> None:
+def test_the_server_says_why_an_image_cannot_be_read(package: Part) -> None:
     preprocessing = {"kind": "image", "channels": 1, "height": 8, "width": 8}
     preprocessing |= {"value_range": None, "mean": [0.5], "std": [0.5]}
     huge = png(struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0), b"")

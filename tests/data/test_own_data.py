@@ -1,4 +1,4 @@
-"""The user's own table and own pictures: train, evaluate and predict with options alone."""
+"""Your own table and images: train, evaluate and predict with options alone."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ FEW = ("logger=none", "trainer.max_epochs=12", "optimizer.lr=0.01")
 
 
 @dataclass(frozen=True)
-class Way:
-    """A data set on its whole way: trained, evaluated, predicted."""
+class Finished:
+    """A dataset from training to predictions."""
 
     run: TrainedRun
     evaluated: dict[str, float]
@@ -25,9 +25,9 @@ class Way:
 
 
 @pytest.fixture(scope="module")
-def ways(
+def runs(
     demo: BakedProject, side_by_side: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, "Future[Way]"]:
+) -> dict[str, "Future[Finished]"]:
     folder = tmp_path_factory.mktemp("own")
     flats, fruit = folder / "flats.csv", folder / "fruit"
     write_flats(flats, rows=400)
@@ -40,11 +40,11 @@ def ways(
         "data.target=price",
         "data.drop=[id,dear]",
     )
-    pictures = ("experiment=image_folder", f"data.path={fruit}", "data.height=24", "data.width=24")
+    images = ("experiment=image_folder", f"data.path={fruit}", "data.height=24", "data.width=24")
     commands = {
         "classes": (new_flats, classes),
         "values": (new_flats, values),
-        "pictures": (new_fruit, pictures),
+        "images": (new_fruit, images),
     }
     return {
         name: side_by_side.submit(go, demo, folder / name, inputs, *options, *FEW)
@@ -52,48 +52,50 @@ def ways(
     }
 
 
-def go(demo: BakedProject, folder: Path, inputs: Path, *options: str) -> Way:
+def go(demo: BakedProject, folder: Path, inputs: Path, *options: str) -> Finished:
     """Train, evaluate and predict, one command each."""
     run = train(demo, folder / "run", *options)
     evaluated = evaluate(demo, run.checkpoint(), folder / "evaluation")
-    return Way(run, evaluated, predict(demo, run.checkpoint(), inputs, folder / "prediction"))
+    return Finished(run, evaluated, predict(demo, run.checkpoint(), inputs, folder / "prediction"))
 
 
 def write_new_inputs(folder: Path, fruit: Path) -> tuple[Path, Path]:
-    """Write a table and a folder to predict on, each with some that cannot be read."""
-    table, pictures = folder / "new.csv", folder / "new fruit"
+    """Write a table and a folder to predict on, each with inputs that cannot be read."""
+    table, images = folder / "new.csv", folder / "new fruit"
     lines = ["city,area,noise,id", "Oslo,100,0,1", "Rome,20,0,2", "Oslo,large,1,9", "Oslo,1"]
     table.write_text("\n".join([*lines, "Atlantis,50,1,9", ",,,"]) + "\n")
-    pictures.mkdir()
+    images.mkdir()
     for name, colour in COLOURS.items():
-        Image.new("RGB", (50, 80), colour).save(pictures / f"{name}.webp")
-    Image.new("L", (30, 30), 90).save(pictures / "grey.png")
-    (pictures / "cut.jpg").write_bytes((fruit / "lime" / "1.jpg").read_bytes()[:400])
-    return table, pictures
+        Image.new("RGB", (50, 80), colour).save(images / f"{name}.webp")
+    Image.new("L", (30, 30), 90).save(images / "grey.png")
+    (images / "cut.jpg").write_bytes((fruit / "lime" / "1.jpg").read_bytes()[:400])
+    return table, images
 
 
-@pytest.mark.parametrize("name", ["classes", "values", "pictures"])
-def test_evaluation_repeats_the_test(ways: dict[str, "Future[Way]"], name: str) -> None:
-    """Own data are split and prepared the same way again when the model is loaded."""
-    way = ways[name].result()
-    assert way.evaluated == pytest.approx(way.run.metrics["test"], rel=1e-5)
+@pytest.mark.parametrize("name", ["classes", "values", "images"])
+def test_evaluation_repeats_the_test(runs: dict[str, "Future[Finished]"], name: str) -> None:
+    """Your data are split and prepared in the same way when the model is loaded."""
+    done = runs[name].result()
+    assert done.evaluated == pytest.approx(done.run.metrics["test"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
     ("name", "metric", "least"),
-    [("classes", "test/acc", 0.85), ("values", "test/r2", 0.85), ("pictures", "test/acc", 0.9)],
+    [("classes", "test/acc", 0.85), ("values", "test/r2", 0.85), ("images", "test/acc", 0.9)],
 )
-def test_own_data_are_learnt(
-    ways: dict[str, "Future[Way]"], name: str, metric: str, least: float
+def test_own_data_are_learned(
+    runs: dict[str, "Future[Finished]"], name: str, metric: str, least: float
 ) -> None:
-    """A category or a colour that were lost on the way could not be learnt from."""
-    assert ways[name].result().run.metrics["test"][metric] >= least
+    """A category or a colour that was lost could not be learned from."""
+    assert runs[name].result().run.metrics["test"][metric] >= least
 
 
 @pytest.mark.parametrize("name", ["classes", "values"])
-def test_every_row_is_predicted_or_explained(ways: dict[str, "Future[Way]"], name: str) -> None:
-    """Missing cells and unknown cities are predicted, broken lines are told by number."""
-    rows = ways[name].result().predicted
+def test_every_row_is_predicted_or_explained(
+    runs: dict[str, "Future[Finished]"], name: str
+) -> None:
+    """Missing cells and unknown cities are predicted, broken lines are reported by number."""
+    rows = runs[name].result().predicted
     assert [row["input"] for row in rows] == [f"line {number}" for number in range(2, 8)]
     assert [bool(row["error"]) for row in rows] == [False, False, True, True, False, False]
     assert "area" in rows[2]["error"]
@@ -105,9 +107,9 @@ def test_every_row_is_predicted_or_explained(ways: dict[str, "Future[Way]"], nam
         assert float(rows[1]["price"]) == pytest.approx(60, abs=40)
 
 
-def test_every_picture_is_predicted_or_explained(ways: dict[str, "Future[Way]"]) -> None:
-    """Other sizes, formats and grey pictures are no mistake; a cut-off file is."""
-    rows: dict[str, Any] = {row["input"]: row for row in ways["pictures"].result().predicted}
+def test_every_image_is_predicted_or_explained(runs: dict[str, "Future[Finished]"]) -> None:
+    """Other sizes, formats and grey images can be read; a truncated file cannot."""
+    rows: dict[str, Any] = {row["input"]: row for row in runs["images"].result().predicted}
     for name in COLOURS:
         assert rows[f"{name}.webp"]["prediction"] == name
     assert rows["grey.png"]["error"] == ""
@@ -115,9 +117,9 @@ def test_every_picture_is_predicted_or_explained(ways: dict[str, "Future[Way]"])
     assert len(rows) == len(COLOURS) + 2
 
 
-def test_checkpoint_of_own_data_needs_no_data(ways: dict[str, "Future[Way]"]) -> None:
+def test_checkpoint_of_own_data_needs_no_data(runs: dict[str, "Future[Finished]"]) -> None:
     """Class names and column statistics travel with the weights."""
-    saved = ways["pictures"].result().run.saved()["hyper_parameters"]
+    saved = runs["images"].result().run.saved()["hyper_parameters"]
     assert saved["class_names"] == sorted(COLOURS)
-    columns = ways["classes"].result().run.saved()["hyper_parameters"]["preprocessing"]["columns"]
+    columns = runs["classes"].result().run.saved()["hyper_parameters"]["preprocessing"]["columns"]
     assert [column["name"] for column in columns] == ["city", "area", "noise"]

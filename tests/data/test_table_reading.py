@@ -1,4 +1,4 @@
-"""What a model of a table would learn wrongly if cells were read otherwise than they are meant."""
+"""What a model of a table would learn wrongly if cells were misread."""
 
 import csv
 import io
@@ -14,11 +14,9 @@ import numpy as np
 import pytest
 
 from ..conftest import BakedProject
-from ..support.tables import Tables, package, table, tables
+from ..support.tables import Tables, table
 from ..support.template_package import Part
 from ..support.training_runs import script
-
-__all__ = ["package", "tables"]
 
 HALF_PAST_TWO = 14.5 / 24
 
@@ -124,7 +122,7 @@ def test_thousands_are_not_read_as_decimals_beside_decimal_commas(tables: Tables
 def test_a_few_cells_written_otherwise_are_named(
     tables: Tables, cells: list[str], first: str, kind: str
 ) -> None:
-    """One typing error would make categories of a whole column."""
+    """One typing error would turn a whole column into categories."""
     message = tables.rejection(tables.column(cells))
     line = 2 + cells.index(first)
     assert f"holds {kind}, but not on lines {line}, {line + 4}" in message
@@ -144,7 +142,7 @@ def test_dates_that_cannot_be_numbers_are_rejected_by_name(tables: Tables) -> No
     assert "holds dates" in message
 
 
-def test_times_and_ranges_do_not_become_categories_in_silence(
+def test_times_and_ranges_do_not_become_categories_silently(
     tables: Tables, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They have an order that categories do not have."""
@@ -176,7 +174,7 @@ def test_a_number_in_json_keeps_its_point_in_a_column_of_commas(
     assert x.numpy() == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_file_of_excel_says_its_delimiter(tables: Tables) -> None:
+def test_a_file_of_excel_names_its_delimiter(tables: Tables) -> None:
     """Its first line is not a header."""
     text = "sep=;\r\n" + table(["1,5", "2,5"], sep=";").replace("\n", "\r\n")
     module = tables.module("\ufeff" + text)
@@ -196,10 +194,10 @@ def test_a_file_of_excel_says_its_delimiter(tables: Tables) -> None:
         (table(["u", "v"]).encode() + b'\n"u,7,yes\nv,8,no', "the row on line 62 is never closed"),
     ],
 )
-def test_a_file_that_is_no_csv_is_named_for_what_it_is(
+def test_a_file_that_is_not_csv_is_called_what_it_is(
     tables: Tables, content: bytes, words: str
 ) -> None:
-    """A table that is only half read would be trained on without notice."""
+    """Training on a table that was only half read would go unnoticed."""
     message = tables.rejection(tables.module(content))
     assert words in message
     assert "save it as CSV in UTF-8" in message
@@ -285,7 +283,7 @@ def test_namibia_is_not_lost(tables: Tables, caplog: pytest.LogCaptureFixture) -
 def test_equal_spellings_match_and_unknown_values_are_reported(
     tables: Tables, levels: list[str], same: dict[str, str], unknown: list[str]
 ) -> None:
-    """Both would be predicted through a weight that was never trained."""
+    """Both would be predicted with a weight that was never trained."""
     module = tables.column(levels, categorical=["x"])
     module.setup()
     features = module.preprocessing["features"]
@@ -308,7 +306,7 @@ def test_true_in_json_is_the_true_of_the_table(package: Part, tables: Tables) ->
 
 
 def test_several_unknown_values_of_a_row_are_all_named(tables: Tables) -> None:
-    """Somebody who mends one wants to know the others."""
+    """Whoever corrects one wants to know the others."""
     rows = [f"{'ab'[i % 2]},{'cd'[i % 2]},{i},{'no' if i % 3 else 'yes'}" for i in range(60)]
     module = tables.module("\n".join(["x,z,k,y", *rows]))
     module.setup()
@@ -354,7 +352,7 @@ def test_options_in_messages_can_be_copied(tables: Tables) -> None:
 
 
 def test_a_format_is_checked(tables: Tables) -> None:
-    """A misspelt one would be no format at all."""
+    """A misspelled one would have no effect."""
     for formats, words in (
         ({"decimal_coma": ["x"]}, "data.formats has no 'decimal_coma'; did you mean"),
         ({"text": ["z"]}, "has no column 'z'"),
@@ -372,13 +370,13 @@ def test_a_server_that_forks_has_not_started_threads_for_tables(demo: BakedProje
     code = (
         "import sys, workbench.sweeps.preload; print(sorted({'polars', 'torch'} & {*sys.modules}))"
     )
-    done = script(demo, "-c", code)
+    done = script(demo, "-c", code, is_warm=False)
     assert done.stdout.splitlines()[-1] == "['torch']"
 
 
 @pytest.mark.slow
 def test_trials_read_a_table_in_forked_processes(demo: BakedProject, tables: Tables) -> None:
-    """A sweep over one's own table would never end."""
+    """A sweep over your own table would never end."""
     tables.path.write_text(table(["1,5", "2,5", "4"], rows=90), encoding="utf-8")
     done = script(
         demo, "train.py", "-m", "experiment=csv", f"data.path={tables.path}", "data.target=y",

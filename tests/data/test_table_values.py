@@ -1,14 +1,12 @@
-"""What a table would lose on the way from its cells to 32-bit inputs and to classes."""
+"""What a table could lose between its cells and the 32-bit inputs and classes."""
 
 import logging
 
 import numpy as np
 import pytest
 
-from ..support.tables import Tables, package, table, tables
+from ..support.tables import Tables, table
 from ..support.template_package import Part
-
-__all__ = ["package", "tables"]
 
 LARGE = 2**60
 
@@ -17,7 +15,7 @@ LARGE = 2**60
 def test_a_column_that_never_changes_does_not_decide(
     tables: Tables, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
-    """A rounding error in its deviation makes a huge input of the smallest difference."""
+    """A rounding error in its deviation would turn the smallest difference into a huge input."""
     module = tables.column([value])
     module.setup()
     assert "constant in the training split: x" in caplog.text
@@ -72,7 +70,7 @@ def test_numbers_of_any_size_are_standardised(tables: Tables, power: int) -> Non
 
 
 def test_a_new_value_beyond_32_bits_is_an_error_of_its_row(tables: Tables) -> None:
-    """Infinity makes NaN of the prediction, and of every other one in a batch norm."""
+    """Infinity makes the prediction NaN, and with batch norm every other one."""
     module = tables.column(["1", "2", "4"])
     module.setup()
     inputs = tables.new(module, "x,k\n1,1\n1e300,1\n1e999,1\n3e30,1")
@@ -107,7 +105,7 @@ def test_a_value_outside_training_beyond_32_bits_is_rejected(package: Part, tabl
 def test_different_cells_that_become_equal_are_reported(
     tables: Tables, caplog: pytest.LogCaptureFixture, cells: list[str], words: str
 ) -> None:
-    """An identifier or an outlier makes one input of many."""
+    """An identifier or an outlier can merge many inputs into one."""
     tables.column(cells, rows=390).setup()
     assert "Column 'x'" in caplog.text
     assert words in caplog.text
@@ -197,7 +195,7 @@ def test_codes_with_leading_zeros_can_stay_different(tables: Tables) -> None:
 def test_categories_that_differ_in_case_alone_are_reported(
     tables: Tables, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Mostly they are one, but a gene is not."""
+    """Usually they are the same, but genes are not."""
     module = tables.column(["Red", "red", "blue"])
     module.setup()
     assert module.preprocessing["features"][:3] == ["x=Red", "x=blue", "x=red"]

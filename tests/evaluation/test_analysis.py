@@ -24,18 +24,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..conftest import BakedProject
-from ..support.template_package import PACKAGE, Part, template_package
+from ..support.template_package import PACKAGE, Part
 from ..support.training_runs import TrainedRun, run_all
 
 Make = Callable[..., Any]
-NAME = "package_of_analysis_tests"
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    """Imports a module of the template's package; compiled files stay out of the template."""
-    with template_package(tmp_path_factory.mktemp("package"), NAME) as package:
-        yield package
 
 
 @pytest.fixture(scope="module")
@@ -269,11 +261,12 @@ def test_each_target_has_its_residuals(package: Part, regressed: Make) -> None:
 # The plots
 
 
-def analyses_of(task: str) -> dict[str, Callable[[Any], Any]]:
+def analyses_of(package: Part, task: str) -> dict[str, Callable[[Any], Any]]:
     """The analyses that the config group has for a task, by name."""
     found = {}
+    name_of_package = package("models").__name__.partition(".")[0]
     for file in sorted((PACKAGE.parent / "configs" / "analyses").glob("*.yaml")):
-        text = file.read_text("utf-8").replace("{{= cookiecutter.package_name }}", NAME)
+        text = file.read_text("utf-8").replace("{{= cookiecutter.package_name }}", name_of_package)
         for name, entry in yaml.safe_load(text).items():
             if task in entry.get("tasks", [task]):
                 found[name] = get_method(entry["function"])
@@ -308,7 +301,7 @@ def test_every_plot_can_be_read(package: Part, classified: Make, regressed: Make
     """An empty plot, or a name cut off at the edge, is noticed too late."""
     drawn = set()
     for case, evaluation in hard_cases(classified, regressed).items():
-        for name, analyse in analyses_of(evaluation.task).items():
+        for name, analyse in analyses_of(package, evaluation.task).items():
             made = analyse(evaluation)
             if isinstance(made, Figure):
                 drawn.add(name)

@@ -4,7 +4,6 @@ import asyncio
 import csv
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ..support.template_package import Part, template_package
+from ..support.template_package import Part
 
 # The dev group has it; an environment made by hand may lack it.
 pytest.importorskip("fastapi")
@@ -22,13 +21,6 @@ OPTIONS: dict[str, Any] = {
     "optimizer": {},
     "scheduler": {},
 }
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    """Imports a module of the template's package; compiled files stay out of the template."""
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_answers") as package:
-        yield package
 
 
 def write(path: Path, header: list[str], rows: list[list[Any]]) -> Path:

@@ -1,21 +1,11 @@
 """What evaluate.py collects from a model: losses of samples and activations of a layer."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
-from ..support.template_package import Part, template_package
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    """Imports a module of the template's package; compiled files stay out of the template."""
-    with template_package(
-        tmp_path_factory.mktemp("package"), "package_of_collect_tests"
-    ) as package:
-        yield package
+from ..support.template_package import Part
 
 
 @pytest.fixture(scope="module")

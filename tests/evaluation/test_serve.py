@@ -259,5 +259,5 @@ def test_checkpoint_with_code_is_refused(tables: Tables) -> None:
 @pytest.mark.parametrize("number", [3, 4])
 def test_port_that_cannot_be_had_is_told(tables: Tables, number: int) -> None:
     """A second server on a port would otherwise end in a number of lines and no advice."""
-    assert tables.answers[number].startswith("error: Nobody can be answered on host=127.0.0.1")
+    assert tables.answers[number].startswith("error: The server cannot listen on host=127.0.0.1")
     assert "port=0" in tables.answers[number]

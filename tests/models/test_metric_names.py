@@ -1,6 +1,6 @@
 """The check of a metric's name knows every name that is logged, and no other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,10 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from ..support.template_package import Part, template_package
+from ..support.template_package import Part
 
 SHAPES = ["circle", "square", "triangle"]
 Metrics = dict[str, Metric | MetricCollection]
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_name_tests") as part:
-        yield part
 
 
 def make_model(package: Part, task: str, metrics: Metrics) -> Any:

@@ -1,7 +1,6 @@
 """Metrics of models in half precision, beside NumPy's in float64."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Metric, SumMetric
 from torchmetrics.classification import MulticlassAUROC
 
-from ..support.template_package import Part, template_package
+from ..support.template_package import Part
 
 # More than bfloat16 (256) and float16 (2048) can count.
 SAMPLES = 2200
 CLASSES = 3
 Batch = tuple[Tensor, Tensor]
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_precision_tests") as part:
-        yield part
 
 
 class Seen(Metric):

@@ -82,7 +82,9 @@ def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
     (root / package / "models" / "own.py").write_text(MODELS)
     config = (root / "configs" / "model" / "mlp.yaml").read_text("utf-8")
     for name in NAMES:
-        own = config.replace(f"{package}.models.Classifier", f"{package}.models.own.{name}")
+        own = config.replace(
+            f"{package}.models.classifier.Classifier", f"{package}.models.own.{name}"
+        )
         assert own != config
         (root / "configs" / "model" / f"{name.lower()}.yaml").write_text(own, "utf-8")
     sys.path.insert(0, str(root))
@@ -96,14 +98,14 @@ def refusal(project: Project) -> Iterator[Any]:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    training, errors = project.module("training"), project.module("errors")
+    dry_run, errors = project.module("dry_run"), project.module("errors")
 
     def refuse(*options: str) -> str | None:
         cfg = project.configure("train", project.folder / "none", *SMALL, *options)
         task = {"hydra": {"overrides": {"task": list(options)}}}
         HydraConfig.instance().cfg = OmegaConf.create(task)  # type: ignore[assignment]
         try:
-            training.check(cfg)
+            dry_run.check(cfg)
         except errors.UserError as error:
             return str(error)
         return None
@@ -150,7 +152,7 @@ def test_choice_without_effect_is_refused(refusal: Any) -> None:
     assert "does not read scheduler.warmup" in str(
         refusal("scheduler.name=constant", "scheduler.warmup=0.2")
     )
-    assert "a value found for it would change nothing" in str(
+    assert "a value found for it would have no effect" in str(
         refusal("model=nothing", "finders=lr")
     )
 
@@ -241,7 +243,7 @@ def test_entry_of_a_file_varies_with_the_models_that_read_it(project: Project, b
     options = ("model=mlp,nothing", *SHORT, "hydra.sweeper.n_trials=8", "test=false")
     space = ("search_space=default", "hydra.sweeper.sampler=random")
     swept = sweep(baked, project.folder / "both", *options, *space)
-    line = "optimizer.lr varies with model=mlp alone (no effect on this model)"
+    line = "optimizer.lr varies only with model=mlp (no effect on this model)"
     assert swept.printed.count(line) == 1
     assert {(row["model"], bool(row["optimizer.lr"])) for row in swept.rows} == {
         ("mlp", True),
@@ -253,5 +255,5 @@ def test_finder_and_sweep_of_one_option_are_refused(project: Project) -> None:
     """The finder would replace each value of the sweep by its own."""
     errors = project.module("errors")
     cfg = project.configure("train", project.folder / "none", *SMALL, "finders=lr")
-    with pytest.raises(errors.UserError, match="so varying it changes nothing"):
+    with pytest.raises(errors.UserError, match="so varying it has no effect"):
         project.module("dry_run").check(cfg, ["model.net.width", "optimizer.lr"])

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ..support.in_process import Project, on_one_thread
+from ..support.template_package import Part
 
 NET = '''
 """Two linear layers, each of which starts from a file."""
@@ -14,7 +16,7 @@ NET = '''
 import torch
 from torch import nn
 
-from .pretrained import is_needed, load_matching, read_weights
+from workbench.models.pretrained import is_needed, load_matching, read_weights
 
 
 class Tuned(nn.Module):
@@ -65,3 +67,22 @@ def test_weights_of_the_start_are_not_needed_to_evaluate(project: Project) -> No
         (folder / name).unlink()
     metrics = project.evaluate(Path(run.folder) / "checkpoints" / "best.ckpt", "test")
     assert metrics == pytest.approx(run.metrics["test"])
+
+
+def test_pretrained_weights_are_not_needed_again(package: Part, tmp_path: Path) -> None:
+    """A checkpoint could only be evaluated where the file lay that its training began with."""
+    resnet = package("models.nets").resnet18
+    torch.manual_seed(0)
+    source = resnet([3, 32, 32], 5)
+    path = tmp_path / "start.pt"
+    torch.save({f"net.{name}": value for name, value in source.state_dict().items()}, path)
+    tuned = resnet([3, 32, 32], 2, weights=str(path))
+    for name, value in source.state_dict().items():
+        # A head for another number of classes stays new.
+        assert name.startswith("fc.") != torch.equal(tuned.state_dict()[name], value)
+    path.unlink()
+    with pytest.raises(package("errors").UserError, match=r"start.pt cannot be read"):
+        resnet([3, 32, 32], 2, weights=str(path))
+    with package("models.pretrained").without_pretrained():
+        again = resnet([3, 32, 32], 2, weights=str(path))
+    again.load_state_dict(tuned.state_dict())

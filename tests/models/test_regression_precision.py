@@ -1,7 +1,7 @@
 """Regression on targets far from zero, or of tiny or huge scale: nothing may be lost to float32."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from ..support.template_package import Part, template_package
+from ..support.template_package import Part
 
 Numbers = NDArray[np.float64]
 
@@ -40,13 +40,6 @@ TARGETS = {
     "huge, far from zero": (1e36, 1e30),
     "money": (1_234_567.89, 250_000),
 }
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    """Imports a module of the template's package; compiled files stay out of the template."""
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_precision") as package:
-        yield package
 
 
 def rows_of(mean: float, std: float) -> tuple[Numbers, Numbers]:

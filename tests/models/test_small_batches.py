@@ -1,6 +1,5 @@
 """Batches of one sample and of none: one sentence before the training, or a training that works."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ..conftest import BakedProject
 from ..support.in_process import Project
-from ..support.template_package import Part, template_package
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_batch_tests") as part:
-        yield part
+from ..support.template_package import Part
 
 
 class Own(LightningDataModule):
@@ -130,7 +123,7 @@ def test_loader_without_batches_is_refused(package: Part, tmp_path: Path) -> Non
 
 def make_simclr(package: Part) -> Any:
     names = ("rotation", "zoom", "shift", "contrast", "noise")
-    return package("models").SimCLR(
+    return package("models.simclr").SimCLR(
         net={"name": "cnn", "width": 4},
         views=dict.fromkeys(names, 0.1),
         features=8,

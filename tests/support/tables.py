@@ -37,18 +37,24 @@ class Tables:
 
     def rejection(self, module: Any) -> str:
         """The one sentence with which a datamodule rejects its file."""
-        with pytest.raises(self.package("errors").UserError) as told:
-            module.setup()
-        message = str(told.value)
-        assert "\n" not in message
-        assert message.endswith((".", "?"))
-        return message
+        return rejection_of(self.package, module)
 
     def new(self, module: Any, text: str) -> Any:
         """What a model of the datamodule gets from a new file."""
         path = self.path.with_name("new.csv")
         path.write_text(text, encoding="utf-8")
         return self.package("data.inputs").read_inputs(module.preprocessing, path)
+
+
+def rejection_of(package: Part, module: Any) -> str:
+    """The one sentence with which a datamodule rejects its arguments or its data."""
+    with pytest.raises(package("errors").UserError) as told:
+        module.prepare_data()
+        module.setup()
+    message = str(told.value)
+    assert "\n" not in message
+    assert message.endswith((".", "?"))
+    return message
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the results would lose if the data were divided, scaled or fed in a wrong way."""
+"""How results would suffer if the data were split, scaled or fed incorrectly."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from workbench.data.splits import split_in_three
 from workbench.errors import UserError
 
 Package = Callable[[str], ModuleType]
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def data(package: Package) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 20 pictures, dark and bright, of different sizes."""
-    root = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 20 images, dark and bright, of different sizes."""
+    root = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for name, low in (("bright", 128), ("dark", 0)):
         (root / name).mkdir()
@@ -56,12 +56,12 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def modules(data: ModuleType, pictures: Path, table: Path) -> Iterator[list[Any]]:
+def modules(data: ModuleType, images: Path, table: Path) -> Iterator[list[Any]]:
     """One of each kind, set up."""
     made = [
         data.DigitsDataModule(),
         data.DiabetesDataModule(),
-        data.ImageFolderDataModule(pictures, height=12, width=10, batch_size=8, num_workers=0),
+        data.ImageFolderDataModule(images, height=12, width=10, batch_size=8, num_workers=0),
         data.CSVDataModule(table, target="price", batch_size=8),
     ]
     for module in made:
@@ -70,33 +70,33 @@ def modules(data: ModuleType, pictures: Path, table: Path) -> Iterator[list[Any]
     yield made
 
 
-def whole(module: Any, part: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """All samples of a part in one batch."""
-    dataset = module.datasets[part]
+def whole(module: Any, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """All samples of a split in one batch."""
+    dataset = module.datasets[split]
     return dataset.__getitems__(list(range(len(dataset))))
 
 
-def test_no_sample_is_in_two_parts_or_lost(package: Package) -> None:
+def test_no_sample_is_in_two_splits_or_lost(package: Package) -> None:
     labels = np.arange(200) % 4
-    parts = split_in_three(200, val_fraction=0.15, test_fraction=0.2, seed=1, labels=labels)
-    assert [len(parts[part]) for part in PARTS] == [130, 30, 40]
-    assert sorted(np.concatenate([parts[part] for part in PARTS])) == list(range(200))
-    # Every part holds the classes in the same ratio.
-    for part in PARTS:
-        counts = np.bincount(labels[parts[part]])
+    splits = split_in_three(200, val_fraction=0.15, test_fraction=0.2, seed=1, labels=labels)
+    assert [len(splits[split]) for split in SPLITS] == [130, 30, 40]
+    assert sorted(np.concatenate([splits[split] for split in SPLITS])) == list(range(200))
+    # Every split has the same class ratio.
+    for split in SPLITS:
+        counts = np.bincount(labels[splits[split]])
         assert counts.max() - counts.min() <= 1
 
 
-def test_the_split_seed_alone_decides_the_parts(package: Package) -> None:
+def test_only_the_split_seed_determines_the_splits(package: Package) -> None:
     first, again, other = (split_in_three(100, 0.2, 0.2, seed) for seed in (1, 1, 2))
-    for part in PARTS:
-        assert np.array_equal(first[part], again[part])
-        assert not np.array_equal(first[part], other[part])
-    # The test part stays what it was when more is kept for validation.
+    for split in SPLITS:
+        assert np.array_equal(first[split], again[split])
+        assert not np.array_equal(first[split], other[split])
+    # The test split does not change with the validation fraction.
     assert np.array_equal(first["test"], split_in_three(100, 0.3, 0.2, 1)["test"])
 
 
-def test_batches_have_the_shapes_and_types_that_the_model_is_told(modules: list[Any]) -> None:
+def test_batches_have_the_described_shapes_and_types(modules: list[Any]) -> None:
     for module in modules:
         facts = module.describe()
         for loader in (module.train_dataloader, module.val_dataloader, module.test_dataloader):
@@ -109,7 +109,7 @@ def test_batches_have_the_shapes_and_types_that_the_model_is_told(modules: list[
             assert set(whole(module, "train")[1].tolist()) == set(range(facts["num_classes"]))
 
 
-def test_a_checkpoint_can_hold_what_the_model_is_told(modules: list[Any], tmp_path: Path) -> None:
+def test_a_checkpoint_can_store_the_description(modules: list[Any], tmp_path: Path) -> None:
     for module in modules:
         facts = {"model": module.describe(), "data": dict(module.hparams)}
         assert json.loads(json.dumps(facts)) == facts  # plain values only
@@ -117,18 +117,18 @@ def test_a_checkpoint_can_hold_what_the_model_is_told(modules: list[Any], tmp_pa
         assert torch.load(tmp_path / "facts.ckpt", weights_only=True) == facts
 
 
-def test_statistics_are_those_of_the_training_part_alone(modules: list[Any]) -> None:
+def test_statistics_are_computed_from_the_training_split_only(modules: list[Any]) -> None:
     digits, diabetes, folder, _ = modules
     for module, axes in ((digits, (0, 2, 3)), (diabetes, (0,)), (folder, (0, 2, 3))):
         x, _ = whole(module, "train")
         assert torch.allclose(x.mean(axes), torch.zeros(x.shape[1]), atol=1e-4)
         assert torch.allclose(x.std(axes, correction=0), torch.ones(x.shape[1]), atol=1e-4)
-        everything = torch.cat([whole(module, part)[0] for part in PARTS])
+        everything = torch.cat([whole(module, split)[0] for split in SPLITS])
         assert not torch.allclose(everything.mean(axes), torch.zeros(x.shape[1]), atol=1e-4)
     _, y = whole(diabetes, "train")
     assert y.mean().item() == pytest.approx(0, abs=1e-5)
     assert y.std(correction=0).item() == pytest.approx(1, rel=1e-5)
-    y = torch.cat([whole(diabetes, part)[1] for part in PARTS]).double()
+    y = torch.cat([whole(diabetes, split)[1] for split in SPLITS]).double()
     values = y * diabetes.target_std + diabetes.target_mean
     assert sorted(values.round().tolist()) == sorted(load_diabetes().target.tolist())
 
@@ -203,20 +203,20 @@ def test_a_table_is_encoded_as_the_docstring_says(data: ModuleType, table: Path)
 
 
 def test_predictions_get_the_inputs_that_training_got(
-    package: Package, data: ModuleType, pictures: Path, table: Path
+    package: Package, data: ModuleType, images: Path, table: Path
 ) -> None:
     rows = data.CSVDataModule(table, target="price")
     rows.setup()
     found = read_inputs(rows.preprocessing, table)
-    trained = torch.cat([whole(rows, part)[0] for part in PARTS])
+    trained = torch.cat([whole(rows, split)[0] for split in SPLITS])
     assert found.names[0] == "line 2"
     assert torch.equal(found.x.sort(0)[0], trained.sort(0)[0])
 
-    folder = data.ImageFolderDataModule(pictures, height=12, width=10, num_workers=0)
+    folder = data.ImageFolderDataModule(images, height=12, width=10, num_workers=0)
     folder.setup()
-    found = read_inputs(folder.preprocessing, pictures)
+    found = read_inputs(folder.preprocessing, images)
     dataset = folder.datasets["test"]
-    place = found.names.index(dataset.paths[0].relative_to(pictures).as_posix())
+    place = found.names.index(dataset.paths[0].relative_to(images).as_posix())
     assert torch.equal(found.x[place], dataset[0][0])
 
 
@@ -237,7 +237,7 @@ def test_no_bad_input_is_lost(package: Package, data: ModuleType, tmp_path: Path
     }
 
 
-def test_an_infinite_value_is_refused_by_name(package: Package, data: ModuleType) -> None:
+def test_an_infinite_value_is_rejected_by_name(package: Package, data: ModuleType) -> None:
     class Spoilt(data.DiabetesDataModule):  # type: ignore[name-defined]
         def read(self) -> Any:
             table = super().read()
@@ -248,8 +248,8 @@ def test_an_infinite_value_is_refused_by_name(package: Package, data: ModuleType
         Spoilt().setup()
 
 
-def test_mistakes_are_told_in_one_sentence(
-    package: Package, data: ModuleType, table: Path, pictures: Path, tmp_path: Path
+def test_mistakes_are_explained_in_one_sentence(
+    package: Package, data: ModuleType, table: Path, images: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "dog").mkdir()
@@ -260,7 +260,7 @@ def test_mistakes_are_told_in_one_sentence(
         (data.CSVDataModule(table, target="prise"), "no column 'prise'; did you mean 'price'?"),
         (data.CSVDataModule(tmp_path / "no.csv", target="price"), "There is no file"),
         (data.ImageFolderDataModule(tmp_path), "holds no image"),
-        (data.ImageFolderDataModule(pictures, channels=4), "data.channels must be 3"),
+        (data.ImageFolderDataModule(images, channels=4), "data.channels must be 3"),
     ):
         with pytest.raises(UserError) as told:
             module.setup()

@@ -1,4 +1,4 @@
-"""The parts of a run, built from its config: data, model, callbacks and trainer."""
+"""Builds the parts of a run from its config: data, model, callbacks and trainer."""
 
 import math
 import os
@@ -40,7 +40,7 @@ from .runs.logs import without_lightnings_lines
 
 
 def build_datamodule(cfg: DictConfig) -> LightningDataModule:
-    """Build the data and set them up, so that their shapes are known."""
+    """Build the data and set them up, so that the facts about them are known."""
     if cfg.get("data") is None:
         return ModelData()
     datamodule = building.build_datamodule(cfg.data)
@@ -52,10 +52,10 @@ def build_datamodule(cfg: DictConfig) -> LightningDataModule:
 
 
 def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> LightningModule:
-    """Build the model, which may ask for facts about the data.
+    """Build the model with the facts about the data that it needs.
 
     Raises:
-        UserError: a fact is missing, the model is meant for another task than the data, or the
+        UserError: a fact is missing, the data are of a task that the model does not support, or the
             objective is undefined for the data.
     """
     check_samples(cfg.objective.metric, datamodule)
@@ -78,14 +78,14 @@ def use_own_loaders(model: LightningModule, datamodule: LightningDataModule) -> 
 
 
 def build_data_for(model: LightningModule, cfg: DictConfig) -> LightningDataModule:
-    """Build the data of a run for a model that was loaded."""
+    """Build the data of a run for a loaded model."""
     datamodule = build_datamodule(cfg)
     use_own_loaders(model, datamodule)
     return datamodule
 
 
 def check_trainable(model: LightningModule, datamodule: LightningDataModule) -> None:
-    """Refuse a model or data without what every training needs, before anything is written.
+    """Reject a model or data without a method that every training needs.
 
     Raises:
         UserError: a method is missing.
@@ -123,7 +123,7 @@ def build_trainer(cfg: DictConfig, model: LightningModule) -> Trainer:
     """Build callbacks, loggers and the trainer.
 
     Raises:
-        UserError: a metric to monitor that the model does not log.
+        UserError: the model does not log a monitored metric, or options contradict each other.
     """
     callbacks = build_callbacks(cfg, model)
     parts: dict[str, Any] = {"callbacks": callbacks, "logger": build_all(cfg.logger) or False}
@@ -196,14 +196,14 @@ def check_combinations(cfg: DictConfig, trainer: Trainer, scheduler: DictConfig)
 
 
 def build_callbacks(cfg: DictConfig, model: LightningModule) -> list[Callback]:
-    """The callbacks of the config, and those that every run has.
+    """The callbacks of the config, and those of every run.
 
     Raises:
-        UserError: a metric to monitor that the model does not log.
+        UserError: the model does not log a monitored metric.
     """
     callbacks: list[Callback] = build_all(cfg.callbacks)
     if cfg.objective.metric is None:
-        # There is no best without an objective.
+        # Without an objective, there is no best epoch.
         callbacks = [
             callback
             for callback in callbacks
@@ -224,23 +224,23 @@ def build_callbacks(cfg: DictConfig, model: LightningModule) -> list[Callback]:
 
 
 def evaluation_callbacks(cfg: DictConfig) -> list[Callback]:
-    """The callbacks of every trainer that measures something."""
+    """The callbacks of every trainer that computes metrics."""
     return [MetricPrecision(), EvaluationSeed(cfg.seed)]
 
 
 def declared_metrics(model: LightningModule) -> list[str] | None:
-    """The names of the metrics that a model logs, if it declares them by `metric_names`."""
+    """The metrics that a model logs, if it declares them as `metric_names`."""
     names = getattr(model, "metric_names", None)
     return None if names is None else list(names)
 
 
 def check_optimizer(model: LightningModule, trainer: Trainer) -> None:
-    """Build optimizer and schedule for a try: Lightning does so when much has been written.
+    """Try to build optimizer and schedule, which Lightning does only after files are written.
 
     Raises:
-        UserError: no such optimizer or schedule, or an option that it refuses.
+        UserError: there is no such optimizer or schedule, or it rejects an option.
     """
-    # A model that builds its own may read its options in another way.
+    # Models with their own optimizer may read the options differently.
     if type(model).configure_optimizers is not BaseModule.configure_optimizers:
         return
     assert isinstance(model, BaseModule)
@@ -257,7 +257,7 @@ def check_options_read(
     """Find the options of optimizer and scheduler that the model does not read.
 
     Raises:
-        UserError: one of them was given in the command, where it would have no effect.
+        UserError: the command sets one of them, which would have no effect.
     """
 
     def build(**parts: Any) -> LightningModule:
@@ -277,12 +277,12 @@ def given_options() -> list[str]:
 
 
 def is_given(option: str) -> bool:
-    """Whether the command sets an option or chooses a file of a group."""
+    """Whether the command sets an option or chooses from a group."""
     return any(word.partition("=")[0] == option for word in given_options())
 
 
 def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:
-    """Build a trainer as the run's that writes nothing, for trials and comparisons."""
+    """Build a trainer like the run's that writes nothing, for trials and comparisons."""
     quiet: dict[str, Any] = {
         "logger": False,
         "profiler": None,
@@ -290,7 +290,7 @@ def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:
         "num_sanity_val_steps": 0,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
-        # In the run's own folder Lightning would find, and load, what a requeued job goes on from.
+        # In the run's own folder, Lightning would load the checkpoint of a requeued job.
         "default_root_dir": f"{cfg.paths.output_dir}/trial",
     }
     quiet |= options
@@ -300,7 +300,7 @@ def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:
 
 
 def build_all(group: DictConfig | None) -> list[Any]:
-    """Build every entry of a group that is not switched off with null."""
-    # All at once: for each call Hydra copies what it is given several times.
+    """Build all entries of a group that are not null."""
+    # All at once, because each call of Hydra copies its arguments several times.
     built = building.build(group) if group else {}
     return [entry for entry in built.values() if entry is not None]

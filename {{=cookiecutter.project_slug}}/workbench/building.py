@@ -1,8 +1,9 @@
-"""Builds datamodules and models from their configs, whatever classes these name.
+"""Builds datamodules and models of any class from their configs.
 
-A model gets a fact about the data, such as `num_classes`, if its `__init__` names the parameter and
-its config does not set it. The same holds for the `optimizer` and `scheduler` configs, except that
-a plain LightningModule with its own `configure_optimizers` never gets them.
+A model receives a fact about the data, such as `num_classes`, if its `__init__` has a parameter of
+that name which its config does not set. The same applies to the configs `optimizer` and
+`scheduler`, except that a plain LightningModule with its own `configure_optimizers` never receives
+them.
 """
 
 import inspect
@@ -19,8 +20,8 @@ from .errors import UserError
 from .hydra_errors import explain
 from .models.base import BaseModule
 
-# What data usually tell a model. A parameter with one of these names gets the fact even if it has a
-# default value; any other parameter only if it has none.
+# Facts that datamodules usually define. A parameter with one of these names receives the fact even
+# if it has a default; other parameters only if they have none.
 FACTS = (
     "class_counts",
     "class_names",
@@ -35,18 +36,18 @@ FACTS = (
     "vocab_size",
 )
 GROUPS = ("optimizer", "scheduler")
-# What a model tells the network in it.
+# What a model passes to its network.
 SHAPES = ("input_shape", "num_outputs")
-# The kinds of `*args` and `**kwargs`, which name nothing.
+# Parameters without a name of their own: `*args` and `**kwargs`.
 COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 Facts = Mapping[str, Any]
 
 
 def build(config: Any, **arguments: Any) -> Any:
-    """Instantiate a config; an error in the code that it names is raised as it is.
+    """Instantiate a config and raise errors of the instantiated code unchanged.
 
-    Hydra would wrap the error in an InstantiationException that names no line of that code.
+    Hydra wraps them in an InstantiationException that shows no line of that code.
     """
     options = {} if isinstance(config, DictConfig) and "_convert_" in config else PLAIN
     try:
@@ -55,16 +56,16 @@ def build(config: Any, **arguments: Any) -> Any:
         raise_cause(error)
 
 
-# Dictionaries and lists rather than OmegaConf's containers, which no checkpoint may hold.
+# Plain dictionaries and lists, because checkpoints cannot contain OmegaConf's containers.
 PLAIN = {"_convert_": "all"}
 
 
 def raise_cause(error: InstantiationException) -> NoReturn:
-    """Raise what went wrong within the instantiated code."""
+    """Raise the original error of the instantiated code."""
     cause: BaseException = error
     while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
         cause = cause.__cause__
-    # What explain() understands is a mistake in the config, and the error says in which part.
+    # Errors that explain() understands are in the config, and Hydra's error tells where.
     is_mistake = explain(error) is not None and not isinstance(cause, UserError)
     if cause is error or is_mistake:
         raise error
@@ -72,10 +73,10 @@ def raise_cause(error: InstantiationException) -> NoReturn:
 
 
 def find_target(config: DictConfig, name: str) -> Callable[..., Any]:
-    """The class or function that a config names.
+    """The class or function in `_target_`.
 
     Raises:
-        UserError: there is none.
+        UserError: it cannot be imported.
     """
     try:
         target: Callable[..., Any] = get_object(config._target_)
@@ -93,10 +94,10 @@ def missing_parameters(config: DictConfig) -> dict[str, inspect.Parameter]:
 
 
 def named_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters that a class or function names.
+    """The parameters of a class or function, without `*args` and `**kwargs`.
 
-    A subclass of `BaseModule` passes its `**kwargs` on to the class that it extends, so the
-    parameters of that class are among them. Those of any other class name nothing.
+    A subclass of `BaseModule` passes its `**kwargs` on to its base class, so the parameters of that
+    class are included.
     """
     parameters = inspect.signature(target).parameters
     named = {name: p for name, p in parameters.items() if p.kind not in COLLECTING}
@@ -113,10 +114,10 @@ def is_required(parameter: inspect.Parameter) -> bool:
 
 
 def facts_of(datamodule: LightningDataModule, config: DictConfig) -> dict[str, Any]:
-    """What the data tell a model: attributes of the datamodule, for parameters of the same name.
+    """The facts about the data for the parameters of a model.
 
     Args:
-        datamodule: after `setup`. Its optional method `describe` has precedence over attributes.
+        datamodule: after `setup`. The optional method `describe` takes precedence over attributes.
         config: the model's.
     """
     described = datamodule.describe() if hasattr(datamodule, "describe") else {}
@@ -133,10 +134,7 @@ def facts_of(datamodule: LightningDataModule, config: DictConfig) -> dict[str, A
 
 
 def wants_optimizer(config: DictConfig) -> bool:
-    """Whether a model reads the `optimizer` and `scheduler` configs.
-
-    Subclasses of `BaseModule` do; a plain LightningModule has its own optimizer.
-    """
+    """Whether a model reads the configs `optimizer` and `scheduler`."""
     target = find_target(config, "model")
     if not (inspect.isclass(target) and issubclass(target, LightningModule)):
         return True
@@ -144,7 +142,7 @@ def wants_optimizer(config: DictConfig) -> bool:
 
 
 def has_own_optimizer(model_class: type[LightningModule]) -> bool:
-    """Whether a class builds its optimizers without the help of `BaseModule`."""
+    """Whether a class overrides `configure_optimizers` of `BaseModule` or LightningModule."""
     own = model_class.configure_optimizers
     return own not in (LightningModule.configure_optimizers, BaseModule.configure_optimizers)
 
@@ -152,16 +150,17 @@ def has_own_optimizer(model_class: type[LightningModule]) -> bool:
 def build_model(
     config: DictConfig, facts: Facts, optimizer: dict[str, Any], scheduler: dict[str, Any]
 ) -> LightningModule:
-    """Build the model that a config names.
+    """Build a model.
 
     Args:
         config: the model's.
-        facts: what the data tell the model, see `facts_of`.
+        facts: the result of `facts_of`.
         optimizer: the config of that name.
         scheduler: the config of that name.
 
     Raises:
-        UserError: the model requires an argument that neither its config nor the data provide.
+        UserError: neither the config nor the data provide a required argument, or the config names
+            something other than a LightningModule.
     """
     missing = missing_parameters(config)
     arguments = dict(facts)
@@ -175,23 +174,22 @@ def build_model(
     ]
     if required:
         raise UserError(_missing(config, required))
-    # Partial, so that Hydra does not copy the arguments and errors show the model's own lines.
+    # Partial, so that Hydra does not copy the arguments and errors show the model's own code.
     make = build(leave_open(config), _partial_=True)
     model = make(**arguments)
     if not isinstance(model, LightningModule):
         raise UserError(
-            f"model._target_={config._target_} gives a {type(model).__name__}: it has to be a "
+            f"model._target_={config._target_} gives a {type(model).__name__}: it must be a "
             "LightningModule."
         )
     return model
 
 
 def leave_open(config: DictConfig) -> DictConfig:
-    """A model's config whose networks are built by the model, if only it knows their shapes.
+    """The config of a model with partial networks, which the model completes.
 
-    Args:
-        config: the model's. In one of `BaseModule`, a part with `_target_` that requires
-            `input_shape` or `num_outputs` becomes a function of these.
+    In a subclass of `BaseModule`, a part with `_target_` that requires `input_shape` or
+    `num_outputs` becomes a function of these, because only the model knows them.
     """
     target = find_target(config, "model")
     if not (inspect.isclass(target) and issubclass(target, BaseModule)):
@@ -227,12 +225,12 @@ def build_datamodule(config: DictConfig) -> LightningDataModule:
     """Build a datamodule.
 
     Raises:
-        UserError: the config names something else.
+        UserError: the config names something other than a LightningDataModule.
     """
     datamodule = build(config)
     if not isinstance(datamodule, LightningDataModule):
         raise UserError(
-            f"data._target_={config._target_} gives a {type(datamodule).__name__}: it has to be a "
+            f"data._target_={config._target_} gives a {type(datamodule).__name__}: it must be a "
             "LightningDataModule."
         )
     return datamodule
@@ -251,9 +249,9 @@ def has_step(model: LightningModule, name: str) -> bool:
 def compile_model(model: LightningModule) -> None:
     """Compile the network `net` of a model, or else the model, in place.
 
-    Wrapping the network would put `_orig_mod.` into the names of the weights in checkpoints.
+    Wrapping the network would add `_orig_mod.` to the names of the weights in checkpoints.
     """
     net = getattr(model, "net", model)
-    # One kernel for each batch size: those that torch would make for all sizes once it has met two
-    # round otherwise, and a resumed run meets the sizes in another order.
+    # One kernel per batch size. Kernels for all sizes, which torch compiles when it meets another
+    # size, round differently, and a resumed run meets the sizes in a different order.
     net.compile(dynamic=False)

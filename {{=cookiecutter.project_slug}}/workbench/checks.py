@@ -6,6 +6,7 @@ For example: "data.batch_size must be an integer of at least 1, not 0."
 import math
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from .errors import UserError
@@ -107,3 +108,12 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Raise a UserError unless a value is one of the choices, of which there are at least two."""
     expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
     require(value in choices, name, expected, value)
+
+
+# Arguments that datamodules share. The config is checked before torch is imported.
+DATA_CHECKS: dict[str, Callable[[str, Any], None]] = {
+    "data.batch_size": partial(check_integer, least=1),
+    "data.split_seed": partial(check_integer, least=0),
+    "data.test_fraction": partial(check_number, above=0, below=1),
+    "data.val_fraction": partial(check_number, above=0, below=1),
+}

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from .checks import check_bool, check_choice, check_integer, check_number, require
+from .checks import DATA_CHECKS, check_bool, check_choice, check_integer, check_number, require
 from .errors import UserError, nearest
 from .project import project
 from .runs.checkpoints import check_file, resolve_checkpoints
@@ -26,14 +26,10 @@ at_least_zero = partial(check_number, least=0)
 above_zero = partial(check_number, above=0)
 between_zero_and_one = partial(check_number, above=0, below=1)
 # The checks of options, as far as a command has them and sets them.
-CHECKS: dict[str, Callable[[str, Any], None]] = {
+CHECKS: dict[str, Callable[[str, Any], None]] = DATA_CHECKS | {
     "batch_size": positive,
     "callbacks.early_stopping.patience": not_negative,
     "callbacks.last_checkpoint.every_n_minutes": at_least_zero,
-    "data.batch_size": positive,
-    "data.split_seed": not_negative,
-    "data.test_fraction": between_zero_and_one,
-    "data.val_fraction": between_zero_and_one,
     "objective.mode": partial(check_choice, choices=("min", "max")),
     "optimizer.lr": at_least_zero,
     "optimizer.momentum": at_least_zero,

@@ -1,4 +1,4 @@
-"""Builds everything that a training needs, as far as its first step, without training."""
+"""Builds everything that a training needs, without training."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,9 +16,9 @@ from .assembly import (
     declared_metrics,
     why_no_test,
 )
-from .comparison import measured
 from .config_checks import check_config
 from .errors import UserError
+from .floats import to_floats
 from .models.batch_sizes import check_batches
 from .models.first_batch import find_metrics
 from .models.unread_options import without_effect
@@ -28,7 +28,7 @@ from .runs.resuming import fingerprints
 
 
 def check(cfg: DictConfig, varied: Sequence[str] = (), monitored: Sequence[str] = ()) -> CheckedRun:
-    """Build what a training with `cfg` needs.
+    """Build everything that a training with `cfg` needs, and check it.
 
     A model that does not declare its metrics is trained and validated for one batch.
 
@@ -38,15 +38,15 @@ def check(cfg: DictConfig, varied: Sequence[str] = (), monitored: Sequence[str] 
         monitored: the metrics that a sweep needs.
 
     Raises:
-        UserError: something in the config or the data cannot work.
+        UserError: the config or the data cannot work.
     """
     check_config(cfg)
     finders = build_all(cfg.finders)
     for finder in finders:
         if finder.option in varied:
             raise UserError(
-                f"{type(finder).__name__} sets {finder.option} in every trial, so varying it "
-                "changes nothing: leave out one of the two, for example with finders=none."
+                f"{type(finder).__name__} sets {finder.option} in every trial, so varying it has "
+                "no effect: leave out one of the two, for example with finders=none."
             )
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
@@ -64,7 +64,7 @@ def check(cfg: DictConfig, varied: Sequence[str] = (), monitored: Sequence[str] 
 
 
 def useless_options(cfg: DictConfig) -> str | set[str]:
-    """The options that have no effect on this model; a sentence if the command has one of them."""
+    """The options without an effect; an error message if the command sets one of them."""
     datamodule = build_datamodule(cfg)
     model = build_model(cfg, datamodule)
     try:
@@ -76,7 +76,7 @@ def useless_options(cfg: DictConfig) -> str | set[str]:
 
 
 def test_checkpoint(cfg: DictConfig, path: Path) -> dict[str, float]:
-    """Test a checkpoint of the model of `cfg` on its data.
+    """Test a checkpoint of a run with `cfg`.
 
     Raises:
         UserError: the model or the data have no test.
@@ -87,4 +87,4 @@ def test_checkpoint(cfg: DictConfig, path: Path) -> dict[str, float]:
         raise UserError(reason)
     trainer = build_quiet_trainer(cfg)
     trainer.test(model, datamodule, ckpt_path=path, verbose=False)
-    return measured(trainer)
+    return to_floats(trainer.callback_metrics)

@@ -1,4 +1,4 @@
-"""A checkpoint's metrics, plots and tables."""
+"""Metrics, plots and tables of a checkpoint."""
 
 import json
 import logging
@@ -14,9 +14,9 @@ from .analysis import Analysis, Evaluation, choose_analyses
 from .analysis.collect import collect, collect_features, find_layer, first_loader
 from .assembly import build_data_for, evaluation_callbacks, is_given
 from .building import has_loader, has_step
-from .comparison import measured
 from .config_checks import check_complete
 from .errors import UserError
+from .floats import to_floats
 from .models.supervised import judges_samples
 from .rebuilding import Rebuilt, rebuild
 from .runs.checkpoint_file import as_plain
@@ -27,12 +27,12 @@ from .runs.trusted_targets import check_data
 
 log = logging.getLogger(__name__)
 
-# What each split needs from the model and from the datamodule.
+# The step of the model and the loader of the data for each split.
 STEPS = {"val": "validation_step", "test": "test_step"}
 LOADERS = {"val": "val_dataloader", "test": "test_dataloader"}
-# What changes with the size of the splits, and plays no part in a prediction.
+# Facts that depend on the sizes of the splits but do not affect predictions.
 INCIDENTAL = ("class_counts",)
-# The options of a trainer that change results: those of the run count where the command has none.
+# Options of the trainer that change results; by default they are those of the run.
 OPTIONS = (
     "precision",
     "deterministic",
@@ -44,7 +44,7 @@ OPTIONS = (
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Measure a checkpoint on the test or the validation split, and show what it gets wrong.
+    """Measure a checkpoint on the test or validation split, and make its plots and tables.
 
     Args:
         cfg: the config composed from `configs/evaluate.yaml`.
@@ -53,7 +53,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         The metrics, for example `test/acc`.
 
     Raises:
-        UserError: no readable checkpoint, no data to measure it on, no such analysis or layer.
+        UserError: the checkpoint cannot be read, there are no data for it, or an analysis or a
+            layer does not exist.
     """
     check_complete(cfg)
     capture_everything()
@@ -61,7 +62,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     directory = Path(cfg.paths.output_dir)
     rebuilt = rebuild(cfg.ckpt_path, cfg.trust_config, in_trainer=True)
     model = rebuilt.model
-    # Before the data are read and the metrics computed, which takes its time.
+    # Before reading data and computing metrics, which takes time.
     check_step(model, cfg.split)
     analyses = choose_analyses(cfg.get("analyses"), model, is_given("analyses"))
     if cfg.layer is not None:
@@ -77,7 +78,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         evaluation = collect_features(run, trainer, model, cfg.layer)
     else:
         run()
-    metrics = measured(trainer)
+    metrics = to_floats(trainer.callback_metrics)
     report = write_report(cfg, metrics)
     print_metrics(cfg.name, report["metrics"])
     if analyses:
@@ -103,7 +104,7 @@ def write_report(cfg: DictConfig, metrics: dict[str, float]) -> dict[str, Any]:
 
 
 def check_step(model: LightningModule, split: str) -> None:
-    """Refuse a split for which the model has no step.
+    """Reject a split for which the model has no step.
 
     Raises:
         UserError: there is no such split, or no step for it.
@@ -118,7 +119,7 @@ def check_step(model: LightningModule, split: str) -> None:
 
 
 def check_loader(datamodule: LightningDataModule, split: str) -> None:
-    """Refuse a split that the data do not have.
+    """Reject a split that the data do not have.
 
     Raises:
         UserError: the datamodule has no loader for it.
@@ -154,11 +155,11 @@ def _folder(directory: Path, name: str) -> Path:
 
 
 def find_data(cfg: DictConfig, rebuilt: Rebuilt) -> LightningDataModule:
-    """The data named in the command, else those of the run that the checkpoint lies in.
+    """The data of the command, or else of the run that the checkpoint belongs to.
 
     Raises:
-        UserError: neither is there, the run's config names something else than a datamodule, or the
-            model was trained on other data.
+        UserError: there are neither, the run's config is not trusted, or the model was trained on
+            other data.
     """
     run, data = config_of_checkpoint(Path(cfg.ckpt_path)), cfg.get("data")
     if not data and run is None:
@@ -182,13 +183,13 @@ def find_data(cfg: DictConfig, rebuilt: Rebuilt) -> LightningDataModule:
 
 
 def seed_of(cfg: DictConfig, run: DictConfig | None) -> int | None:
-    """The seed of the run, or of the command where the run is not known."""
+    """The seed of the run, or of the command if the run is unknown."""
     seed: int | None = cfg.get("seed") if run is None else run.get("seed")
     return seed
 
 
 def different_facts(datamodule: LightningDataModule, facts: dict[str, Any]) -> list[str]:
-    """The facts that the data tell, and that are not those the model was told."""
+    """The facts about the data that differ from those that the model was built with."""
     described = datamodule.describe() if hasattr(datamodule, "describe") else {}
     now = {
         name: described[name] if name in described else getattr(datamodule, name)
@@ -199,7 +200,7 @@ def different_facts(datamodule: LightningDataModule, facts: dict[str, Any]) -> l
 
 
 def _comparable(value: Any) -> Any:
-    """A fact as it is in a checkpoint, whether it was a tuple, a list or an array."""
+    """A fact as in a checkpoint, whether it was a tuple, a list or an array."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple):
@@ -210,9 +211,9 @@ def _comparable(value: Any) -> Any:
 
 
 def build_evaluator(cfg: DictConfig, rebuilt: Rebuilt) -> Trainer:
-    """A trainer without logger, checkpoints and bar, on one device.
+    """A trainer on one device that writes nothing.
 
-    Seed, precision and limits are those of the run, so that its results are repeated.
+    Seed, precision and limits are those of the run, so that it reproduces the run's results.
     """
     run = config_of_checkpoint(Path(cfg.ckpt_path))
     callbacks = evaluation_callbacks(OmegaConf.create({"seed": seed_of(cfg, run)}))

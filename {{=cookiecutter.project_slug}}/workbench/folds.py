@@ -1,10 +1,10 @@
 """Cross-validation: `python train.py data.folds=5` trains one run per fold, several at a time.
 
-Each fold is an ordinary run in a folder of its own, `<run>/fold_0/` and so on, as `data.fold=0`
-would train it. The folds run in the worker processes of sweeps, which share the cores or GPUs. The
+Each fold is an ordinary run in its own folder, `<run>/fold_0/` and so on, like a run with
+`data.fold=0`. The folds run in the worker processes of sweeps, which share the cores or GPUs. The
 mean and the standard deviation of every metric are printed and written to `<run>/run.json`. The
-standard deviation is that of the folds themselves (divided by their number), as in
-scikit-learn's `scores.std()`.
+standard deviation is the population's (divided by the number of folds), like scikit-learn's
+`scores.std()`.
 
 The same command with `hydra.run.dir=<run>` completes a cross-validation that was interrupted or had
 failed folds: finished folds are kept, others resume from their last checkpoint.
@@ -53,7 +53,7 @@ from .sweeps.workers import (
 
 log = logging.getLogger(__name__)
 
-# The metrics of a run: by part (best, final, test), then by name.
+# The metrics of a run, by kind (best, final, test) and name.
 Metrics = dict[str, dict[str, float]]
 
 
@@ -121,10 +121,10 @@ def cross_validate(cfg: DictConfig) -> dict[str, float]:
 
 
 def check_command(cfg: DictConfig, directory: Path) -> None:
-    """Refuse what cannot be meant for all folds.
+    """Reject commands that make no sense for several folds.
 
     Raises:
-        UserError: there is a checkpoint to resume, several processes, or another run in the folder.
+        UserError: a checkpoint to resume, several processes, or another run in the folder.
     """
     if cfg.ckpt_path is not None:
         raise UserError(
@@ -147,22 +147,22 @@ def check_command(cfg: DictConfig, directory: Path) -> None:
 
 
 def written(cfg: DictConfig) -> Any:
-    """The config as it is written to `run.json`."""
+    """The config as written to `run.json`."""
     return json.loads(redact(json.dumps(plain(cfg), default=str)))
 
 
 def fold_folder(directory: Path, fold: int) -> Path:
-    """Where a fold writes."""
+    """The folder of a fold."""
     return directory / f"fold_{fold}"
 
 
 def fold_config(cfg: DictConfig, folder: Path, fold: int) -> DictConfig:
-    """The config of one fold, that of Hydra included, for a process that writes to `folder`."""
+    """The config of one fold, including Hydra's, for a process that writes to `folder`."""
     config = cfg.copy()
     with read_write(config), open_dict(config):
         config.hydra = OmegaConf.create(OmegaConf.to_container(HydraConfig.get(), resolve=False))
         config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
-        # The fold's file takes all that is printed, and the console is this command's.
+        # The folds print to their files, the console belongs to this command.
         config.hydra.job_logging.root.handlers = ["file"]
         config.hydra.overrides.task = [*HydraConfig.get().overrides.task, f"data.fold={fold}"]
         config.data.fold = fold
@@ -172,7 +172,7 @@ def fold_config(cfg: DictConfig, folder: Path, fold: int) -> DictConfig:
 
 
 def finished_folds(directory: Path, count: int) -> dict[int, FoldResult]:
-    """The folds that an earlier command finished; what else is in the way of a fold is removed."""
+    """The folds that an earlier command finished; leftovers of other folds are removed."""
     found = {}
     for fold in range(count):
         folder = fold_folder(directory, fold)
@@ -187,21 +187,21 @@ def finished_folds(directory: Path, count: int) -> dict[int, FoldResult]:
 
 
 def check_data(config: DictConfig) -> tuple[dict[str, Any], int]:
-    """Build everything for the first fold, in a process of its own.
+    """Build everything for the first fold in a process of its own.
 
-    It also downloads the data, which the folds would otherwise do at the same time.
+    This also downloads the data, which the folds would otherwise do concurrently.
 
     Returns:
-        What `run.json` holds about code, packages and machine, and the number of GPUs.
+        The environment for `run.json`, and the number of GPUs.
 
     Raises:
-        UserError: something in the config or the data cannot work.
+        UserError: the config or the data cannot work.
     """
     folder = Path(tempfile.mkdtemp(prefix="check-"))
     result = run_alone(Workers(1), folder / "run.log", check_fold, config, folder, sys.argv)
     if isinstance(result, TrialOutcome):
         if result.retry:
-            # The traceback is worth keeping.
+            # Keep the traceback.
             raise UserError(f"{result.error} (see {folder / 'run.log'})")
         shutil.rmtree(folder)
         raise UserError(result.error)
@@ -226,7 +226,7 @@ def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
 
 
 def train_fold(config: DictConfig, script: str) -> Metrics | TrialOutcome:
-    """Train a fold in a worker's process: its metrics, or why there are none."""
+    """Train a fold in a worker process: its metrics, or why there are none."""
     sys.argv = [script, *config.hydra.overrides.task]
     folder = Path(config.hydra.run.dir)
     mark_runs(config, folder.parent.name, None, f"{folder.parent.name}/{folder.name}")
@@ -273,7 +273,7 @@ class FoldLoop:
         self.stopped_by: signal.Signals | None = None
 
     def run(self) -> None:
-        """Until all folds have ended; an error in one does not end the others."""
+        """Train until all folds have ended; a failed fold does not end the others."""
         waiting = [fold for fold in range(len(self.configs)) if fold not in self.results]
         try:
             with on_interrupt(self._interrupt):
@@ -318,14 +318,14 @@ class FoldLoop:
                 self.workers.kill(fold, TrialOutcome(State.STOPPED))
             return
         self.stopped_by = signum
-        log.info("the folds are saved and end; interrupt again to stop now")
+        log.info("saving and ending the folds; repeat the signal to stop them now")
         for running in self.workers.running.values():
             with suppress(ProcessLookupError):
                 os.kill(running.process.pid or 0, signal.SIGINT)
 
 
 def words_of(metrics: Metrics, objective: str | None) -> str:
-    """The objective, and the metric of the same name in the test, in one line."""
+    """The objective and the test metric of the same name, in one line."""
     best, test = metrics.get("best", {}), metrics.get("test", {})
     word = split_name(str(objective))[1]
     tested = [name for name in test if split_name(name)[1] == word] or list(test)[:1]
@@ -335,7 +335,7 @@ def words_of(metrics: Metrics, objective: str | None) -> str:
 
 
 def describe(result: FoldResult) -> dict[str, Any]:
-    """What `run.json` holds about a fold."""
+    """The entry of a fold in `run.json`."""
     content: dict[str, Any] = {"fold": result.fold, "status": str(result.state)}
     content |= {"metrics": result.metrics} if result.metrics else {}
     content |= {"error": result.error} if result.error else {}
@@ -343,7 +343,7 @@ def describe(result: FoldResult) -> dict[str, Any]:
 
 
 def stop(signum: signal.Signals, directory: Path, manifest: Manifest) -> NoReturn:
-    """End the command as an interrupted run ends, with the exit code of the signal."""
+    """End the command like an interrupted run, with the exit code of the signal."""
     log.info("complete it with the same options and %s", option("hydra.run.dir", directory))
     ending: Ending = INTERRUPTED if signum is signal.SIGINT else TERMINATED
     manifest.note_ending(ending)
@@ -351,7 +351,7 @@ def stop(signum: signal.Signals, directory: Path, manifest: Manifest) -> NoRetur
 
 
 def check_results(results: Sequence[FoldResult], directory: Path) -> None:
-    """Raise a UserError if folds failed: a mean of fewer folds is another quantity."""
+    """Raise a UserError if folds failed, because a mean of fewer folds is not comparable."""
     failed = [result for result in results if result.state is not State.FINISHED]
     if not failed:
         return

@@ -1,4 +1,4 @@
-"""What surrounds `trainer.fit` in a training run: the folder, the record, the checks, the test."""
+"""A training run around `trainer.fit`: its folder, record, checks and test."""
 
 import logging
 import sys
@@ -14,14 +14,14 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from .assembly import build_all, build_quiet_trainer, check_options_read, why_no_test
-from .building import facts_of
+from .building import facts_of, has_loader, has_step
 from .callbacks import MetricHistory, WeightAverage
 from .callbacks.checkpoints import last_checkpoint_of
 from .callbacks.resuming import STATE as WITHIN_EPOCH
 from .callbacks.resuming import check_same_batches
-from .comparison import compare_weights, measured
 from .config_checks import check_config
-from .finders.base import find_values
+from .finders import find_values
+from .floats import to_floats
 from .models.base import BaseModule
 from .models.batch_sizes import check_batches
 from .models.optimizers import check_horizon
@@ -55,20 +55,20 @@ Metrics = dict[str, float]
 
 
 class TrainingRun:
-    """A run's folder and record, from the start of `train` to its end.
+    """The folder and the record of a run.
 
-    Making one creates the run's folder and its log and seeds all random number generators.
+    The constructor creates the folder and the log and seeds all random number generators.
 
     Attributes:
-        cfg: the run's config, without the options that the model never reads.
+        cfg: the run's config, without the options that the model does not read.
         directory: the run's folder.
-        manifest: what is written to `run.json`.
-        is_finished: whether an earlier start of the same SLURM job has already finished this run.
-        metrics: those of the `best` and the `final` epoch, and of the `test`.
-        checkpoints: files of the best, last and averaged weights, as far as they were written.
+        manifest: the content of `run.json`.
+        is_finished: whether an earlier start of the same SLURM job finished this run.
+        metrics: by `best` epoch, `final` epoch and `test`.
+        checkpoints: files of the best, last and averaged weights, as far as they exist.
 
     Raises:
-        UserError: the config alone shows that it cannot work, or the folder belongs to another run.
+        UserError: the config is invalid, or the folder belongs to another run.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -107,11 +107,11 @@ class TrainingRun:
         return Manifest(self.directory, content, enabled=is_first)
 
     def recorded(self) -> AbstractContextManager[None]:
-        """Record in `run.json` how the run ended: finished, interrupted or failed."""
+        """Record in `run.json` how the run ends: finished, interrupted or failed."""
         return self.manifest.recorded()
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Record the seconds of a stage in `run.json`."""
+        """Record the duration of a stage in `run.json`."""
         return self.manifest.stage(name)
 
     def begin(
@@ -123,7 +123,7 @@ class TrainingRun:
             The checkpoint to resume from; None for a new run.
 
         Raises:
-            UserError: something cannot work; nothing has been written.
+            UserError: a check failed; nothing has been written.
         """
         self.manifest.update(data=fingerprints(datamodule), model=describe_model(model))
         check_batches(model, datamodule, trainer)
@@ -147,7 +147,7 @@ class TrainingRun:
 
     def _write_first_files(self, unread: set[str]) -> None:
         names = ", ".join(sorted(key for key in unread if "." in key))
-        note = f"# Left out, because the model never reads them: {names}\n" if names else ""
+        note = f"# Left out, because the model does not read them: {names}\n" if names else ""
         write_config(self.cfg, self.directory, note)
         log.info("run folder: %s", self.directory)
         if self.cfg.objective.metric is None:
@@ -157,7 +157,7 @@ class TrainingRun:
     def use_finders(
         self, trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
     ) -> None:
-        """Find the values that `cfg.finders` asks for, use them and write them to the config."""
+        """Find values for the options in `cfg.finders`, set them and write them to the config."""
         if not self.cfg.finders:
             return
         resumed = find_resumed(self.cfg.ckpt_path, self.directory)
@@ -175,7 +175,7 @@ class TrainingRun:
         config = self.cfg.copy()
         for option, value in found.items():
             OmegaConf.update(config, option, value, force_add=True)
-        # This config must repeat the run, not search again.
+        # The config must reproduce the run without searching again.
         config.finders = {}
         self.manifest.update(found=found, config=plain(config))
         self.record["trained_with"] = options_of_training(plain(config))
@@ -204,27 +204,41 @@ class TrainingRun:
     def compare_averaged_weights(
         self, model: LightningModule, datamodule: LightningDataModule
     ) -> None:
-        """Measure the averaged weights beside the best and the last ones, if there are any."""
+        """Measure the last and the averaged weights, if there are averaged ones.
+
+        The metrics are called `last` and `averaged`, those of the test `test last` and
+        `test averaged`.
+        """
         if "averaged" not in self.checkpoints:
             return
+        validates = has_step(model, "validation_step") and has_loader(datamodule, "val_dataloader")
         with self.stage("compare"), without_lightnings_lines():
+            # Without loggers and callbacks, which would mistake these metrics for the run's own.
             quiet = build_quiet_trainer(self.cfg)
-            self.metrics |= compare_weights(
-                quiet, model, datamodule, self.checkpoints, self.is_tested
-            )
+            for name in ("last", "averaged"):
+                if name not in self.checkpoints:
+                    continue
+                weights = read_checkpoint(self.checkpoints[name])["state_dict"]
+                model.load_state_dict(weights, strict=model.strict_loading)
+                if validates:
+                    quiet.validate(model, datamodule, verbose=False)
+                    self.metrics[name] = to_floats(quiet.callback_metrics)
+                if self.is_tested:
+                    quiet.test(model, datamodule, verbose=False)
+                    self.metrics[f"test {name}"] = to_floats(quiet.callback_metrics)
         self.manifest.update(metrics=self.metrics)
 
     def test(
         self, trainer: Trainer, model: LightningModule, datamodule: LightningDataModule
     ) -> None:
-        """Test the best checkpoint; without an objective the last, and without one the weights."""
+        """Test the best checkpoint, else the last one, else the current weights."""
         if not self.is_tested:
             return
-        # By path: otherwise Lightning tests what a requeued cluster job resumed from.
+        # By path, because Lightning would test the checkpoint from which a requeued job resumed.
         path = self.checkpoints.get("best") or self.checkpoints.get("last")
         with self.stage("test"):
             trainer.test(model, datamodule, ckpt_path=path, verbose=False)
-            self.metrics["test"] = measured(trainer)
+            self.metrics["test"] = to_floats(trainer.callback_metrics)
         self.manifest.update(metrics=self.metrics)
 
     def print_summary(self) -> None:
@@ -252,14 +266,14 @@ def check_resume(
     model: LightningModule,
     datamodule: LightningDataModule,
 ) -> None:
-    """Refuse to resume what would not be a continuation, before anything is written.
+    """Reject a checkpoint that the run would not continue.
 
     Raises:
         UserError: the checkpoint does not fit, or its run had another length or other options.
     """
     checkpoint = read_checkpoint(path)
     check_resumable(path, checkpoint, model, trainer)
-    # Population-based training resumes with other options, and lets them take effect.
+    # Population-based training resumes with other options on purpose.
     if not any(getattr(callback, "changes_options", False) for callback in trainer.callbacks):
         found = [finder.option for finder in build_all(cfg.finders)]
         before = checkpoint.get("trained_with", {})
@@ -275,13 +289,12 @@ def check_length(
     model: BaseModule,
     datamodule: LightningDataModule,
 ) -> None:
-    """Refuse to resume a training of another length.
+    """Reject a checkpoint of a training with another length.
 
     Raises:
-        UserError: the schedule, or the epoch that the checkpoint was saved within, was longer or
-            shorter.
+        UserError: the length of the schedule, or of the epoch that was interrupted, differs.
     """
-    # Lightning counts the batches only after the loggers of its trainer have begun.
+    # A trainer of its own, because counting the batches starts the loggers.
     with without_lightnings_lines(), isolate_rng():
         counting = build_quiet_trainer(cfg)
         counting.strategy.connect(model)
@@ -294,7 +307,7 @@ def check_length(
 
 
 def can_be_tested(model: LightningModule, datamodule: LightningDataModule) -> bool:
-    """Whether the run can be tested; if not, the log says why before the training."""
+    """Whether the run can be tested; if not, log the reason."""
     reason = why_no_test(model, datamodule)
     if reason is not None:
         log.info("no test: %s", reason)
@@ -304,7 +317,7 @@ def can_be_tested(model: LightningModule, datamodule: LightningDataModule) -> bo
 def collect_metrics(cfg: DictConfig, trainer: Trainer) -> dict[str, Metrics]:
     """Metrics of the best and of the last epoch."""
     history = next((c for c in trainer.callbacks if isinstance(c, MetricHistory)), MetricHistory())
-    last = measured(trainer)
+    last = to_floats(trainer.callback_metrics)
     return {
         "best": history.best(cfg.objective.metric, cfg.objective.mode) or last,
         "final": history.rows[-1] if history.rows else last,
@@ -312,7 +325,7 @@ def collect_metrics(cfg: DictConfig, trainer: Trainer) -> dict[str, Metrics]:
 
 
 def checkpoint_paths(trainer: Trainer) -> dict[str, str]:
-    """Files of the best, last and averaged weights, as far as they were written."""
+    """Files of the best, last and averaged weights, as far as they exist."""
     callbacks = [c for c in trainer.callbacks if isinstance(c, ModelCheckpoint)]
     paths = {
         "best" if callback.monitor else "last": callback.best_model_path for callback in callbacks

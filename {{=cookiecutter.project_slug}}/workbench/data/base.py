@@ -16,12 +16,11 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from ..checks import check_integer, check_number
+from ..checks import DATA_CHECKS
 from ..errors import UserError
 from .batches import Batch, collate, make_loader
 from .images import Augment
-from .split_off import Indices
-from .splits import Samples, check_folds, make_splits
+from .splits import Indices, Samples, check_folds, make_splits
 
 
 class BaseDataModule(LightningDataModule):
@@ -126,11 +125,9 @@ class BaseDataModule(LightningDataModule):
 
     def check_arguments(self) -> None:
         """Raise a UserError for an argument that cannot be used."""
-        check_integer("data.batch_size", self.hparams["batch_size"], 1)
-        check_integer("data.split_seed", self.hparams["split_seed"], 0)
-        for name in ("val_fraction", "test_fraction"):
-            if name in self.hparams:
-                check_number(f"data.{name}", self.hparams[name], above=0, below=1)
+        for name, value in self.hparams.items():
+            if check := DATA_CHECKS.get(f"data.{name}"):
+                check(f"data.{name}", value)
         folds, fold = self.hparams.get("folds"), self.hparams.get("fold")
         if folds is not None or fold is not None:
             check_folds(folds, fold)

@@ -20,7 +20,7 @@ from .cells import (
     find_unit,
     spellings,
 )
-from .split_off import Indices
+from .splits import Indices
 from .table_file import TableFile, list_option, name_lines
 from .tables import Column, Numbers, Words
 

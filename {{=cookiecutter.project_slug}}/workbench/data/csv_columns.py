@@ -16,8 +16,7 @@ from .cells import (
     spellings,
 )
 from .columns import ColumnReader, ReadColumn
-from .split_off import Indices
-from .splits import SPLIT_NAMES
+from .splits import SPLIT_NAMES, Indices
 from .table_file import TableFile, check_columns, list_option, name_lines
 from .tables import MOST_FEATURES, Words
 

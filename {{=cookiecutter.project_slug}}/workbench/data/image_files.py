@@ -18,8 +18,7 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 from .batches import Batch
 from .images import Normalise, read_image, reading_options
-from .split_off import Indices
-from .splits import SPLIT_NAMES, shuffled
+from .splits import SPLIT_NAMES, Indices, shuffled
 
 log = logging.getLogger(__name__)
 

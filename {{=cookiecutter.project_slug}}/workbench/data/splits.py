@@ -13,17 +13,6 @@ which `python train.py data.folds=5` fills in:
         dataset = ...
         splits = fold_splits(len(dataset), self.hparams["folds"], self.hparams["fold"])
         self.train, self.val, self.test = (Subset(dataset, splits[name]) for name in SPLITS)
-
-The functions below share these arguments:
-
-- count: number of samples.
-- seed: the same seed gives the same splits.
-- labels: class numbers of all samples (count,). If given, all splits have the same class ratio.
-- class_names: names for the messages.
-- groups: any values of all samples (count,). If given, samples with equal values stay in one split;
-  sizes and class ratios are then as close as the groups allow.
-- folds: number of folds of a cross-validation.
-- fold: the fold to hold out, counted from 0.
 """
 
 import logging
@@ -39,13 +28,15 @@ from sklearn.model_selection import (
     KFold,
     StratifiedGroupKFold,
     StratifiedKFold,
+    train_test_split,
 )
 
 from ..checks import check_integer
 from ..errors import UserError
-from .split_off import Indices, name_classes, split_off
 
 log = logging.getLogger(__name__)
+
+Indices = NDArray[np.int64]
 
 SPLITS = ("train", "val", "test")
 # Other names of the three splits in files and folders.
@@ -58,13 +49,20 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+# More names than this make a line of the log unreadable.
+NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a split depends on; see above for the first four.
+    """What a split depends on.
 
     Attributes:
+        count: number of samples.
+        labels: class numbers (count,). If given, all splits have the same class ratio.
+        class_names: names for the messages.
+        groups: any values (count,). If given, samples with equal values stay in one split; sizes
+            and class ratios are then as close as the groups allow.
         given: the val or test split, or both, if the data already have them, such as an official
             test set. All other samples are for training and the splits that are missing.
     """
@@ -86,41 +84,38 @@ def make_splits(
 ) -> dict[str, Indices]:
     """Positions of the train, val and test samples, with or without cross-validation.
 
+    With labels and without groups, every class of at least three samples occurs in each split. A
+    class of two occurs in the training and the test split, a single sample in the training split.
+
     Args:
         samples: what the split depends on.
         val_fraction: fraction for validation, of all samples that are in no given split.
         test_fraction: fraction for the test, of the same.
-        seed: see above.
-        folds: None for a single split.
-        fold: held out for the test, or for validation if the data have a test split. With folds,
-            only a given test split counts; other samples are split again.
+        seed: the same seed gives the same splits.
+        folds: number of folds of a cross-validation; None for a single split.
+        fold: the fold to hold out, counted from 0: for the test, or for validation if the data have
+            a test split. With folds, only a given test split counts; other samples are split again.
 
     Raises:
         UserError: a split would be empty, or the arguments do not fit together.
     """
-    given = dict(samples.given)
-    labels, names, groups = samples.labels, samples.class_names, samples.groups
     _warn_of_split_groups(samples)
     if folds is not None or fold is not None:
-        if "test" not in given:
-            return fold_splits(
-                samples.count, folds, fold, val_fraction, seed, labels, names, groups
-            )
-        if "val" in given:
-            log.info("data.folds splits the training and validation samples again")
-        rest = _others(samples.count, given["test"])
-        train, val = hold_out(rest, folds, fold, seed, labels, names, groups)
-        train = train[shuffled(len(train), seed)]
-        return {"train": train, "val": val, "test": given["test"]}
-    if not given:
-        count = samples.count
-        return split_in_three(count, val_fraction, test_fraction, seed, labels, names, groups)
+        return _make_folds(samples, val_fraction, seed, folds, fold)
+    given = dict(samples.given)
+    if not given and val_fraction + test_fraction >= 1:
+        raise UserError(
+            f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave "
+            "nothing to train on: their sum must stay below 1."
+        )
     train = _others(samples.count, *given.values())
     available = len(train)
-    for split, fraction in (("val", val_fraction), ("test", test_fraction)):
+    for split, fraction in (("test", test_fraction), ("val", val_fraction)):
         if split not in given:
+            # One sample of each class is kept for each split still to come.
+            reserve = 2 if split == "test" and "val" not in given else 1
             size = round(available * fraction)
-            train, given[split] = split_off(split, train, size, seed, labels, names, groups=groups)
+            train, given[split] = _split_off(split, train, size, seed, samples, reserve)
     if len(samples.given) == 2:
         train = train[shuffled(len(train), seed)]
     return {"train": train, "val": given["val"], "test": given["test"]}
@@ -135,26 +130,9 @@ def split_in_three(
     class_names: Sequence[str] = (),
     groups: NDArray[Any] | None = None,
 ) -> dict[str, Indices]:
-    """Positions of the train, val and test samples; the fractions are of all samples.
-
-    With labels and without groups, every class of at least three samples occurs in each split. A
-    class of two occurs in the training and the test split, a single sample in the training split.
-
-    Raises:
-        UserError: a split would be empty, or most classes have a single sample.
-    """
-    if val_fraction + test_fraction >= 1:
-        raise UserError(
-            f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave "
-            "nothing to train on: their sum must stay below 1."
-        )
-    everything = np.arange(count)
-    rest, test = split_off(
-        "test", everything, round(count * test_fraction), seed, labels, class_names, 2, groups
-    )
-    size = round(count * val_fraction)
-    train, val = split_off("val", rest, size, seed, labels, class_names, groups=groups)
-    return {"train": train, "val": val, "test": test}
+    """Positions of the train, val and test samples; see `make_splits` and `Samples`."""
+    samples = Samples(count, labels, class_names, groups)
+    return make_splits(samples, val_fraction, test_fraction, seed)
 
 
 def fold_splits(
@@ -167,7 +145,7 @@ def fold_splits(
     class_names: Sequence[str] = (),
     groups: NDArray[Any] | None = None,
 ) -> dict[str, Indices]:
-    """Positions of the train, val and test samples of one fold of a cross-validation.
+    """Positions of the train, val and test samples of one fold; see `Samples`.
 
     The folds are those of scikit-learn's KFold, StratifiedKFold (with labels), GroupKFold (with
     groups) or StratifiedGroupKFold (with both), shuffled with `seed`. One fold is the test split,
@@ -177,31 +155,33 @@ def fold_splits(
     Raises:
         UserError: there is no such fold, or a split would be empty.
     """
-    rest, test = hold_out(np.arange(count), folds, fold, seed, labels, class_names, groups)
-    size = round(len(rest) * val_fraction)
-    train, val = split_off("val", rest, size, seed, labels, class_names, groups=groups)
+    return _make_folds(Samples(count, labels, class_names, groups), val_fraction, seed, folds, fold)
+
+
+def _make_folds(
+    samples: Samples, val_fraction: float, seed: int, folds: int | None, fold: int | None
+) -> dict[str, Indices]:
+    if "test" in samples.given:
+        if "val" in samples.given:
+            log.info("data.folds splits the training and validation samples again")
+        rest = _others(samples.count, samples.given["test"])
+        train, val = _hold_out(rest, samples, folds, fold, seed)
+        train = train[shuffled(len(train), seed)]
+        return {"train": train, "val": val, "test": samples.given["test"]}
+    rest, test = _hold_out(np.arange(samples.count), samples, folds, fold, seed)
+    train, val = _split_off("val", rest, round(len(rest) * val_fraction), seed, samples)
     return {"train": train, "val": val, "test": test}
 
 
-def hold_out(
-    indices: Indices,
-    folds: int | None,
-    fold: int | None,
-    seed: int,
-    labels: Indices | None = None,
-    class_names: Sequence[str] = (),
-    groups: NDArray[Any] | None = None,
+def _hold_out(
+    indices: Indices, samples: Samples, folds: int | None, fold: int | None, seed: int
 ) -> tuple[Indices, Indices]:
-    """The rest, in the order of `indices`, and the samples of one fold, in random order.
-
-    Raises:
-        UserError: there is no such fold, or there are fewer samples or groups than folds.
-    """
+    """The rest, in the order of `indices`, and the samples of one fold, in random order."""
     check_folds(folds, fold)
     assert folds is not None
     assert fold is not None
-    classes = None if labels is None else labels[indices]
-    members = None if groups is None else groups[indices]
+    classes = None if samples.labels is None else samples.labels[indices]
+    members = None if samples.groups is None else samples.groups[indices]
     units = len(indices) if members is None else len(np.unique(members))
     if units < folds:
         what = "samples" if members is None else "groups"
@@ -209,7 +189,7 @@ def hold_out(
             f"data.folds={folds} requires at least as many {what}, and there are {units}."
         )
     if classes is not None:
-        _report_rare(classes, folds, class_names)
+        _report_rare(classes, folds, samples.class_names)
     splitter = _splitter(folds, seed, classes, members)
     with warnings.catch_warnings():
         # Ours names the classes.
@@ -282,5 +262,184 @@ def _report_rare(classes: Indices, folds: int, class_names: Sequence[str]) -> No
     numbers, counts = np.unique(classes, return_counts=True)
     if len(rare := numbers[counts < folds]):
         log.warning(
-            "some folds have no sample of these classes: %s", name_classes(rare, class_names)
+            "some folds have no sample of these classes: %s", _name_classes(rare, class_names)
+        )
+
+
+def _split_off(
+    split: str, indices: Indices, size: int, seed: int, samples: Samples, reserve: int = 1
+) -> tuple[Indices, Indices]:
+    """The rest, and `size` of the `indices` for the split, both in random order.
+
+    Random order matters: a limited run reads only the first batches, and data are often sorted by
+    class.
+
+    The size is larger or smaller where the classes require it, which is logged. The rest keeps
+    `reserve` samples of each class that has that many beside the one that is split off.
+    """
+    if samples.groups is not None:
+        return _split_off_groups(split, indices, size, seed, samples.labels, samples.groups)
+    if samples.labels is None:
+        _check_size(split, size, len(indices))
+        return tuple(train_test_split(indices, test_size=size, random_state=seed))
+    numbers, classes, counts = np.unique(
+        samples.labels[indices], return_inverse=True, return_counts=True
+    )
+    low = np.minimum(1, counts - 1)
+    high = np.maximum(counts - reserve, low)
+    wanted, size = size, int(np.clip(size, low.sum(), high.sum()))
+    if size < wanted / 2:
+        raise UserError(
+            f"The {split} split would hold {size} samples instead of {wanted}, because most "
+            "classes have a single sample: add samples, or choose another target."
+        )
+    _check_size(split, size, len(indices))
+    _report(split, wanted, size, numbers[counts == 1], samples.class_names)
+    kept, taken = _stratified(classes, counts, size, seed, low, high)
+    return indices[kept], indices[taken]
+
+
+def _split_off_groups(
+    split: str,
+    indices: Indices,
+    size: int,
+    seed: int,
+    labels: Indices | None,
+    groups: NDArray[Any],
+) -> tuple[Indices, Indices]:
+    _check_size(split, size, len(indices))
+    numbers = np.unique(groups[indices], return_inverse=True)[1]
+    if numbers.max() == 0:
+        raise UserError(
+            f"All samples left for the {split} and training splits belong to one group: choose "
+            "another data.group, or set it to null."
+        )
+    classes = None if labels is None else labels[indices]
+    kept, taken = _whole_groups(numbers, classes, size, seed)
+    log.info(
+        "the %s split has %d of %d groups with %d samples (requested: %d)",
+        split,
+        len(np.unique(numbers[taken])),
+        numbers.max() + 1,
+        len(taken),
+        size,
+    )
+    return indices[kept], indices[taken]
+
+
+def _whole_groups(
+    groups: Indices, classes: Indices | None, size: int, seed: int
+) -> tuple[Indices, Indices]:
+    """Positions of the rest, and of about `size` samples that make up whole groups.
+
+    The groups (N,) are visited in random order. One is taken if that brings the number of samples
+    of each class closer to its fraction of `size`.
+    """
+    random = np.random.default_rng(seed)
+    if classes is None:
+        classes = np.zeros(len(groups), np.int64)
+    missing = np.bincount(classes) * size / len(classes)
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    taken = np.zeros(len(groups), bool)
+    for number in random.permutation(len(members)):
+        change = _change(missing, classes[members[number]])
+        if change < 0:
+            taken[members[number]] = True
+            np.subtract.at(missing, classes[members[number]], 1)
+    if not taken.any():
+        # Every group is far too large: take the best one.
+        taken[members[int(np.argmin([_change(missing, classes[m]) for m in members]))]] = True
+    return random.permutation(np.flatnonzero(~taken)), random.permutation(np.flatnonzero(taken))
+
+
+def _change(missing: NDArray[np.float64], classes: Indices) -> float:
+    """The change of the squared distance from the requested numbers if samples are taken."""
+    present, counts = np.unique(classes, return_counts=True)
+    left = missing[present]
+    return float(np.sum((left - counts) ** 2 - left**2))
+
+
+def _stratified(
+    classes: Indices, counts: Indices, size: int, seed: int, low: Indices, high: Indices
+) -> tuple[Indices, Indices]:
+    """Positions of the rest and of `size` samples, between `low` and `high` of each class.
+
+    scikit-learn's stratification requires two samples of each class and may still leave a small
+    class out of one side: single samples join the rest afterwards, and such classes are corrected.
+    """
+    several = counts[classes] > 1
+    kept, taken = train_test_split(
+        np.flatnonzero(several), test_size=size, random_state=seed, stratify=classes[several]
+    )
+    found = np.bincount(classes[taken], minlength=len(counts))
+    change = _within_bounds(found, low, high, counts * size / len(classes)) - found
+    if several.all() and not change.any():
+        return kept, taken
+    kept = np.concatenate([kept, np.flatnonzero(~several)])
+    more, fewer = _first(classes[kept], change), _first(classes[taken], -change)
+    random = np.random.default_rng(seed)
+    return (
+        random.permutation(np.concatenate([kept[~more], taken[fewer]])),
+        random.permutation(np.concatenate([taken[~fewer], kept[more]])),
+    )
+
+
+def _within_bounds(
+    found: Indices, low: Indices, high: Indices, proportional: NDArray[np.float64]
+) -> Indices:
+    """Samples per class, within the bounds and with the sum of `found`.
+
+    The classes that have most relative to their `proportional` number make up for the others
+    (Sainte-Laguë method), so the result is as proportional as the bounds allow.
+    """
+    total, counts = found.sum(), found.clip(low, high)
+    while counts.sum() > total:
+        counts[np.where(counts > low, (counts - 0.5) / proportional, -np.inf).argmax()] -= 1
+    while counts.sum() < total:
+        counts[np.where(counts < high, (counts + 0.5) / proportional, np.inf).argmin()] += 1
+    return counts
+
+
+def _first(classes: Indices, number: Indices) -> NDArray[np.bool_]:
+    """A mask of the first `number[c]` samples of each class c; none if the number is negative."""
+    order = np.argsort(classes, kind="stable")
+    ordered = classes[order]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    return rank < number[classes]
+
+
+def _check_size(split: str, size: int, count: int) -> None:
+    if size < 1 or size >= count:
+        raise UserError(
+            f"The {split} split would hold {size} of {count} samples and leave {count - size}: "
+            f"change data.{split}_fraction or add samples."
+        )
+
+
+def _name_classes(labels: Indices, class_names: Sequence[str]) -> str:
+    """The names of classes for a message, or their numbers if they have none."""
+    names = [str(class_names[label]) if len(class_names) else str(label) for label in labels]
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
+
+
+def _report(
+    split: str, wanted: int, size: int, single: Indices, class_names: Sequence[str]
+) -> None:
+    """Log what differs from a plain stratified split."""
+    if len(single):
+        log.warning(
+            "The %s split has no sample of these classes, which have too few for every split: %s",
+            split,
+            _name_classes(single, class_names),
+        )
+    if size != wanted:
+        log.warning(
+            "The %s split has %d samples instead of %d, so that every class with enough samples "
+            "occurs in every split",
+            split,
+            size,
+            wanted,
         )

@@ -31,8 +31,7 @@ from .cells import (
     label_key,
     spellings,
 )
-from .split_off import Indices
-from .splits import Samples
+from .splits import Indices, Samples
 from .table_file import list_option
 
 log = logging.getLogger(__name__)

@@ -161,13 +161,13 @@ def check_given(
             else "add an option to the model"
         )
         raise UserError(
-            f"{who} never reads {names}, so the option would change nothing: leave it out, or "
+            f"{who} never reads {names}, so the option would have no effect: leave it out, or "
             f"{how}."
         )
     for option in found:
         if option in unread:
             raise UserError(
-                f"{who} never reads {option}, so a value found for it would change nothing: leave "
+                f"{who} never reads {option}, so a value found for it would have no effect: leave "
                 "its finder out."
             )
     # Without a schedule, its options have no effect, whatever a file sets.

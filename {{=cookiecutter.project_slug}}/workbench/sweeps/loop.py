@@ -307,7 +307,9 @@ class AskTellSweep(Sweep):
         """At the first signal the running trials stop after their epochs; at the next one, now."""
         is_first, self.stopped_by = self.stopped_by is None, Stop.INTERRUPT
         if is_first:
-            log.info("the running trials stop after their epochs; interrupt again to stop now")
+            log.info(
+                "the running trials stop after their epochs; repeat the signal to stop them now"
+            )
         else:
             for number in self.workers.running:
                 self.workers.kill(number, TrialOutcome(State.STOPPED))

@@ -21,7 +21,7 @@ import torch.utils.tensorboard  # noqa: F401
 from hydra import compose, initialize_config_dir
 from sklearn.model_selection import train_test_split
 
-from .. import callbacks, comparison, dry_run, evaluation, training_run  # noqa: F401
+from .. import callbacks, dry_run, evaluation, training_run  # noqa: F401
 from ..config_checks import check_arguments, check_top_level
 from ..project import project
 from ..runs.config import plain
