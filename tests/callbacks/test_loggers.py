@@ -2,14 +2,16 @@
 
 import csv
 import json
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..conftest import BakedProject
+from ..conftest import ROOT, BakedProject
 from ..support.training_runs import TrainedRun, train
+from .conftest import Train
 
 SHORT = ("trainer.max_epochs=3",)
 COMMANDS = {
@@ -55,7 +57,7 @@ def scalars(run: TrainedRun, tag: str) -> list[float]:
 
 
 def test_tensorboard_has_the_curves(digits: TrainedRun) -> None:
-    """One point an epoch for metrics, one every ten steps for loss and rate, and the picture."""
+    """One point an epoch for metrics, one every ten steps for loss and rate, and the plot."""
     accuracies = scalars(digits, "val/acc")
     assert len(accuracies) == 20
     assert max(accuracies) == pytest.approx(digits.metrics["best"]["val/acc"])
@@ -98,8 +100,19 @@ def test_several_loggers_get_the_same(runs: Runs) -> None:
     assert len(accuracies) == 3
 
 
+def test_no_other_module_names_a_logger() -> None:
+    """Each logger is deleted with one file and its config; wandb and mlflow are imported there."""
+    library = ROOT / "{{=cookiecutter.project_slug}}" / "workbench"
+    modules = {path.stem for path in (library / "loggers").glob("*.py")} - {"__init__", "base"}
+    assert modules == {"csv_file", "mlflow", "tensorboard", "wandb"}
+    named = re.compile(rf"loggers\.({'|'.join(modules)})\b|(from|import) (wandb|mlflow)\b")
+    for path in library.rglob("*.py"):
+        if path.stem not in modules:
+            assert not named.search(path.read_text("utf-8")), path
+
+
 def test_no_logger_is_needed(runs: Runs) -> None:
-    """Log, manifest, picture and checkpoints are the project's own."""
+    """Log, manifest, plot and checkpoints are the project's own."""
     run = runs["none"].result()
     files = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*.*")}
     assert files == {
@@ -138,3 +151,62 @@ def test_mlflow_writes_into_one_file(runs: Runs) -> None:
     assert [file.path for file in client.list_artifacts(logged.info.run_id, "figures")] == [
         "figures/loss.png"
     ]
+
+
+def test_tensorboard_has_everything(train_here: Train, digits: TrainedRun) -> None:
+    """The tabs that a user opens are not empty."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tensorboard = EventAccumulator(str(digits.folder / "tensorboard")).Reload()
+    scalars = set(tensorboard.Tags()["scalars"])
+    assert {"grad/norm", "time/samples_per_second", "device/memory_gb"} <= scalars
+    texts = {
+        name.removesuffix("/text_summary"): tensorboard.Tensors(name)[0].tensor_proto.string_val[0]
+        for name in tensorboard.Tags()["tensors"]
+    }
+    assert b"| net.features.0.0 | Conv2d(1, 32" in texts["model"]
+    assert digits.manifest["packages"]["torch"].encode() in texts["environment"]
+    assert digits.manifest["git"]["commit"].encode() in texts["environment"]
+    assert b"seed: 42" in texts["config"]
+
+    folder = train_here(
+        "histograms", "callbacks=[default,histograms]", "logger=tensorboard", "trainer.max_epochs=2"
+    )
+    all_of_them = {"histograms": 0}
+    tensorboard = EventAccumulator(str(folder / "tensorboard"), all_of_them).Reload()
+    for kind in ("parameters", "gradients"):
+        drawn = tensorboard.Histograms(f"{kind}/net.head.1.weight")
+        assert [event.step for event in drawn] == [5, 10]
+        assert all(event.histogram_value.num == 640 for event in drawn)
+
+
+def test_lightnings_own_logger_gets_what_it_can(
+    train_here: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A logger that is not ours lacks the methods for images, texts and histograms."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = train_here(
+        "foreign",
+        "callbacks=[default,histograms]",
+        "logger=tensorboard",
+        "logger.tensorboard._target_=pytorch_lightning.loggers.TensorBoardLogger",
+        "trainer.max_epochs=1",
+    )
+    tags = EventAccumulator(str(folder / "tensorboard")).Reload().Tags()
+    assert {"val/acc", "lr", "grad/norm", "time/epoch_seconds"} <= set(tags["scalars"])
+    assert tags["images"] == tags["histograms"] == []
+    assert "callbacks.histograms needs TensorBoard" in caplog.text
+    assert (folder / "figures" / "loss.png").is_file()
+
+
+def test_long_texts_are_in_the_file_and_not_on_the_console(digits: TrainedRun) -> None:
+    """The log, or run.json, tells alone what ran; the console stays readable."""
+    line = "| net.features.0.0 | Conv2d(1, 32"
+    assert line in digits.log
+    assert "weight_decay: 0.01" in digits.log
+    assert line not in digits.printed.stdout
+    model = digits.manifest["model"]
+    assert model["parameters"] == sum(layer["parameters"] for layer in model["layers"]) > 10_000
+    first, *_ = model["layers"]
+    assert (first["name"], first["parameters"]) == ("net.features.0.0", 288)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ..conftest import BakedProject
 from .modules import project_module
 from .training_runs import script
@@ -23,6 +25,12 @@ SMALL = (
     "data.batch_size=73",
     f"trainer.max_epochs={EPOCHS}",
     "callbacks.early_stopping.patience=99",
+)
+# Keeps the checkpoint of every epoch.
+EVERY_EPOCH = (
+    "++callbacks.last_checkpoint.save_top_k=-1",
+    "++callbacks.last_checkpoint.filename='epoch-{epoch}'",
+    "++callbacks.last_checkpoint.auto_insert_metric_name=false",
 )
 
 
@@ -88,6 +96,14 @@ class Project:
         folder = self.folder / str(self.count)
         self.module("training").train(self.configure("train", folder, *SMALL, *options))
         return Run(folder, json.loads((folder / "run.json").read_text("utf-8")))
+
+    def explain(self, *options: str) -> str:
+        """The sentence with which a training is refused."""
+        with pytest.raises(Exception) as raised:
+            self.train(*options)
+        sentence = self.module("hydra_errors").explain(raised.value)
+        assert isinstance(sentence, str), f"not a sentence but {raised.value!r}"
+        return sentence
 
     def launch(self, *options: str) -> Run:
         """Train in processes of their own, as several processes have to be."""

@@ -1,13 +1,18 @@
 """Engines of sweeps that a project does without: their files are deleted, and the rest works."""
 
+import ast
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ..conftest import BakedProject
 from ..support.deletion import check_rest, check_types, without
+from ..support.modules import project_module
 from ..support.sweeps import LR, sweep
+from ..support.template_package import PACKAGE
 from ..support.training_runs import script
 
 TUNE = (
@@ -47,11 +52,43 @@ ENGINES = {
         ("workbench/sweeps/ray_cluster.py", *TUNE),
         {
             "hydra.sweeper.workers=ray": (
-                "hydra.sweeper.workers is an integer from 1; no cluster is installed, not 'ray'."
+                "hydra.sweeper.workers must be an integer of at least 1, or null, not 'ray'."
             ),
         },
     ),
 }
+
+
+# What may be imported where only: our modules and other packages, below `workbench/sweeps/`.
+OPTIONAL = {
+    "workbench.sweeps.ax": ("ax",),
+    "workbench.sweeps.ray_tune": ("ray_tune",),
+    "workbench.sweeps.ray_cluster": ("ray_cluster.py", "ray_tune"),
+    "ax": ("ax",),
+    "ray": ("ray_cluster.py", "ray_tune"),
+}
+
+
+def imports(file: Path, library: Path) -> Iterator[str]:
+    """The modules that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = file.relative_to(library.parent).parts[: -node.level] if node.level else ()
+            module = ".".join([*parts, *filter(None, [node.module])])
+            yield from (f"{module}.{name.name}" for name in node.names)
+
+
+def test_engines_are_imported_by_name_only() -> None:
+    """An import in a function shows when somebody has deleted the engine and calls it."""
+    library = PACKAGE.parent / "workbench"
+    for file in sorted(library.rglob("*.py")):
+        for module in imports(file, library):
+            for optional, places in OPTIONAL.items():
+                if f"{module}.".startswith(f"{optional}."):
+                    inside = [library / "sweeps" / place for place in places]
+                    assert any(file.is_relative_to(place) for place in inside), (file, module)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -90,6 +127,13 @@ def test_selecting_it_is_an_unknown_choice(
         swept = sweep(rest, tmp_path / "none", LR, option, check=False)
         assert answer in swept.printed
         assert len(swept.printed.splitlines()) == 1
+
+
+def test_unknown_module_of_an_engine_is_told(sweeps_package: Callable[[str], Any]) -> None:
+    """Who deletes the folder of an engine may have kept its config."""
+    user_error = project_module("demo", "errors").UserError
+    with pytest.raises(user_error, match=r"no such module: .*<one of ax, optuna, ray>"):
+        sweeps_package("engines").load_engine("workbench.sweeps.nothing")
 
 
 @pytest.fixture(scope="session")

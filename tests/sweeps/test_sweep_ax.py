@@ -237,7 +237,10 @@ MISTAKES = {
         "hydra/sweeper/pruner=ax",
         "hydra.sweeper.pruner.min_curves=few",
     ): "min_curves is a number, not 'few'.",
-    (AX, "hydra.sweeper.sampler.parameter_constraints=['wdth <= 1']"): "Ax cannot search so: ",
+    (
+        AX,
+        "hydra.sweeper.sampler.parameter_constraints=['wdth <= 1']",
+    ): "does not accept this search: ",
 }
 
 

@@ -20,7 +20,7 @@ from .callbacks.checkpoints import last_checkpoint_of
 from .callbacks.resuming import STATE as WITHIN_EPOCH
 from .callbacks.resuming import check_same_batches
 from .config_checks import check_config
-from .finders.base import find_values
+from .finders import find_values
 from .floats import to_floats
 from .models.base import BaseModule
 from .models.batch_sizes import check_batches

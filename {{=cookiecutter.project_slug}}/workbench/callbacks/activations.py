@@ -90,9 +90,7 @@ class ActivationStats(Callback):
         if self._seen:
             self._add_row(trainer)
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stop observing."""
         self._watching.close()
 

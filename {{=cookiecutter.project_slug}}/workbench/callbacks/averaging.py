@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
 
-from ..errors import UserError
+from ..checks import check_number
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +42,7 @@ class WeightAverage(Callback):
     """
 
     def __init__(self, path: str, start: float) -> None:
-        if not 0 <= start < 1:
-            raise UserError(
-                f"start of {type(self).__name__} is a fraction of the training, at least 0 and "
-                f"below 1, not {start!r}."
-            )
+        check_number(f"callbacks.{type(self).__name__.lower()}.start", start, least=0, below=1)
         self.path = Path(path)
         self.start = start
         self.average: dict[str, Tensor] = {}
@@ -245,8 +241,7 @@ class EMA(WeightAverage):
     """
 
     def __init__(self, path: str, decay: float = 0.99, start: float = 0.0) -> None:
-        if not 0 < decay < 1:
-            raise UserError(f"decay of EMA is a fraction above 0 and below 1, not {decay!r}.")
+        check_number("callbacks.ema.decay", decay, above=0, below=1)
         super().__init__(path, start)
         self.decay = decay
         self._last_step = 0
@@ -256,9 +251,7 @@ class EMA(WeightAverage):
         super().on_train_start(trainer, pl_module)
         self._last_step = trainer.global_step
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Update once per step: with gradient accumulation a step has several batches."""
         if trainer.global_step == self._last_step or not self.has_begun(trainer):
             return

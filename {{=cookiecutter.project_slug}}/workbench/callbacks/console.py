@@ -3,7 +3,6 @@
 import logging
 import math
 import sys
-import time
 from collections.abc import Mapping
 
 from pytorch_lightning import LightningModule, Trainer
@@ -14,7 +13,7 @@ from torchmetrics import Metric, MetricCollection
 
 from ..runs.summary import without_forks
 from .hooks import EpochEndCallback, is_within_epoch
-from .resources import EpochTimer
+from .resources import EpochClock, EpochTimer
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +24,16 @@ class EpochLog(EpochEndCallback):
     """Logs epoch, seconds and metrics as one line, readable in a file as well as on a terminal."""
 
     def __init__(self) -> None:
-        self._started = 0.0
+        self._clock = EpochClock()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock: `on_train_epoch_start` is not called for an epoch resumed within."""
-        self._started = time.perf_counter()
+        self._clock.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         super().on_train_epoch_start(trainer, pl_module)
-        self._started = time.perf_counter()
+        self._clock.start()
 
     @rank_zero_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,7 +48,7 @@ class EpochLog(EpochEndCallback):
     @rank_zero_only
     def on_epoch_measured(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the line of the epoch."""
-        seconds = time.perf_counter() - self._started
+        seconds = self._clock.stop()
         paces = [c.pace for c in trainer.callbacks if isinstance(c, EpochTimer) and c.pace]
         pace = "".join(f"{text}  " for text in paces)
         metrics = _text(self.measured_in_epoch(trainer))

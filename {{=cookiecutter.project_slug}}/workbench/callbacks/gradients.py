@@ -160,14 +160,7 @@ class Histograms(Callback):
             log.warning("callbacks.histograms needs TensorBoard: add logger=tensorboard")
 
     @rank_zero_only
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Log them after the last batch; the validation that follows discards the gradients."""
         if not trainer.is_last_batch or (trainer.current_epoch + 1) % self.every_n_epochs:
             return

@@ -71,9 +71,7 @@ class EpochEndCallback(FreshMetrics):
         super().teardown(trainer, pl_module, stage)
         pl_module.__dict__.pop("on_train_epoch_end", None)
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Restore the model's own hook; Lightning calls no `teardown` after an error."""
         pl_module.__dict__.pop("on_train_epoch_end", None)
 

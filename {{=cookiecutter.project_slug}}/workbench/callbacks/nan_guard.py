@@ -64,9 +64,7 @@ class NaNGuard(Callback):
             if first_bad != NONE and not (is_traced and first_bad == self._batch_idx):
                 raise self._error(trainer, pl_module, first_bad)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Release the batch."""
         self._batch = None
 

@@ -168,9 +168,7 @@ class DeviceStats(EpochEndCallback):
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
     @rank_zero_only
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Read the utilization of the GPU while it is still training."""
         if trainer.is_last_batch and pl_module.device.type == "cuda":
             self._cuda_percent = cuda_percent(pl_module.device)

@@ -108,9 +108,7 @@ class WithinEpoch(FreshMetrics):
         """Return to the training."""
         self._is_validating = False
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Add what `self.log` had accumulated before the resume, now that the names exist again."""
         logged, self._logged = self._logged, {}
         for name, metric in _logged_per_epoch(trainer).items():

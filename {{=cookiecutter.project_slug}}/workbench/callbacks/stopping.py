@@ -62,16 +62,12 @@ class Stopping(EndsTraining, Callback):
             self._is_requeued_later = True
             signal.signal(signal.SIGUSR1, partial(self._requeue_later, trainer, requeue))
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Leave; the previous batch or validation was saved at its end."""
         if self._is_agreed:
             self._leave()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Save, unless a validation or the end of the epoch comes next, which saves too."""
         if self._is_requeued_later:
             save = partial(self._save_and_requeue, trainer)
@@ -94,9 +90,7 @@ class Stopping(EndsTraining, Callback):
         """Restore the handler of Ctrl-C."""
         self._release()
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Restore the handler of Ctrl-C."""
         self._release()
 
@@ -280,7 +274,7 @@ class TimeLimit(EndsTraining, callbacks.Timer):
             trainer.should_stop = True
 
     def _measure(self, trainer: Trainer, trained: float) -> None:
-        """Measure an epoch, which may have been resumed or cut off, and what remains."""
+        """Measure an epoch, which may have been resumed or interrupted, and what remains."""
         planned = trainer.num_training_batches
         is_known = math.isfinite(planned) and self._batches > 0
         self._clock.stop(self._batches / planned if is_known else 1.0)

@@ -112,7 +112,7 @@ def set_batch_size(datamodule: LightningDataModule, size: int) -> None:
 def _fits(size: int, model: LightningModule, datamodule: LightningDataModule, trial: Trial) -> bool:
     set_batch_size(datamodule, size)
     try:
-        # Otherwise every size would be compiled, and torch gives up after a few.
+        # Otherwise every size would be compiled, and torch stops compiling after a few.
         with torch.compiler.set_stance("force_eager"):
             options: dict[str, Any] = {"max_epochs": -1, "max_steps": STEPS, "limit_val_batches": 0}
             trial(callbacks=[WithoutSchedules()], **options).fit(model, datamodule)

@@ -4,5 +4,5 @@
 module of a logger by the name of its class: that of `WandbLogger` is called `wandb`.
 """
 
-# Loggers in which a sweep has a run of its own, above those of its trials.
+# Loggers in which a sweep has a run of its own, by their class methods open_sweep and close_sweep.
 SWEEP_RUNS = ("mlflow",)

@@ -58,47 +58,13 @@ class RunLogger(Logger):
         Args:
             options: of the logger.
             sweep: name of the sweep.
-            run_id: what `open_sweep` returned; None if the sweep has no run of its own.
+            run_id: id of the sweep's own run, if it has one.
             trial: name of the trial within the sweep.
         """
 
     @classmethod
     def end_run(cls, failed: bool) -> None:
         """End the run of a trial whose process ends without the clean-up of an exit."""
-
-    @classmethod
-    def open_sweep(cls, options: dict[str, Any], run_id: str | None, sweep: str) -> str:
-        """Create or continue the sweep's own run; called for the loggers in `SWEEP_RUNS`.
-
-        Args:
-            options: of the logger.
-            run_id: the id that an earlier command of the sweep got, if any.
-            sweep: name of the sweep.
-
-        Returns:
-            The id of the run.
-        """
-        raise NotImplementedError
-
-    @classmethod
-    def close_sweep(
-        cls,
-        options: dict[str, Any],
-        run_id: str,
-        metrics: dict[str, float],
-        tags: dict[str, str],
-        is_complete: bool,
-    ) -> None:
-        """End the sweep's own run.
-
-        Args:
-            options: of the logger.
-            run_id: its id.
-            metrics: of the best trial.
-            tags: texts.
-            is_complete: whether all trials have ended.
-        """
-        raise NotImplementedError
 
     @property
     def is_paused(self) -> bool:

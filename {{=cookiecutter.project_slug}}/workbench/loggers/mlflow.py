@@ -42,7 +42,7 @@ class MLFlowLogger(RunLogger, loggers.MLFlowLogger):
 
     @classmethod
     def open_sweep(cls, options: dict[str, Any], run_id: str | None, sweep: str) -> str:
-        """Create the sweep's run, or set it to running again."""
+        """Create the sweep's run, or continue that of an earlier command; returns its id."""
         logger = _connect(options | {"run_name": sweep}, run_id)
         logger.experiment.update_run(logger.run_id, status="RUNNING")
         return str(logger.run_id)
@@ -56,7 +56,15 @@ class MLFlowLogger(RunLogger, loggers.MLFlowLogger):
         tags: dict[str, str],
         is_complete: bool,
     ) -> None:
-        """Log the results of the sweep, and end its run and those of killed trials."""
+        """Log the results of the sweep, and end its run and those of killed trials.
+
+        Args:
+            options: of the logger.
+            run_id: of the sweep's run.
+            metrics: of the best trial.
+            tags: texts.
+            is_complete: whether all trials have ended.
+        """
         client = _connect(options, run_id).experiment
         for name, value in metrics.items():
             client.log_metric(run_id, name, value)

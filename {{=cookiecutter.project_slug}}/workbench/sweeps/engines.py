@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 from omegaconf import OmegaConf
 
+from ..checks import is_integer, require
 from ..errors import UserError
 from ..project import project
 from .figures import Figure
@@ -199,14 +200,13 @@ def check_workers(settings: Settings) -> None:
     value = settings.workers
     known = clusters()
     name, _ = _cluster_and_slots(settings)
-    is_number = value is None or (type(value) is int and value >= 1)
-    if not is_number and name not in known:
-        others = f", or a cluster ({', '.join(known)})" if known else "; no cluster is installed"
-        raise UserError(f"hydra.sweeper.workers is an integer from 1{others}, not {value!r}.")
-    if name is not None and name not in known:
-        engine = load_engine(settings.engine)
-        raise UserError(f"hydra/sweeper={engine.name} needs the cluster {name!r}: it is missing.")
+    is_number = value is None or is_integer(value, 1)
+    valid = ", ".join(["an integer of at least 1", *known, "or null"])
+    require(is_number or name in known, "hydra.sweeper.workers", valid, value)
     if name is not None:
+        if name not in known:
+            engine = load_engine(settings.engine).name
+            raise UserError(f"hydra/sweeper={engine} needs the cluster {name!r}: it is missing.")
         if settings.gpus is not None:
             raise UserError(
                 "hydra.sweeper.gpus has no effect on a cluster, which assigns the GPUs itself: "

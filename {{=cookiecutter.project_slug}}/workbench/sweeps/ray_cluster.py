@@ -28,9 +28,9 @@ from .workers import AnyWorkers, Ended, Progress, Workers, run_alone, start_serv
 
 log = logging.getLogger(__name__)
 
-# What is not shipped to the nodes, besides what .gitignore names. At the root only: the package has
+# Not sent to the nodes, in addition to the files in .gitignore. Only at the root: packages have
 # folders of the same names.
-LEFT_AT_HOME = [
+EXCLUDED = [
     "/.env",
     "/.git/",
     "/.venv/",
@@ -40,13 +40,13 @@ LEFT_AT_HOME = [
     "/multirun/",
     "/outputs/",
 ]
-PATIENCE = 5.0  # seconds for an address to answer
-LISTEN = 1.0  # seconds after which a slot looks whether it was told something
+PATIENCE = 5.0  # seconds to connect to an address
+LISTEN = 1.0  # seconds between two checks for messages to a slot
 
 
 @dataclass
 class Slot:
-    """An actor, and the id and the name of its node once it is ready."""
+    """An actor, and the id and name of its node when it is ready."""
 
     actor: Any
     ready: Any
@@ -61,7 +61,7 @@ class Slot:
 
 @dataclass
 class RemoteTrial:
-    """A trial at work, and the events that are waited for."""
+    """A running trial, and the pending call for its next events."""
 
     worker: int
     folder: Path
@@ -70,14 +70,14 @@ class RemoteTrial:
 
 
 class RayWorkers:
-    """As many workers as the cluster has room for; it does what `Workers` does.
+    """Workers on the nodes of a cluster, with the interface of `Workers`.
 
     Args:
-        count: how many trials run at once, at most.
+        count: the maximum number of concurrent trials.
         cpus: the cores of each.
-        gpus: the GPUs of each, or a share of one.
-        folder: of the sweep. Nodes that do not see it send each trial's folder here.
-        packages: what the slots import besides.
+        gpus: the GPUs of each, or a fraction of one.
+        folder: of the sweep. Nodes that do not share it send each trial's folder here.
+        packages: additional imports of the slots.
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class RayWorkers:
         self._threads = max(1, int(cpus))
         self._packages = list(packages)
         folder.mkdir(parents=True, exist_ok=True)
-        # Whoever sees it shares our disk.
+        # Nodes on which it exists share this folder.
         self._marker = folder / f".shared-{uuid.uuid4().hex[:8]}"
         self._marker.touch()
         self._slots = [self._new_slot() for _ in range(count)]
 
     def free_worker(self) -> int | None:
-        """The lowest number of a slot that is ready and has nothing to do."""
+        """The lowest number of a slot that is ready and idle."""
         busy = {running.worker for running in self.running.values()}
         ready = (number for number, slot in enumerate(self._slots) if slot.is_ready)
         return next((number for number in ready if number not in busy), None)
@@ -106,11 +106,11 @@ class RayWorkers:
         return f"{worker} on {self._slots[worker].node}"
 
     def start(self, number: int, log: Path, function: Callable[..., Any], *args: Any) -> None:
-        """Run a function in a process of its own, somewhere."""
+        """Run a function in a new process, on any node."""
         worker = self.free_worker()
         assert worker is not None
         actor = self._slots[worker].actor
-        # A trial is told its folder, and those of its earlier tries.
+        # The last argument: the trial's folder, and those of its earlier attempts.
         files = {path: _pack(path, "checkpoints/last.ckpt") for path in args[-1][1:]}
         events = actor.start.remote(number, log, function, args, files)
         self.running[number] = RemoteTrial(worker, log.parent, events)
@@ -120,11 +120,11 @@ class RayWorkers:
         self._actor(number).answer.remote(number, answer)
 
     def kill(self, number: int, outcome: TrialOutcome) -> None:
-        """End a process and all it started, with this outcome."""
+        """Kill a process and its children, with this outcome."""
         self._actor(number).kill.remote(number, outcome)
 
     def wait(self, timeout: float) -> Iterator[Progress | Ended]:
-        """What happened, waiting for it at most `timeout` seconds."""
+        """The next events, after at most `timeout` seconds."""
         import ray
 
         trials = {running.events: number for number, running in self.running.items()}
@@ -141,7 +141,7 @@ class RayWorkers:
                 self._welcome(slots[ref])
 
     def close(self) -> None:
-        """End all slots, and leave the cluster."""
+        """Stop all slots, and leave the cluster."""
         import ray
 
         self._marker.unlink(missing_ok=True)
@@ -170,13 +170,13 @@ class RayWorkers:
             running.events = self._actor(number).listen.remote()
 
     def _lost(self, worker: int, error: Exception) -> TrialOutcome:
-        """What becomes of a trial whose slot is gone: it is not to blame for its node."""
+        """The outcome of a trial whose slot is gone; a lost node does not count as a crash."""
         import ray
 
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         slot = self._slots[worker]
         if slot.node_id not in alive or isinstance(error, ray.exceptions.ActorUnavailableError):
-            # Only its connection may be gone, and the trial shall not run twice.
+            # Only the connection may be lost, and the trial must not run twice.
             ray.kill(slot.actor)
             return TrialOutcome(State.STOPPED, error=f"its node {slot.node} does not answer")
         reason = first_line(error)
@@ -185,7 +185,7 @@ class RayWorkers:
         )
 
     def _welcome(self, worker: int) -> None:
-        """A slot is ready, or will never be."""
+        """A slot is ready, or has failed to start."""
         import ray
 
         slot = self._slots[worker]
@@ -222,22 +222,22 @@ class RemoteWorker:
     """One slot of the cluster, on its node: a single trial at a time.
 
     Args:
-        threads: how many a trial may use.
-        marker: a file in the sweep's folder, which is seen where that folder is.
+        threads: the number of threads of a trial.
+        marker: a file in the sweep's folder, to detect whether this node shares it.
     """
 
     def __init__(self, threads: int, marker: Path) -> None:
         self.workers = Workers(1)
         self.workers.threads = threads
         self.folder = marker.parent
-        # Before any trial comes: Hydra makes its classes anew when it first looks for plugins, and
-        # the old ones could not be sent on.
+        # Before any trial: Hydra creates its classes anew when it first searches for plugins, and
+        # the old ones could not be pickled.
         self.config_loader = _loader()
         self.is_shared = marker.exists()
         self.place = self.folder if self.is_shared else Path(tempfile.mkdtemp(prefix="sweep-"))
 
     def hello(self, packages: Sequence[str]) -> tuple[str, str, bool]:
-        """Import everything; the node's id and name, and whether it sees the sweep's folder."""
+        """Import everything; the node's id and name, and whether it shares the sweep's folder."""
         import ray
 
         start_server(packages)
@@ -254,7 +254,7 @@ class RemoteWorker:
         args: Sequence[Any],
         files: dict[Path, dict[str, bytes]],
     ) -> tuple[list[Progress | Ended], dict[str, bytes]]:
-        """Begin a trial, with the checkpoints of its earlier tries, and listen to it."""
+        """Start a trial, with the checkpoints of its earlier attempts, and listen to it."""
         if not self.is_shared:
             for path, packed in files.items():
                 _unpack(packed, self._here(path))
@@ -264,12 +264,12 @@ class RemoteWorker:
     def begin(
         self, number: int, log: Path, function: Callable[..., Any], args: Sequence[Any]
     ) -> None:
-        """Begin a trial."""
+        """Start a trial."""
         self.log = self._here(log)
         self.workers.start(number, self.log, function, *map(self._here, args))
 
     def listen(self) -> tuple[list[Progress | Ended], dict[str, bytes]]:
-        """What happened in the next second; at its end also the trial's files."""
+        """The events of the next second; with the end of a trial also its files."""
         events = list(self.workers.wait(LISTEN))
         has_ended = any(isinstance(event, Ended) for event in events)
         if self.is_shared or not has_ended:
@@ -288,7 +288,7 @@ class RemoteWorker:
             self.workers.kill(number, outcome)
 
     def _here(self, value: Any) -> Any:
-        """What names places on the machine of the command, for this one."""
+        """A value with the paths of the command's machine, for this one."""
         if isinstance(value, list):
             return [self._here(item) for item in value]
         if isinstance(value, Path):
@@ -300,14 +300,14 @@ class RemoteWorker:
 
 
 def connect(address: str | None, cores: float | None = None) -> None:
-    """Join a cluster, or begin one on this machine.
+    """Join a cluster, or start one on this machine.
 
     Args:
-        address: `auto`, or `host:port`; None for this machine alone.
-        cores: of this machine alone, how many; None for all of them.
+        address: `auto` or `host:port`; None for this machine.
+        cores: the number of cores to use on this machine; None for all.
 
     Raises:
-        UserError: Ray is missing, or there is no such cluster, or it does not let us in.
+        UserError: Ray is missing, or the cluster does not exist or refuses the connection.
     """
     try:
         import ray
@@ -317,13 +317,13 @@ def connect(address: str | None, cores: float | None = None) -> None:
             "`pip install 'ray[tune]'`."
         ) from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Slots of no GPU must not see any.
+    # Slots without a GPU must not see any.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-    # Relative paths mean the same in a trial by Ray Tune.
+    # Relative paths must mean the same in a trial of Ray Tune.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     if address is not None and ":" in address:
         _check_answers(address)
-    shipped = {"working_dir": str(project().root), "excludes": LEFT_AT_HOME}
+    shipped = {"working_dir": str(project().root), "excludes": EXCLUDED}
     where = (
         {"address": address, "runtime_env": shipped}
         if address
@@ -337,14 +337,10 @@ def connect(address: str | None, cores: float | None = None) -> None:
 
 
 def room(cpus: float, gpus: float) -> int:
-    """How many trials the cluster has room for at once.
-
-    Args:
-        cpus: the cores of a trial.
-        gpus: the GPUs of a trial, or a share of one.
+    """The number of trials of this size that fit on the cluster.
 
     Raises:
-        UserError: not even for one.
+        UserError: none does.
     """
     import ray
 
@@ -362,10 +358,7 @@ def room(cpus: float, gpus: float) -> int:
 
 
 def check_shared(marker: Path) -> None:
-    """Look on every node whether it sees the sweep's folder.
-
-    Args:
-        marker: a file in it.
+    """Check that every node shares the sweep's folder, which contains `marker`.
 
     Raises:
         UserError: one does not.
@@ -382,14 +375,14 @@ def check_shared(marker: Path) -> None:
     for name, answer in answers.items():
         if not ray.get(answer):
             raise UserError(
-                f"The node {name} does not see {marker.parent}, and Ray Tune needs a folder that "
-                "all nodes share: set hydra.sweep.dir to one, or let Optuna search with "
-                "hydra/sweeper=optuna hydra.sweeper.workers=ray."
+                f"The node {name} does not share {marker.parent}, and Ray Tune needs a folder that "
+                "all nodes share: set hydra.sweep.dir to one, or use hydra/sweeper=optuna "
+                "hydra.sweeper.workers=ray."
             )
 
 
 def gpu_count() -> int:
-    """How many GPUs the nodes have together."""
+    """The number of GPUs of all nodes."""
     import ray
 
     return int(ray.cluster_resources().get("GPU", 0))
@@ -407,13 +400,13 @@ def _check_answers(address: str) -> None:
 
 
 def cannot_start(error: Exception) -> UserError:
-    """What a slot that could not begin says."""
+    """The error of a slot that could not start."""
     reason = str(error).strip().splitlines()[-1]
     return UserError(f"The workers on the cluster cannot start: {reason}")
 
 
 def _loader() -> Any:
-    """A loader of the configs that came with the code."""
+    """A loader for the configs that were sent with the code."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -422,7 +415,7 @@ def _loader() -> Any:
 
 
 def _pack(folder: Path, pattern: str = "**/*") -> dict[str, bytes]:
-    """The contents of the files in a folder, by their paths there."""
+    """The contents of the files in a folder, by relative paths."""
     files = (path for path in folder.glob(pattern) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Names of metrics that Ax reads as such; any other may be a formula or a function to it.
+# Names of metrics that Ax reads as such; it may take any other for a formula or a function.
 PLAIN_METRIC = re.compile(r"(?!.*__)[A-Za-z]\w*(/\w+)+", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A point, and the number of the trial that the client made for it."""
+    """A point, and the index of the trial that the client created for it."""
 
     index: int
     params: dict[str, Value]
@@ -66,41 +66,41 @@ class AxClient:
         self.objectives = objectives
         self.seed = seed
         self._names = ax_names([*(objective.metric for objective in objectives), *limits])
-        # By the numbers of the study: the client's own, and which trials it knows the end of.
+        # By trial numbers of the study: the client's indices, the trials that have ended for it.
         self._indices: dict[int, int] = {}
         self._told: set[int] = set()
         self._steps: set[tuple[int, int]] = set()
         self._client = make_client(space, objectives, limits, sampler, pruner, seed)
 
     def propose(self) -> Proposal | None:
-        """A new point; None where Ax finds none, as in a space that is used up."""
+        """A new point; None if Ax finds none, as in an exhausted space."""
         from ax.utils.common.random import with_rng_seed
 
         try:
             with _quiet(), with_rng_seed(self.seed):
                 ((index, values),) = self._client.get_next_trials(1).items()
         except Exception as error:
-            log.warning("Ax has no point (%s): the next one is random", first_line(error))
+            log.warning("Ax proposes no point (%s): the next one is random", first_line(error))
             return None
         return Proposal(index, self.space.sample(lambda p: _from_ax(p, values[p.key])))
 
     def link(self, number: int, proposal: Proposal) -> None:
-        """Know a trial of the study as the one that was proposed."""
+        """Identify a trial of the study with a proposal."""
         self._indices[number] = proposal.index
 
     def withdraw(self, proposal: Proposal) -> None:
-        """Forget a point that nobody tries on behalf of this client."""
+        """Abandon a proposal that no trial uses."""
         self._client.mark_trial_abandoned(proposal.index)
 
     def catch_up(self, records: Sequence[TrialRecord]) -> None:
-        """Learn of all trials, those of other commands included."""
+        """Attach the trials of the study, including those of other commands."""
         with _quiet():
             for record in records:
                 if record.number not in self._told and self._knows(record):
                     self._learn_end(record)
 
     def should_stop(self, number: int, step: int, value: float) -> bool:
-        """Note a value of a running trial; True if Ax gives the trial up."""
+        """Attach a value of a running trial; True if Ax prunes the trial."""
         with _quiet():
             self._learn_step(number, step, value)
             return self._client.should_stop_trial_early(self._indices[number])
@@ -112,7 +112,7 @@ class AxClient:
         partial.replace(path)
 
     def analyses(self) -> Iterator[tuple[str, str, "Plot"]]:
-        """Titles, captions and plots of Ax's sensitivity, slices, contours and cross-validation."""
+        """Titles, captions and plots: sensitivity, slices, contours and cross-validation."""
         from ax.analysis.plotly import CrossValidationPlot, PlotlyAnalysisCard, TopSurfacesAnalysis
 
         names = [self._names[objective.metric] for objective in self.objectives]
@@ -125,13 +125,13 @@ class AxClient:
                     yield self._readable(leaf.title), leaf.subtitle, leaf.get_figure()
 
     def _readable(self, title: str) -> str:
-        """A title of Ax with the metric's own name."""
+        """A title with the metrics' own names."""
         for metric, name in self._names.items():
             title = title.replace(name, metric)
         return title
 
     def _knows(self, record: TrialRecord) -> bool:
-        """Whether the client has this trial, which it is told where its point is settled."""
+        """Whether the client has this trial; one whose point is complete is attached."""
         if record.number not in self._indices:
             if record.state is State.WAITING or not self._is_whole(record.params):
                 return False
@@ -157,12 +157,12 @@ class AxClient:
         elif record.state is State.PRUNED and record.steps:
             self._client.mark_trial_early_stopped(index)
         else:
-            # Failed ones may be proposed again, and would fail again.
+            # A failed trial could be proposed again, and would fail again.
             self._client.mark_trial_abandoned(index)
         self._told.add(record.number)
 
     def _learn_step(self, number: int, step: int, value: float) -> None:
-        # A trial that goes on from a checkpoint tells its earlier epochs again.
+        # A trial that resumes from a checkpoint reports its earlier epochs again.
         if (number, step) not in self._steps and math.isfinite(value):
             self._steps.add((number, step))
             data = {self._names[self.objectives[0].metric]: value}
@@ -213,12 +213,12 @@ def make_client(
             )
             _set_early_stopping(client, names[objectives[0].metric], pruner)
     except Exception as error:
-        raise UserError(f"Ax cannot search so: {first_line(error)}.") from error
+        raise UserError(f"Ax does not accept this search: {first_line(error)}.") from error
     return client
 
 
 def ax_names(metrics: Iterable[str]) -> dict[str, str]:
-    """The names that metrics have in Ax, which reads them as parts of formulas."""
+    """Names for the metrics that Ax, which parses formulas of them, does not misread."""
     names: dict[str, str] = {}
     for metric in metrics:
         word = re.sub(r"[\W_]+", "_", metric.encode("ascii", "replace").decode()).strip("_")
@@ -230,19 +230,19 @@ def ax_names(metrics: Iterable[str]) -> dict[str, str]:
 
 
 def _set_early_stopping(client: "Client", metric: str, pruner: Mapping[str, Any]) -> None:
-    """Let the client judge trials, if it is the pruner; its file does not keep how."""
+    """Let the client prune trials, if it is the pruner."""
     from ax.early_stopping.strategies import PercentileEarlyStoppingStrategy
 
     if pruner["name"] != "ax":
         return
     options = {name: value for name, value in (PRUNER | dict(pruner)).items() if name != "name"}
-    # With the metric left out, nothing would ever be stopped.
+    # Without the metric, nothing would ever be stopped.
     strategy = PercentileEarlyStoppingStrategy(metric_signatures=[metric], **options)
     client.set_early_stopping_strategy(strategy)
 
 
 def _config(parameter: Parameter) -> Any:
-    """A parameter in Ax's words."""
+    """Ax's config of a parameter."""
     from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 
     values = _values(parameter)
@@ -258,7 +258,7 @@ def _config(parameter: Parameter) -> Any:
 
 
 def _values(parameter: Parameter) -> list[Any] | None:
-    """The values to choose from, of one type; None for any number of an interval."""
+    """The choices, of one type; None if the parameter is an interval."""
     points: list[Value]
     if parameter.choices is not None:
         points = list(parameter.choices)
@@ -288,7 +288,7 @@ def _to_ax(parameter: Parameter, value: Value) -> Any:
 def _from_ax(parameter: Parameter, value: Any) -> Value:
     values = _values(parameter)
     if values is None:
-        # A logarithm and back may end a hair beyond the end.
+        # A logarithm and its inverse may exceed the bounds by a rounding error.
         number = min(max(value, parameter.low), parameter.high)
         return round(number) if parameter.is_integer else float(number)
     points = parameter.choices or values
@@ -296,8 +296,8 @@ def _from_ax(parameter: Parameter, value: Any) -> Value:
 
 
 def load_ax() -> None:
-    """Import Ax, which takes seconds, and keep what it says of every trial from the console."""
-    # It would say at once which SQLAlchemy there is.
+    """Import Ax, which takes seconds, and keep its log of every trial off the console."""
+    # It logs the version of SQLAlchemy on import.
     logging.getLogger("ax.storage.sqa_store.with_db_settings_base").disabled = True
     with _quiet():
         import ax.api.client  # noqa: F401
@@ -306,7 +306,7 @@ def load_ax() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out the warnings of Ax's packages about each other."""
+    """Suppress the deprecation warnings of Ax's dependencies."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -36,11 +36,11 @@ class AxSearch(OptunaSearch):
         import torch
 
         self.is_ax_pruner = pruner["name"] == "ax"
-        # What a point of a table leaves open is random.
+        # Options that a point of `enqueue` leaves open are random.
         seed = super().join(
             {"name": "random"}, {"name": "none"} if self.is_ax_pruner else pruner, seed
         )
-        # The cores are for the trials.
+        # The other cores are for the trials.
         torch.set_num_threads(1)
         about = (self.space, self.objectives, self.limits, sampler, pruner)
         self.client = AxClient(*about, seed)
@@ -66,13 +66,13 @@ class AxSearch(OptunaSearch):
         else:
             # Another command was faster.
             self.client.withdraw(proposal)
-        # With no other trial running it is better to wait for what this one brings.
+        # If no other trial is running, it is better to wait for the result of this one.
         if len(self._running) > 1 and self._wants_point():
             self._begin_proposal()
         return trial
 
     def report(self, number: int, step: int, value: float) -> Verdict:
-        """Note a value; PRUNE if the trial is unpromising."""
+        """Record a value; PRUNE if the trial is unpromising."""
         answer = super().report(number, step, value)
         if not self.is_ax_pruner or self._is_busy:
             return answer
@@ -81,7 +81,7 @@ class AxSearch(OptunaSearch):
         return Verdict.PRUNE if is_behind else Verdict.CONTINUE
 
     def tell(self, number: int, outcome: TrialOutcome) -> Next:
-        """Note how a trial ended."""
+        """Record how a trial ended."""
         decision = super().tell(number, outcome)
         self._keep()
         return decision
@@ -95,9 +95,9 @@ class AxSearch(OptunaSearch):
         super().close()
 
     def figures(self) -> Iterator[Figure]:
-        """What Ax has learnt."""
+        """Plots of Ax's model."""
         for title, caption, plot in self.client.analyses():
-            # Its name for the names themselves.
+            # The axis shows names, so its title is redundant.
             plot.update_yaxes(title=None, selector={"title.text": "display_parameter_name"})
             yield Figure(f"Ax: {title}", caption, styled(plot))
 
@@ -144,10 +144,10 @@ def open_search(plan: Plan) -> AxSearch:
     """The study of a sweep, searched by Ax.
 
     Raises:
-        UserError: Ax cannot search so, or the study of this name is about something else.
+        UserError: Ax rejects the search, or the study of this name has another question.
     """
     settings = plan.settings
-    # What Ax refuses must not have begun a study.
+    # A search that Ax rejects must not create a study.
     about = (plan.space, plan.objectives, settings.limits, settings.sampler, settings.pruner)
     make_client(*about, None)
     return optuna_search.open_search(plan, AxSearch)

@@ -8,6 +8,7 @@ import math
 from importlib.metadata import version
 from importlib.util import find_spec
 
+from ...checks import require
 from ...errors import UserError, nearest
 from ..engines import Engine
 from ..optuna_engine import SAMPLERS, build_sampler
@@ -15,15 +16,15 @@ from ..settings import Settings
 from ..space import Space
 
 OLDEST_RAY = (2, 60)
-# The packages of what Ray Tune has besides Optuna's samplers, each an extra of the same name.
+# Samplers besides Optuna's, and their packages; each is an extra of the same name.
 SEARCHERS = {"hyperopt": ("hyperopt",), "bohb": ("hpbandster", "ConfigSpace")}
-# They train all trials side by side, from random points, and let the worst go on from the best.
+# They train all trials concurrently, and let the worst continue from the best.
 POPULATIONS = ("pbt", "pb2")
-# They divide a number of epochs among the trials.
+# They divide the number of epochs among the trials.
 DIVIDING = ("hyperband", "bohb")
-# They pause trials, and need all of them for it.
+# They pause trials, so all trials must exist from the start.
 PAUSING = (*POPULATIONS, *DIVIDING)
-# Their options: what they are in words, and the least and the greatest.
+# The options of each pruner: the type, the minimum and the maximum.
 Kind = tuple[str, float, float]
 INTEGER: Kind = ("an integer", 1, math.inf)
 FACTOR: Kind = ("an integer", 2, math.inf)
@@ -39,12 +40,12 @@ SCHEDULERS: dict[str, dict[str, Kind]] = {
     "pb2": OPTIONS,
     "pbt": OPTIONS | {"resample_probability": FRACTION},
 }
-# Set in files that Optuna reads too, where they mean something.
+# In config files that Optuna reads too, without effect here.
 UNUSED = {"hyperband": ("min_resource", "max_resource")}
 
 
 class TuneEngine(Engine):
-    """Ray Tune's algorithms, which are kept in its own state besides the study."""
+    """Ray Tune's algorithms, whose state is in its own files."""
 
     name = "ray"
     sweep = f"{__package__}.sweep.TuneSweep"
@@ -109,26 +110,25 @@ class TuneEngine(Engine):
 
 
 def check_length(settings: Settings, max_epochs: int | None, is_endless: bool) -> None:
-    """Refuse trials without an end, or without a number of epochs where it has to be known.
+    """Check that trials end, and that the number of epochs is known if the pruner needs it.
 
     Args:
         settings: the options of the sweep.
-        max_epochs: how long a trial may train; None where that is not known in epochs.
+        max_epochs: the length of a trial; None if it is not limited in epochs.
         is_endless: whether a trial has no limit at all.
 
     Raises:
-        UserError: such trials.
+        UserError: they do not, or it is not.
     """
     name = settings.pruner["name"]
     if is_endless:
         raise UserError(
-            "Ray Tune has to know how long a trial is: give trainer.max_epochs or "
-            "trainer.max_steps."
+            "Ray Tune needs a limit for each trial: give trainer.max_epochs or trainer.max_steps."
         )
     if name in DIVIDING and max_epochs is None:
         raise UserError(
-            f"hydra/sweeper/pruner={name} divides trainer.max_epochs among the trials: limit them "
-            "by it and validate once per epoch, or give hydra/sweeper/pruner=asha."
+            f"hydra/sweeper/pruner={name} divides trainer.max_epochs among the trials: give it and "
+            "validate once per epoch, or use hydra/sweeper/pruner=asha."
         )
 
 
@@ -139,7 +139,7 @@ def mutated(settings: Settings, space: Space) -> list[str]:
 
 
 def _check_packages() -> None:
-    """Refuse a Ray that is missing, came without Tune, or is too old."""
+    """Check that Ray is installed, with Tune, and not too old."""
     if not all(map(find_spec, ("ray", "pandas", "pyarrow"))):
         raise UserError(
             "hydra/sweeper=ray needs Ray Tune: install it with `uv sync --extra ray` or "
@@ -149,8 +149,8 @@ def _check_packages() -> None:
     if tuple(map(int, found.split(".")[:2])) < OLDEST_RAY:
         oldest = ".".join(map(str, OLDEST_RAY))
         raise UserError(
-            f"hydra/sweeper=ray needs Ray {oldest} or later, and {found} is installed: "
-            "`uv sync --extra ray` or `pip install -U 'ray[tune]'` brings it."
+            f"hydra/sweeper=ray needs Ray {oldest} or later, and {found} is installed: update it "
+            "with `uv sync --extra ray` or `pip install -U 'ray[tune]'`."
         )
 
 
@@ -166,8 +166,8 @@ def _check_options(settings: Settings) -> None:
     name = options.pop("name")
     if name in POPULATIONS:
         mutate = options.pop("mutate", None)
-        if not (isinstance(mutate, list) and all(isinstance(key, str) for key in mutate)):
-            raise UserError(f"hydra.sweeper.pruner.mutate is a list of options, not {mutate!r}.")
+        is_valid = isinstance(mutate, list) and all(isinstance(key, str) for key in mutate)
+        require(is_valid, "hydra.sweeper.pruner.mutate", "a list of options", mutate)
     for option, value in options.items():
         known = SCHEDULERS[name]
         if option in UNUSED.get(name, ()):
@@ -194,13 +194,13 @@ def _check_population(settings: Settings, space: Space) -> None:
     for key in keys:
         if kinds[key].is_group or kinds[key].when:
             raise UserError(
-                f"{key} decides what a model is made of, or depends on it, and cannot change while "
-                "it trains: leave it out of hydra.sweeper.pruner.mutate."
+                f"{key} is a config group or depends on one, and cannot change during a trial: "
+                "remove it from hydra.sweeper.pruner.mutate."
             )
         if name == "pb2" and kinds[key].choices is not None:
             raise UserError(
-                f"pb2 changes numbers, and {key} has choices: use pruner=pbt, or leave it out of "
-                "hydra.sweeper.pruner.mutate."
+                f"pb2 only changes numbers, and {key} has choices: use hydra/sweeper/pruner=pbt, "
+                "or remove it from hydra.sweeper.pruner.mutate."
             )
 
 

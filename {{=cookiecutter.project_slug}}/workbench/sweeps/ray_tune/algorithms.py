@@ -9,7 +9,7 @@ from ..types import Value
 from . import POPULATIONS, mutated
 from .space import TuneSpace
 
-# More reports than a trial makes, for those that only compare trials that have come as far.
+# More reports than any trial makes, for schedulers that do not depend on the length.
 ENDLESS = 1_000_000
 # What a trial reports to Ray Tune after each epoch, or after each validation.
 EPOCH, VALUE = "epoch", "value"
@@ -18,15 +18,8 @@ EPOCH, VALUE = "epoch", "value"
 def build_searcher(
     settings: Settings, space: TuneSpace, points: list[dict[str, Value]], seed: int | None
 ) -> Any:
-    """What proposes.
-
-    Args:
-        settings: the options of the sweep.
-        space: what varies.
-        points: those to try first.
-        seed: for the same proposals again.
-    """
-    # What a point leaves open is left to chance.
+    """The searcher of `hydra.sweeper.sampler`, which starts with the `points`."""
+    # Options that a point leaves open are random.
     drawn = [{key: d.sample() for key, d in space.distributions().items()} for _ in points]
     first = [draw | space.config_of(p) for draw, p in zip(drawn, points, strict=True)] or None
     options = {key: value for key, value in settings.sampler.items() if key != "name"}
@@ -41,7 +34,7 @@ def build_searcher(
             return HyperOptSearch(points_to_evaluate=first, random_state_seed=seed, **options)
         case "bohb":
             with warnings.catch_warnings():
-                # Its package is older than Python's rules for backslashes.
+                # The package has invalid escape sequences.
                 warnings.simplefilter("ignore", SyntaxWarning)
                 from ray.tune.search.bohb import TuneBOHB
 
@@ -54,19 +47,19 @@ def build_searcher(
 
 
 def proposes(settings: Settings, space: TuneSpace) -> bool:
-    """Whether an algorithm proposes the points, rather than chance or a list."""
+    """Whether a model-based algorithm proposes the points, which are neither random nor listed."""
     is_population = settings.pruner["name"] in POPULATIONS
     return not (space.points or is_population or settings.sampler["name"] == "random")
 
 
 def build_scheduler(settings: Settings, space: TuneSpace, max_epochs: int | None) -> Any:
-    """What judges.
+    """The scheduler of `hydra.sweeper.pruner`.
 
     Args:
         settings: the options of the sweep.
         space: what varies.
-        max_epochs: how long a trial may train; None where that is not known in epochs, which
-            `check_length` refuses for those that divide it.
+        max_epochs: the length of a trial; None if it is not limited in epochs, which `check_length`
+            rejects for schedulers that divide it.
     """
     length = max_epochs or ENDLESS
     from ray.tune import schedulers
@@ -117,5 +110,5 @@ def build_scheduler(settings: Settings, space: TuneSpace, max_epochs: int | None
 
 
 def _mutations(distribution: Any) -> Any:
-    """Choices as a list, whose neighbours PBT goes to; Ray Tune multiplies anything else."""
+    """Choices as a list, in which PBT moves to neighbours; it multiplies anything else."""
     return getattr(distribution, "categories", distribution)

@@ -1,4 +1,4 @@
-"""The optimizer's options of this run, where a checkpoint has brought back those of another."""
+"""Applies the optimizer options of the config after a checkpoint has restored earlier ones."""
 
 from typing import Any
 
@@ -7,17 +7,17 @@ from pytorch_lightning.core.optimizer import _init_optimizers_and_lr_schedulers
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-# What a schedule derives from the learning rate and keeps with the optimizer.
+# Options that a schedule derives from the learning rate and stores in the optimizer.
 RATES = ("lr", "initial_lr", "max_lr", "min_lr")
 
 
 class FreshOptions(Callback):
-    """Trains on from a checkpoint with the optimizer's options of the config.
+    """Continues from a checkpoint with the optimizer options of the config.
 
-    Population-based training copies the weights of a better trial and changes its options; the
-    optimizer's state in the checkpoint holds the old ones, and Lightning restores it last. So the
-    model builds its optimizers once more, to show the new ones. A schedule goes on where it was,
-    with a learning rate changed in proportion.
+    Population-based training copies the weights of a better trial and changes its options. The
+    optimizer's state in the checkpoint holds the old ones, and Lightning restores it last, so the
+    model builds its optimizers again to obtain the new ones. A schedule continues where it was, and
+    its learning rates are scaled.
 
     Attributes:
         changes_options: a checkpoint may be resumed with other options.
@@ -26,7 +26,7 @@ class FreshOptions(Callback):
     changes_options = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the options, now that everything is restored."""
+        """Set the options after everything is restored."""
         if trainer.ckpt_path is None:
             return
         for optimizer, fresh in zip(trainer.optimizers, _build(pl_module), strict=True):
@@ -37,7 +37,7 @@ class FreshOptions(Callback):
 
 
 def _build(model: LightningModule) -> list[Optimizer]:
-    """Optimizers as the model builds them; what it notes of them stays as it was."""
+    """Optimizers as the model builds them, without a change of its attributes."""
     before = dict(vars(model))
     optimizers, _ = _init_optimizers_and_lr_schedulers(model)
     vars(model).clear()
@@ -46,7 +46,7 @@ def _build(model: LightningModule) -> list[Optimizer]:
 
 
 def _renew(group: dict[str, Any], options: dict[str, Any]) -> float:
-    """Set the options of a group; by what the learning rate was multiplied."""
+    """Set the options of a group; returns the factor of the learning rate."""
     for key in options.keys() & group.keys() - {"params", *RATES}:
         group[key] = options[key]
     before = group.get("initial_lr", group["lr"])

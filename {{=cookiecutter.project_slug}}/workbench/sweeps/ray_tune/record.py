@@ -11,7 +11,7 @@ from ..leaderboard import best_trials
 from ..optuna_search import OptunaSearch, is_waiting, suggest
 from ..space import is_same_point
 from ..types import State, TrialOutcome, TrialRecord, Unit, Value
-from .trial import OPEN, Row
+from .trial import OPEN, Update
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Plot
@@ -82,19 +82,20 @@ class TuneStudy(OptunaSearch):
         """Whether a trial has begun and not ended."""
         return self._numbers.get(number) in self._running
 
-    def add(self, row: Row) -> None:
+    def add(self, update: Update) -> None:
         """Record what a trial reported."""
-        number = self._numbers[row.number]
+        number = self._numbers[update.number]
         trial = self._running[number]
-        trial.set_user_attr("worker", row.worker)
-        if row.value is not None:
-            self.report(number, row.epoch, row.value)
-        if row.value is not None and self.schedules:
-            facts = {"value": row.value, "params": row.params, "copied": row.copied}
-            trial.set_user_attr(f"{EPOCH}{row.epoch}", facts)
-            trial.set_user_attr("params", row.params)
-        if row.state is not OPEN:
-            self.end(row.number, TrialOutcome(row.state, row.metrics or {}, row.error))
+        trial.set_user_attr("worker", update.worker)
+        if update.value is not None:
+            self.report(number, update.epoch, update.value)
+        if update.value is not None and self.schedules:
+            facts = {"value": update.value, "params": update.params, "copied": update.copied}
+            trial.set_user_attr(f"{EPOCH}{update.epoch}", facts)
+            trial.set_user_attr("params", update.params)
+        if update.state is not OPEN:
+            outcome = TrialOutcome(update.state, update.metrics or {}, update.error)
+            self.end(update.number, outcome)
 
     def end(self, number: int, outcome: TrialOutcome) -> None:
         """Record how a trial ended."""

@@ -1,4 +1,4 @@
-"""The search space as Ray Tune has it, and its configs as points of our space."""
+"""Converts the search space and its points to those of Ray Tune, and back."""
 
 import math
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ from typing import Any
 from ..space import Parameter, Space, text
 from ..types import Value
 
-# The key of the points that are laid out beforehand, by their index.
+# The key for the index of a point of a grid.
 POINT = "point"
 
 
 @dataclass(frozen=True)
 class TuneSpace:
-    """Turns points into Ray Tune's configs and back.
+    """Converts points to Ray Tune's configs and back.
 
-    Parameters with a step are counted, so that a step means the same to every algorithm. Those
-    that exist for some choices only are always there, and no part of a point without such a choice.
+    A parameter with a step is represented by the number of steps, so that every algorithm keeps to
+    them. A conditional parameter is in every config, but only in those points that it exists in.
 
     Args:
         space: what varies.
-        points: all points to be tried, or None where an algorithm proposes them.
-        exponents: whether logarithmic parameters are given by their logarithm, for algorithms that
-            know no other scale than the plain one.
+        points: all points of the sweep, or None if an algorithm proposes them.
+        exponents: represent logarithmic parameters by their logarithm, for algorithms that only
+            support linear scales.
     """
 
     space: Space
@@ -39,25 +39,25 @@ class TuneSpace:
         return {parameter.key: self._distribution(parameter) for parameter in self.space.parameters}
 
     def params_of(self, config: Mapping[str, Any]) -> dict[str, Value]:
-        """The point of a config, within the space even where an algorithm has left it."""
+        """The point of a config, clipped to the space."""
         if self.points is not None:
             return self.points[config[POINT]]
         return self.space.sample(lambda parameter: self._value(parameter, config[parameter.key]))
 
     def config_of(self, params: Mapping[str, Value]) -> dict[str, Any]:
-        """The config of a point, or of a part of one."""
+        """The config of a point, which may be incomplete."""
         keys = {parameter.key: parameter for parameter in self.space.parameters}
         return {key: self._entry(keys[key], value) for key, value in params.items()}
 
     def bounds(self, key: str) -> list[float]:
-        """The lowest and the highest entry of a number in a config."""
+        """The bounds of a numeric parameter in a config."""
         (parameter,) = (p for p in self.space.parameters if p.key == key)
         if _is_counted(parameter):
             return [0, len(parameter.points()) - 1]
         return [self._entry(parameter, parameter.low), self._entry(parameter, parameter.high)]
 
     def inside(self, config: dict[str, Any]) -> dict[str, Any]:
-        """A config that an algorithm has changed, brought back into the space."""
+        """A config that an algorithm has changed, clipped to the space."""
         values = {p.key: self._value(p, config[p.key]) for p in self.space.parameters}
         return config | self.config_of(values)
 
@@ -65,7 +65,7 @@ class TuneSpace:
         from ray import tune
 
         if parameter.choices is not None:
-            # By their texts: 1, 1.0 and true compare equal.
+            # As texts: 1, 1.0 and true compare equal.
             return tune.choice(list(parameter.by_text))
         low, high = self.bounds(parameter.key)
         if _is_counted(parameter):
@@ -89,7 +89,7 @@ class TuneSpace:
 
     def _value(self, parameter: Parameter, entry: Any) -> Value:
         if parameter.choices is not None:
-            # Some algorithms give texts back as those of numpy.
+            # Some algorithms return NumPy's strings.
             return parameter.by_text[str(entry)]
         low, high = self.bounds(parameter.key)
         number = min(max(float(entry), low), high)
@@ -101,5 +101,5 @@ class TuneSpace:
 
 
 def _is_counted(parameter: Parameter) -> bool:
-    """Whether a config has the number of the step in place of the value."""
+    """Whether a config has the number of steps in place of the value."""
     return parameter.step is not None and not (parameter.is_integer and parameter.step == 1)

@@ -1,4 +1,4 @@
-"""A sweep by Ray Tune: its schedulers and searchers, our trials, and the same files at the end."""
+"""A sweep under Ray Tune: its searchers and schedulers, and the trials and files of any sweep."""
 
 import logging
 import os
@@ -39,24 +39,24 @@ from . import PAUSING, check_length, mutated
 from .algorithms import VALUE, build_scheduler, build_searcher, proposes
 from .record import TuneStudy
 from .space import TuneSpace
-from .trial import ROW, Row, Task, TuneTrial
+from .trial import UPDATE, Task, TuneTrial, Update
 
 log = logging.getLogger(__name__)
 
-# A trial is not to blame for its node, as often as that.
+# How often a trial is restarted because its node was lost.
 LOST_NODES = 10
 STOPPED_BY = {
-    Stop.INTERRUPT: "interrupted (once more ends at once)",
+    Stop.INTERRUPT: "interrupted (press Ctrl-C again to stop immediately)",
     Stop.TIMEOUT: "timeout",
     Stop.ERRORS: "the trials keep failing",
 }
 SETTINGS = {
-    # Ours are enough.
+    # The project's loggers are enough.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # Ctrl-C is for `interruptible`; Ray Tune always listens to SIGUSR1 too.
+    # `interruptible` handles Ctrl-C; Ray Tune always handles SIGUSR1 too.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Seconds between two copies of its state: so much a kill may have it forget.
+    # Seconds between two snapshots of its state: what a kill may lose.
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
 }
 
@@ -78,18 +78,18 @@ class TuneSweep(Sweep):
         self.broken: UserError | None = None
 
     def connect(self) -> None:
-        """Join the cluster; on this machine alone, begin one of as many cores as are wanted."""
+        """Join the cluster, or start one on this machine with as many cores as are needed."""
         os.environ.update(SETTINGS)
         settings = self.plan.settings
         slots = slots_of(settings)
         cores = None if slots is None else slots * settings.cpus_per_trial
         ray_cluster.connect(settings.address, cores)
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        # A trial that goes on tells its epochs again.
+        # A trial that resumes reports its epochs again.
         warnings.filterwarnings("ignore", message="The reported value is ignored")
 
     def prepare(self, gpu_count: int) -> None:
-        """See how many trials there is room for on the cluster, and what they vary."""
+        """Determine how many trials run at once, and what they vary."""
         plan = self.plan
         points = None if plan.has_schedules else plan.points
         if points is not None:
@@ -135,26 +135,26 @@ class TuneSweep(Sweep):
             ray.shutdown()
 
     def started(self, number: int, params: dict[str, Value]) -> None:
-        """A trial begins, or goes on."""
+        """A trial starts or continues."""
         known = self.ended_before.get(number)
         if known is not None and is_same_point(known.params, params):
-            # It only tells Ray Tune once more how it ended.
+            # It only reports to Ray Tune again how it ended.
             return
         self.record.begin(number, params)
         self.trials[number] = trial = Trial(number, params)
         self.display.start(trial, "starts")
 
-    def told(self, row: Row) -> None:
+    def told(self, update: Update) -> None:
         """A trial has reported, or ended."""
-        if row.number not in self.trials:
+        if update.number not in self.trials:
             return
-        self.record.add(row)
-        self.display.running[row.number].worker = row.worker
-        if row.value is not None:
-            self.display.report(row.number, row.epoch, row.value)
+        self.record.add(update)
+        self.display.running[update.number].worker = update.worker
+        if update.value is not None:
+            self.display.report(update.number, update.epoch, update.value)
 
     def ended(self, number: int, error: str | None = None) -> None:
-        """A trial has ended, by an error that it could not tell itself if one is given."""
+        """A trial has ended; `error` is one that its own process could not report."""
         trial = self.trials.pop(number, None)
         if trial is None:
             return
@@ -174,19 +174,19 @@ class TuneSweep(Sweep):
             self.stop(Stop.TIMEOUT)
 
     def paused(self, number: int) -> None:
-        """A trial waits for its turn."""
+        """A trial is paused."""
         if number in self.display.running:
             self.display.running[number].worker = "waits"
 
     def stop(self, why: Stop) -> None:
-        """Have Ray Tune save its state and end."""
+        """Let Ray Tune save its state and end."""
         if self.stopped_by is None:
             self.stopped_by = why
             log.info("%s: the running trials end", STOPPED_BY[why])
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Ctrl-C once: the state is saved and the running trials end; twice: at once."""
+        """Ctrl-C saves the state and ends the running trials; a second one exits immediately."""
 
         def stop(signum: int, frame: FrameType | None) -> None:
             if self.stopped_by is not None:
@@ -219,7 +219,7 @@ class TuneSweep(Sweep):
         if tune.Tuner.can_restore(str(folder)):
             return tune.Tuner.restore(str(folder), trainable=trainable, resume_errored=False)
         seed = plan.config.seed
-        # Populations draw from these.
+        # Population-based training draws from these.
         random.seed(seed)
         np.random.seed(seed)
         laid_out = space.points is not None
@@ -236,7 +236,7 @@ class TuneSweep(Sweep):
                 search_alg=build_searcher(settings, space, points, seed),
                 scheduler=build_scheduler(settings, space, self.max_epochs),
                 num_samples=1 if laid_out else plan.n_trials,
-                # More would be proposed knowing less; those that pause need all their trials.
+                # Proposals in advance would use fewer results; pausing schedulers need all trials.
                 max_concurrent_trials=None if pauses else self.count,
                 reuse_actors=True,
                 trial_dirname_creator=partial(number_of, first=int(proposes(settings, space))),
@@ -251,7 +251,7 @@ class TuneSweep(Sweep):
         )
 
     def _complete(self) -> None:
-        """Add what pruned trials measured: Ray Tune did not wait for their end."""
+        """Record the metrics of pruned trials: Ray Tune did not wait for their end."""
         self.record.add_pruned(
             {
                 trial.number: trials.metrics_of(self.plan.folder / trial_folder(trial.number))
@@ -271,34 +271,33 @@ class TuneSweep(Sweep):
 
 
 class Watcher(tune.Callback):
-    """Tells the sweep of this process what happens; Ray Tune keeps a copy with its state."""
+    """Forwards events to the sweep of this process; Ray Tune pickles it with its state."""
 
     sweep: TuneSweep
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Ray Tune is about to look for news."""
+        """Ray Tune is about to process events."""
         self.sweep.watch_the_time()
         if self.sweep.stopped_by is not None:
             signal.raise_signal(signal.SIGUSR1)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial begins, or goes on."""
+        """A trial starts or continues."""
         self.sweep.started(_number(trial), self.sweep.space.params_of(trial.config))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial has told something."""
-        if result[ROW] is not None:
-            facts = result[ROW]
-            self.sweep.told(Row(**facts | {"state": State(facts["state"])}))
+        """A trial has reported."""
+        if (facts := result[UPDATE]) is not None:
+            self.sweep.told(Update(**facts | {"state": State(facts["state"])}))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial has ended, or was given up."""
+        """A trial has ended, or was pruned."""
         self.sweep.ended(_number(trial))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial has lost its actor, or the actor could not begin."""
+        """A trial has lost its actor, or the actor could not start."""
         error = _error_of(trial)
         if isinstance(error, RayTaskError):
             self.sweep.broken = ray_cluster.cannot_start(error)
@@ -310,13 +309,13 @@ class Watcher(tune.Callback):
         self.sweep.ended(_number(trial), first_line(error) if error else "lost its worker")
 
     def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial was saved, which is how a pause begins."""
+        """A trial was saved, which precedes a pause."""
         if trial.status == "PAUSED":
             self.sweep.paused(_number(trial))
 
 
 def number_of(trial: Any, first: int) -> str:
-    """The name of a trial's folder at Ray Tune: its number, counted from 0."""
+    """The name of a trial's folder in Ray Tune's own state: its number, counted from 0."""
     return f"{int(trial.experiment_tag.partition('_')[0]) - first:04d}"
 
 

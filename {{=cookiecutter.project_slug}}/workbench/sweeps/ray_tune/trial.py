@@ -30,15 +30,15 @@ from .space import TuneSpace
 
 # A trial that has not ended: nothing runs any more when its record is read.
 OPEN = State.STOPPED
-# The key of what is told to the sweep, beside what Ray Tune reads.
-ROW = "row"
+# The key of what is for the sweep, among the results for Ray Tune.
+UPDATE = "update"
 STATE = "tune.json"
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
-PATIENCE = 60.0  # seconds for a trial to close its loggers once it was told to stop
+PATIENCE = 60.0  # seconds for a trial to close its loggers when it is told to stop
 
 
 @dataclass(frozen=True)
-class Row:
+class Update:
     """What a trial reports to the sweep.
 
     Attributes:
@@ -69,15 +69,15 @@ class Task:
     """What all trials have in common.
 
     Attributes:
-        base: of every trial, pickled: Hydra's classes in it must be those of the process at hand.
-        space: makes a point of Ray Tune's config.
+        base: pickled, because Hydra's classes in it must be those of the process that trains.
+        space: converts Ray Tune's configs to points.
         objective: what is optimised.
         folder: of the sweep.
-        marker: a file in it, which is seen where the folder is.
-        threads: how many a trial may use.
-        packages: what is imported besides.
-        max_retries: how often a trial is tried again that crashed.
-        timeout: seconds after which a trial is given up.
+        marker: a file in it, to detect nodes that do not share the folder.
+        threads: the number of threads of a trial.
+        packages: additional imports.
+        max_retries: how often a crashed trial is retried.
+        timeout: seconds after which a trial fails.
         ended: the trials that have ended before, by their numbers.
     """
 
@@ -96,14 +96,14 @@ class Task:
 class TuneTrial(tune.Trainable):
     """Trains one point after the other, each in a process of its own.
 
-    The actor outlives its trials, and so its fork server imports everything once. A process that
-    dies is followed by another one from its last checkpoint, and Ray Tune is told nothing; a trial
-    that fails for good is done, with the worst possible value.
+    The actor outlives its trials, so its fork server imports everything once. A process that dies
+    is replaced by one that resumes from the last checkpoint, without Ray Tune's knowledge. A trial
+    whose retries fail ends with the worst possible value.
 
     Attributes:
-        known: what is left to tell of a trial that has ended before.
-        handed: the checkpoint that Ray Tune wants it to go on from.
-        copied: the trial which that was of, if it was another one.
+        known: the result of a trial that has ended under an earlier command.
+        handed: the checkpoint from which Ray Tune wants it to continue.
+        copied: the trial that the checkpoint is from, if it is another one.
         has_begun: whether a process of this trial has reported since.
     """
 
@@ -113,7 +113,7 @@ class TuneTrial(tune.Trainable):
     has_begun: bool
 
     def setup(self, config: dict[str, Any], task: Task | None = None) -> None:
-        """Import everything, and begin with the first trial."""
+        """Import everything, and prepare the first trial."""
         assert task is not None
         self.task = task
         self.slot = RemoteWorker(task.threads, task.marker)
@@ -124,13 +124,13 @@ class TuneTrial(tune.Trainable):
         self._prepare(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Go over to another trial, or to other options of this one."""
+        """Switch to another trial, or to other options of this one."""
         self.cleanup()
         self._prepare(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train until the next report; what it tells."""
+        """Train until the next report, and return it."""
         if self.known is not None:
             return self.known
         if self.slot.workers.running:
@@ -139,9 +139,9 @@ class TuneTrial(tune.Trainable):
             self._start()
         while True:
             for event in self.slot.listen()[0]:
-                told = self._heard(event)
-                if told is not None:
-                    return told
+                result = self._handle(event)
+                if result is not None:
+                    return result
             limit = self.task.timeout
             if limit is not None and time.time() - self.began > limit:
                 error = f"took longer than trial_timeout={limit:g} seconds"
@@ -158,7 +158,7 @@ class TuneTrial(tune.Trainable):
         Path(checkpoint_dir, STATE).write_text(json.dumps(state), "utf-8")
 
     def load_checkpoint(self, checkpoint_dir: Any) -> None:
-        """Go on from here: where the trial was paused, or from a better one."""
+        """Continue from a checkpoint: the trial's own after a pause, or a better trial's."""
         if self.known is not None:
             return
         # Ray Tune may delete its own before the trial has begun.
@@ -170,7 +170,7 @@ class TuneTrial(tune.Trainable):
         self.copied = None if state["number"] == self.number else state["number"]
 
     def cleanup(self) -> None:
-        """End the trial's process as at its last epoch, so that its loggers close properly."""
+        """End the trial's process after its last epoch, so that its loggers close properly."""
         until = time.monotonic() + PATIENCE
         while self.slot.workers.running:
             self.slot.answer(self.number, Verdict.PRUNE)
@@ -190,21 +190,21 @@ class TuneTrial(tune.Trainable):
         self.known = self._known_end()
 
     def _known_end(self) -> dict[str, Any] | None:
-        """What is left to tell of a trial that Ray Tune forgot the end of, in a kill."""
+        """The result of a trial whose end Ray Tune lost in a kill."""
         record = self.task.ended.get(self.number)
         if record is None or not is_same_point(record.params, self.params):
             return None
         score = record.metrics.get(self.task.objective.metric, self._worst())
         # The sweep knows it already.
-        return {EPOCH: max(record.steps, default=1), VALUE: score, ROW: None, "done": True}
+        return {EPOCH: max(record.steps, default=1), VALUE: score, UPDATE: None, "done": True}
 
     def _start(self, after: str = "part") -> None:
-        """Start the process, in a folder of its own, from the last checkpoint there is."""
+        """Start the process, in a new folder, from the last checkpoint if there is one."""
         sources = [] if self.handed is None else [self.handed]
         if self.folder.exists():
             earlier = self._set_aside(after)
-            goes_on = self.copied is None or self.has_begun
-            if goes_on and self._is_same_point(earlier):
+            is_own = self.copied is None or self.has_begun
+            if is_own and self._is_same_point(earlier):
                 sources.insert(0, earlier)
         self.folder.mkdir(parents=True)
         params = json.dumps(self.params)
@@ -214,15 +214,15 @@ class TuneTrial(tune.Trainable):
         self.slot.begin(self.number, self.folder / "run.log", trials.run_trial, args)
 
     def _set_aside(self, name: str) -> Path:
-        """Give the folder of an earlier process of this trial another name."""
+        """Rename the folder of an earlier process of this trial."""
         stem = f"{self.folder.name}.{name}"
         index = len(list(self.folder.parent.glob(f"{stem}-*"))) + 1
         return self.folder.rename(self.folder.with_name(f"{stem}-{index}"))
 
     def _forget_sources(self) -> None:
-        """Remove what the process began from, now that it has saved a checkpoint of its own.
+        """Remove what the process started from, now that it has saved a checkpoint of its own.
 
-        The log of a crash stays.
+        The log of a crash is kept.
         """
         self.has_begun = True
         for kind in ("from", "part-*"):
@@ -236,8 +236,8 @@ class TuneTrial(tune.Trainable):
             return False
         return is_same_point(params, self.params)
 
-    def _heard(self, event: Progress | Ended) -> dict[str, Any] | None:
-        """What Ray Tune is to know of an event, if anything."""
+    def _handle(self, event: Progress | Ended) -> dict[str, Any] | None:
+        """The result for Ray Tune, if the event has one."""
         if isinstance(event, Ended):
             return self._ended(judged(event.result, [self.task.objective]))
         is_new = event.step > self.epoch
@@ -245,8 +245,8 @@ class TuneTrial(tune.Trainable):
             self.epoch, self.value = event.step, event.value
             self._forget_sources()
         if is_new and not event.is_last:
-            return self._told(self.value)
-        # Told before; or the last one, which comes with the end.
+            return self._result(self.value)
+        # Reported before; or the last one, which is reported with the end.
         self.slot.answer(self.number, Verdict.CONTINUE)
         return None
 
@@ -260,13 +260,13 @@ class TuneTrial(tune.Trainable):
         best = outcome.metrics.get(self.task.objective.metric, self._worst())
         score = self._worst() if state is State.FAILED else best
         self._forget_sources()
-        return self._told(score, state, outcome)
+        return self._result(score, state, outcome)
 
-    def _told(
+    def _result(
         self, score: float, state: State = OPEN, outcome: TrialOutcome | None = None
     ) -> dict[str, Any]:
-        """A result for Ray Tune, with what the sweep writes down."""
-        row = Row(
+        """A result for Ray Tune, with the update for the sweep."""
+        update = Update(
             number=self.number,
             epoch=self.epoch,
             value=self.value if self.epoch else None,
@@ -278,7 +278,7 @@ class TuneTrial(tune.Trainable):
             copied=self.copied,
         )
         done = {"done": True} if outcome else {}
-        return {EPOCH: max(self.epoch, 1), VALUE: score, ROW: vars(row), **done}
+        return {EPOCH: max(self.epoch, 1), VALUE: score, UPDATE: vars(update), **done}
 
     def _worst(self) -> float:
         return float("-inf") if self.task.objective.mode == "max" else float("inf")
