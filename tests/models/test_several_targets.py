@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Trainer
 
-from ..support.tables import Tables, package, tables
+from ..support.tables import Tables, tables
 from ..support.template_package import Part
 
-__all__ = ["package", "tables"]  # fixtures
+__all__ = ["tables"]  # fixtures
 
 ROWS = 200
 
