@@ -20,6 +20,7 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 from .support.modules import project_module
+from .support.template_package import NAME, Part, template_package
 from .support.training_runs import ON_CPU, TrainedRun, script, train
 from .support.warm_server import WarmServer
 
@@ -152,6 +153,13 @@ def bake(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Bake:
 def demo(bake: Bake) -> BakedProject:
     """The project that the tests train with; they leave runs and compiled files in it."""
     return bake(project_name="Demo", author_email="ada@example.org", git="yes")
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
+    """Imports modules of the template's package or of `workbench`, without a baked project."""
+    with template_package(tmp_path_factory.mktemp("package"), NAME) as part:
+        yield part
 
 
 @pytest.fixture(scope="module")

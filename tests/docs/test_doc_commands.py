@@ -6,7 +6,6 @@ their owner could. So a command that is new on a page is run too, or has to be l
 """
 
 import csv
-import json
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -37,7 +36,6 @@ PAGES += RECIPES
 LANGUAGES = {"bash", "console", "diff", "python", "text", "toml", "yaml"}
 # Of the scripts; one of them has to take an option.
 CONFIGS = ("train", "evaluate", "predict", "export", "serve")
-WARM_START = Path(__file__).parents[1] / "support" / "warm_start.py"
 
 # A run has to break off before a command can go on with it.
 POWER_CUT = """
@@ -104,15 +102,13 @@ class Reader:
                 self.answers[command] = self.project.run(*words, check=False)
 
     def _run_scripts(self, commands: list[str]) -> None:
-        """Run scripts of the project, all with the same imports."""
+        """Run scripts of the project."""
         folder = self.project.root.parent
         (folder / "power_cut.py").write_text(POWER_CUT, "utf-8")
-        words = [shlex.split(self.fill_in(c).removeprefix("python ")) for c in commands]
-        (folder / "commands.json").write_text(json.dumps(words))
-        start = (str(WARM_START), str(folder / "commands.json"))
-        printed = script(self.project, *start, python_path=str(folder)).stdout
-        done = (CompletedProcess(**answer) for answer in json.loads(printed))
-        self.answers |= dict(zip(commands, done, strict=True))
+        filled = [shlex.split(self.fill_in(c).removeprefix("python ")) for c in commands]
+        for command, words in zip(commands, filled, strict=True):
+            done = script(self.project, *words, check=False, python_path=str(folder))
+            self.answers[command] = done
 
     def fill_in(self, command: str) -> str:
         """The command with the newest run and the newest sweep."""

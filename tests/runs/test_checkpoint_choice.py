@@ -1,20 +1,13 @@
 """Checkpoints by name: a command that takes the wrong run gives a right-looking wrong number."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from ..support.template_package import Part, template_package
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_choice_tests") as package:
-        yield package
+from ..support.template_package import Part
 
 
 @pytest.fixture

@@ -7,17 +7,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psutil
 import pytest
 
 from ..conftest import BakedProject
-from ..support.modules import project_module
 from ..support.own_data import write_flats
 from ..support.sweeps import LR, Swept, processes_of, start_sweep, wait_until
 from ..support.training_runs import ON_CPU, TrainedRun, is_same, run_all, script, train
@@ -33,14 +31,6 @@ SHORT = (
     "callbacks.early_stopping=null",
     "logger=csv",
 )
-
-
-@pytest.fixture(scope="module")
-def package(demo: BakedProject) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports modules of the demo's package into this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(demo.root)
-        yield lambda name: project_module("demo", name)
 
 
 def kill_trainings(project: BakedProject, folder: Path, kills: int) -> None:

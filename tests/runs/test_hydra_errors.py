@@ -132,7 +132,7 @@ runs.py a b -> b | --help
 runs.py FILES/runs --sort tset -> 'tset' | test
 # How a sweep runs
 SWEEP RATES hydra.sweeper.n_trials=1.5 -> n_trials | 1.5
-SWEEP RATES hydra.sweeper.workers=0 -> workers | from 1
+SWEEP RATES hydra.sweeper.workers=0 -> workers | at least 1
 SWEEP RATES hydra.sweeper.seeds=0 -> seeds | at least 1
 SWEEP RATES hydra.sweeper.gpus_per_trial=half -> gpus_per_trial | 'half'
 SWEEP RATES hydra.sweeper.gpus=0 -> gpus | [0,1]

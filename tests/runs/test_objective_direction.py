@@ -1,19 +1,12 @@
 """A loss that is maximised crowns the worst epoch and the worst trial, without a word."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ..support.template_package import PACKAGE, Part, template_package
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with template_package(tmp_path_factory.mktemp("direction"), "package_of_direction") as part:
-        yield part
+from ..support.template_package import PACKAGE, Part
 
 
 @pytest.mark.parametrize(

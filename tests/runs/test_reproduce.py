@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from ..conftest import BakedProject
-from ..support.modules import project_module
 from ..support.training_runs import TrainedRun, is_same, run_all, script
 
 # Groups, callbacks and a found value that the default experiment does not have.
@@ -64,14 +63,6 @@ def repeated(
     )
     assert answers[:4] == [""] * 4
     return Repeated(folder, answers[4])
-
-
-@pytest.fixture(scope="module")
-def package(demo: BakedProject) -> Any:
-    """Imports modules of the demo's package into this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(demo.root)
-        yield lambda name: project_module("demo", name)
 
 
 # experiment=<run>/config.yaml

@@ -7,9 +7,7 @@ import os
 import pickle
 import re
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,7 +15,6 @@ import torch
 import yaml
 
 from ..conftest import ROOT, Bake, BakedProject
-from ..support.modules import project_module
 from ..support.sweeps import LR, start_sweep
 from ..support.training_runs import ON_CPU, TrainedRun
 
@@ -73,14 +70,6 @@ def alerting(bake: Bake) -> BakedProject:
     note = f"# sqlite://me:{SECRETS['url']}@here, and {SECRETS['environment']}\n"
     config.write_text(note + config.read_text("utf-8"))
     return project
-
-
-@pytest.fixture(scope="module")
-def package(demo: BakedProject) -> Iterator[Callable[[str], ModuleType]]:
-    """Imports modules of the demo's package into this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(demo.root)
-        yield lambda name: project_module("demo", name)
 
 
 def assert_no_secret(folder: Path, printed: str) -> None:

@@ -5,16 +5,14 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from ..support.template_package import PACKAGE, Part, template_package
+from ..support.template_package import NAME, PACKAGE, Part
 
-NAME = "package_of_target_tests"
 # What runs code, commands or pickles, and ways around a check of names.
 DANGEROUS = [
     "os.system",
@@ -83,7 +81,8 @@ ACCEPTED = [
     "pytorch_lightning.demos.boring_classes.BoringDataModule",
     "lightning.pytorch.demos.boring_classes.BoringModel",
     f"{NAME}.models.Classifier",
-    f"{NAME}.models.nets.build_net",
+    f"{NAME}.models.nets.resnet18",
+    "workbench.models.by_name.build_net",
     f"{NAME}.data.DigitsDataModule",
     "workbench.data.images.Augment",
 ]
@@ -94,12 +93,6 @@ PLACES: dict[str, Any] = {
     "in a list": lambda node: {"_target_": "torch.nn.Sequential", "_args_": [{"x": [node]}]},
     "without a target above": lambda node: {"net": {"name": "mlp", "options": node}},
 }
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with template_package(tmp_path_factory.mktemp("package"), NAME) as package:
-        yield package
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 
-from ..support.template_package import Part, template_package
+from ..support.template_package import Part
 
 # What matplotlib, rich, HTML and Markdown would each read as something else, and what DejaVu has
 # no glyphs for.
@@ -47,12 +47,6 @@ NAMES = [
 # As they are drawn: control characters as their codes, long names without their middle.
 DRAWN = {"two\nlines\x1b": "two lines\\x1b", "a\u202eb": "a\\u202eb"}
 DRAWN["a very long name that ends in 17"] = "a very l…s in 17"
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_text_tests") as part:
-        yield part
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,9 @@
 
     python small_benchmarks.py project
 
-The commands of `start` run in forks of this process, as in `warm_start.py`.
+The commands of `start` run in forks of another process, as in `warm_server.py`.
 """
 
-import importlib
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +16,14 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import bake, epochs, gpu, start, sweeps  # noqa: E402
 from benchmarks.common import Project, Took  # noqa: E402
-from tests.support import warm_start  # noqa: E402
+from tests.support.warm_server import HEAVY, WarmServer  # noqa: E402
 
 
 def main(root: Path) -> None:
     """Print all tables."""
-    for name in (*warm_start.HEAVY, "benchmarks.contenders.usual_template"):
-        importlib.import_module(name)
     project = Project(root)
+    modules = (*HEAVY, "benchmarks.contenders.usual_template")
+    server = WarmServer(os.environ | {"PYTHONPATH": str(ROOT)}, modules)
 
     @contextmanager
     def the_project(hides_gpus: bool = True) -> Iterator[Project]:
@@ -33,10 +32,9 @@ def main(root: Path) -> None:
     def in_a_fork(
         command: Sequence[str], folder: Path, variables: Mapping[str, str], fails: bool = False
     ) -> Took:
-        os.chdir(folder)
-        done = warm_start.run(list(command[1:]))
-        if bool(done["returncode"]) is not fails:
-            sys.exit(f"{' '.join(command)} ended with {done['returncode']}:\n{done['stderr']}")
+        done = server.run(tuple(command[1:]), folder, os.environ | variables)
+        if bool(done.returncode) is not fails:
+            sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
         return Took(1.0, 1.0)
 
     for module in (epochs, gpu, start):
@@ -47,6 +45,7 @@ def main(root: Path) -> None:
     start.main(["help", "step", "1"])
     sweeps.size(project, ["10"])
     bake.main(["1"])
+    server.close()
 
 
 if __name__ == "__main__":

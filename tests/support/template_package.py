@@ -17,6 +17,8 @@ PACKAGE = (
     / "{{=cookiecutter.package_name}}"
 )
 Part = Callable[[str], ModuleType]
+# Its name in the tests that share the fixture `package`.
+NAME = "package_in_place"
 
 
 @contextmanager

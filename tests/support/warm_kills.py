@@ -1,4 +1,4 @@
-"""Train and kill, again and again, with the heavy imports done once.
+"""Train and kill, again and again, in forks of a process with the heavy imports.
 
     python warm_kills.py folder kills option ...
 
@@ -7,7 +7,6 @@ random moment after it has written one. What was found after each kill is printe
 last.ckpt and in best.ckpt, and the files beside them.
 """
 
-import importlib
 import json
 import os
 import random
@@ -17,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from warm_start import HEAVY, become  # type: ignore[import-not-found]
+from warm_server import become  # type: ignore[import-not-found]
 
 LONGEST = 300  # seconds until a first checkpoint, on a machine with much to do
 
@@ -29,8 +28,9 @@ def kill_once(folder: Path, options: list[str], seconds: float) -> dict[str, Any
     resume = [f"ckpt_path={last}"] if known else []
     child = os.fork()
     if child == 0:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        become(["train.py", f"hydra.run.dir={folder}", *options, *resume], nowhere, nowhere)
+        command = ["train.py", f"hydra.run.dir={folder}", *options, *resume]
+        variables, places = dict(os.environ), [os.devnull] * 2
+        become({"command": command, "cwd": ".", "variables": variables, "places": places})
     end = time.monotonic() + LONGEST
     while written(last) == known and time.monotonic() < end:
         time.sleep(0.002)
@@ -58,8 +58,6 @@ def found(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for module in HEAVY:
-        importlib.import_module(module)
     folder, kills, options = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     moments = random.Random(1)
     print(json.dumps([kill_once(folder, options, moments.uniform(0, 0.3)) for _ in range(kills)]))

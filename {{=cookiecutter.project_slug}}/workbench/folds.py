@@ -311,13 +311,13 @@ class FoldLoop:
             len(self.configs),
         )
 
-    def _interrupt(self, signum: signal.Signals) -> None:
-        """At the first signal the folds are saved and end; at the next one they are killed."""
+    def _interrupt(self, signum: int) -> None:
+        """Save and end the folds; kill them on the second signal."""
         if self.stopped_by is not None:
             for fold in self.workers.running:
                 self.workers.kill(fold, TrialOutcome(State.STOPPED))
             return
-        self.stopped_by = signum
+        self.stopped_by = signal.Signals(signum)
         log.info("saving and ending the folds; repeat the signal to stop them now")
         for running in self.workers.running.values():
             with suppress(ProcessLookupError):

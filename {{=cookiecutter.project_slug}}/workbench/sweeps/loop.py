@@ -5,7 +5,6 @@ waits for the others.
 """
 
 import logging
-import signal
 import sys
 import threading
 import time
@@ -303,13 +302,11 @@ class AskTellSweep(Sweep):
                 error = f"took longer than trial_timeout={limit:g} seconds"
                 workers.kill(number, TrialOutcome(State.FAILED, error=error))
 
-    def interrupt(self, signum: signal.Signals) -> None:
-        """At the first signal the running trials stop after their epochs; at the next one, now."""
+    def interrupt(self, signum: int) -> None:
+        """Stop the trials after their epoch; on a second Ctrl-C or after a timeout, now."""
         is_first, self.stopped_by = self.stopped_by is None, Stop.INTERRUPT
         if is_first:
-            log.info(
-                "the running trials stop after their epochs; repeat the signal to stop them now"
-            )
-        else:
-            for number in self.workers.running:
-                self.workers.kill(number, TrialOutcome(State.STOPPED))
+            log.info("the running trials stop after their epochs; interrupt again to stop now")
+            return
+        for number in self.workers.running:
+            self.workers.kill(number, TrialOutcome(State.STOPPED))

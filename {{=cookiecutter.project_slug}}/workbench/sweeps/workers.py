@@ -235,21 +235,6 @@ class Workers:
             self._free[gpu] += self._unit
 
 
-@contextmanager
-def on_interrupt(handle: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call a function at Ctrl-C and SIGTERM during a block, instead of ending the process."""
-
-    def call(signum: int, frame: FrameType | None) -> None:
-        handle(signal.Signals(signum))
-
-    before = {number: signal.signal(number, call) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def start_server(packages: Sequence[str] = ()) -> None:
     """Start the fork server and its imports, which the first process waits for.
 
@@ -274,6 +259,21 @@ def _project_on_path() -> Iterator[None]:
         del os.environ["PYTHONPATH"]
         if before is not None:
             os.environ["PYTHONPATH"] = before
+
+
+@contextmanager
+def on_interrupt(act: Callable[[int], None]) -> Iterator[None]:
+    """Call a function with the number of the signal on Ctrl-C or SIGTERM, instead of ending."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        act(number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def work(

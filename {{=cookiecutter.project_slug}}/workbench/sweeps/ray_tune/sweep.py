@@ -182,8 +182,8 @@ class TuneSweep(Sweep):
             self.stopped_by = why
             log.info("%s: the running trials end", STOPPED_BY[why])
 
-    def interrupt(self, signum: signal.Signals) -> None:
-        """At the first signal the state is saved and the trials end; at the next one, exit."""
+    def interrupt(self, signum: int) -> None:
+        """Save the state and end the running trials; on a second Ctrl-C, exit immediately."""
         if self.stopped_by is not None:
             os._exit(130)
         self.stop(Stop.INTERRUPT)
