@@ -62,7 +62,7 @@ train.py optimizer.lr=0.1,0.01 -> add -m
 train.py optimizer.lr=0,01 -> optimizer.lr=0,01 | point
 train.py optimizer.lr=${optimzer.rate} -> optimzer.rate
 train.py name=${oc.env:NOT_SET} -> 'NOT_SET'
-predict.py -m input=a,b ckpt_path=x -> leave -m
+predict.py -m input=a,b ckpt_path=x -> remove -m
 # Missing
 evaluate.py -> ckpt_path=...
 train.py experiment=csv -> data.path
