@@ -1,6 +1,6 @@
 """The template's data modules, imported where they lie."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ..support.tables import rejection_of, tables
-from ..support.template_package import Part, template_package
+from ..support.template_package import Part
 
 __all__ = ["tables"]
 
@@ -24,14 +24,7 @@ TABLE = "\n".join(["age,colour,size,bought", *ROWS])
 Rejection = Callable[[Any], str]
 
 
-@pytest.fixture(scope="package")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    """Imports a module of the template; compiled files stay out of it."""
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_data_tests") as package:
-        yield package
-
-
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def data(package: Part) -> ModuleType:
     """The user's datamodules."""
     return package("data")

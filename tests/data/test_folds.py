@@ -17,17 +17,11 @@ from sklearn.model_selection import (
 )
 
 from ..support.pictures import write_mnist
-from ..support.template_package import Part, template_package
+from ..support.template_package import Part
 
 PARTS = ("train", "val", "test")
 FOLDS = 5
 COUNT = 203
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_fold_tests") as package:
-        yield package
 
 
 @pytest.fixture(scope="module")

@@ -140,11 +140,12 @@ def check_source(story: Story, setting: str) -> None:
     (name,) = tomllib.loads(setting)["tool"]["uv"]["sources"]
     assert name == tomllib.loads((story.template / "pyproject.toml").read_text())["project"]["name"]
     assert not (story.project / "workbench").exists()
-    # The saved patch could be restored: it was applied, so that no difference was left.
-    assert "import difflib  # mine" in (story.folder / "patch.diff").read_text("utf-8")
-    before = story.type(f"git show HEAD~1:{ERRORS}")
-    assert "# mine" not in before
-    assert "# New." in before
+    # The commits before: the patch reverted, restored, and the library removed.
+    restored = story.type(f"git show HEAD~1:{ERRORS}")
+    reverted = story.type(f"git show HEAD~2:{ERRORS}")
+    assert "# mine" in restored
+    assert "# mine" not in reverted
+    assert "# New." in reverted
     assert (story.project / "configs" / "hydra" / "sweeper").is_dir()
 
 

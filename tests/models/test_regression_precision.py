@@ -312,7 +312,7 @@ def with_small_splits(
         trainer.fit(model, data)
         validated = {name: float(value) for name, value in trainer.callback_metrics.items()}
         (tested,) = trainer.test(model, data, verbose=False)
-    ours = [r.getMessage() for r in caplog.records if r.name.startswith("package_of_precision")]
+    ours = [r.getMessage() for r in caplog.records if r.name.startswith("workbench")]
     return SmallSplits(validated, dict(tested), ours)
 
 

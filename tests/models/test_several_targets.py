@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Trainer
 
-from ..support.tables import Tables, package, tables
+from ..support.tables import Tables, tables
 from ..support.template_package import Part
 
-__all__ = ["package", "tables"]  # fixtures
+__all__ = ["tables"]  # fixtures
 
 ROWS = 200
 
@@ -162,7 +162,7 @@ def test_labels_beside_numbers_are_numbers(tables: Tables) -> None:
     ("target", "options", "parts"),
     [
         (["age", "windy"], {}, ["'windy'", "texts such as 'no'", "predict it alone"]),
-        (["sunny", "age"], {"task": "multilabel"}, ["'age'", "is no label", "task=regression"]),
+        (["sunny", "age"], {"task": "multilabel"}, ["'age'", "is not a label", "task=regression"]),
         (["price", "prise"], {}, ["prise", "price"]),
         (["sunny", "sunny"], {}, ["'sunny'", "more than one role"]),
         (["sunny"], {"task": "several"}, ["data.task", "multilabel", "'several'"]),

@@ -8,32 +8,45 @@ from .training_runs import script
 
 # What the commands of other tests leave behind.
 LEFT_OUT = (".git", "__pycache__", ".ruff_cache", ".mypy_cache", "data", "logs", "multirun")
-# Modules may need packages that are not installed, and configs what only a command gives.
+# Modules may need packages that are not installed. A config without a defaults list can only refer
+# to something deleted by the name of an object.
 IMPORT_AND_COMPOSE = """
-import importlib, pkgutil, sys
+import importlib, pkgutil, re, sys
 from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 own = sys.argv[1]
+
+
+def load(module, attribute=""):
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name.partition(".")[0] in (own, "workbench"):
+            raise
+        print("without", error.name, "no", module)
+    else:
+        assert not attribute or hasattr(loaded, attribute), (module, attribute)
+
+
 for package in (own, "workbench"):
     path = importlib.import_module(package).__path__
     for module in pkgutil.walk_packages(path, f"{package}."):
-        try:
-            importlib.import_module(module.name)
-        except ModuleNotFoundError as error:
-            if error.name.partition(".")[0] in (own, "workbench"):
-                raise
-            print("without", error.name, "no", module.name)
+        load(module.name)
 importlib.import_module("workbench.runs.directory").register_resolvers()
 configs = Path("configs").absolute()
-names = {config.stem for config in configs.glob("*.yaml")}
 with initialize_config_dir(str(configs), version_base="1.3"):
-    for name in sorted(names):
-        compose(name, return_hydra_config=True)
-    for file in sorted(configs.glob("*/**/*.yaml")):
+    for file in sorted(configs.rglob("*.yaml")):
+        text = file.read_text("utf-8")
+        for name in re.findall(rf"(?:_target_|function): ((?:{own}|workbench)\\.\\S+)", text):
+            load(*name.rsplit(".", 1))
+        for name in re.findall(r"engine: (workbench\\.\\S+)", text):
+            load(name)
         group = file.parent.relative_to(configs).as_posix()
-        name = "evaluate" if group == "analyses" else "train"
-        compose(name, [f"{group}={file.stem}"], return_hydra_config=True)
+        if group == ".":
+            compose(file.stem, return_hydra_config=True)
+        elif re.search("^defaults:", text, re.MULTILINE) or group == "hydra/sweeper":
+            compose("train", [f"{group}={file.stem}"], return_hydra_config=True)
 """
 
 

@@ -103,6 +103,11 @@ ELSEWHERE = [
         "it downloads packages",
         tested_by("test_python_versions.py::test_project_installs_with_pip"),
     ),
+    Elsewhere(
+        r"pip install <.*>",
+        "it downloads packages",
+        tested_by("test_wheel.py::test_project_without_its_copy_trains_and_sweeps"),
+    ),
     Elsewhere(r"uv run pytest", "it takes a minute", tested_by(INSTALLED)),
     Elsewhere(r"uv run pre-commit install", "it may not be installed", check_if_installed),
     Elsewhere(r"python train\.py trainer=gpu .*", "it needs a GPU", check_train),

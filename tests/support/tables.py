@@ -1,19 +1,12 @@
 """Small CSV files, and the template's package imported where it lies to read them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .template_package import Part, template_package
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
-    """Imports a module of the template's package; compiled files stay out of the template."""
-    with template_package(tmp_path_factory.mktemp("package"), "package_of_table_tests") as package:
-        yield package
+from .template_package import Part
 
 
 class Tables:

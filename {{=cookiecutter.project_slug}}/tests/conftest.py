@@ -1,4 +1,4 @@
-"""What the tests share. The package is found, not named, so the tests outlive its renaming."""
+"""Fixtures of the tests. The package is found, not named, so that it can be renamed."""
 
 import importlib
 import os
@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 
-# Read when torch is imported: threads that spin while they wait are slow on a busy machine.
+# Read when torch is imported: threads that spin while waiting are slow on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,7 +5,7 @@
     class TestMine(ModelChecks):
         config = ("model=mine", "data=mine")
 
-A check that does not apply to a model is switched off by its name:
+To disable a check that does not apply to a model:
 `test_overfits_one_batch = None`.
 """
 
@@ -43,21 +43,21 @@ from workbench.runs.checkpoint_file import CheckpointFile
 Package = Callable[[str], Any]
 Configure = Callable[..., DictConfig]
 
-# More epochs than are trained, because some schedules cannot be made for a single step.
+# More epochs than are trained, because some schedules cannot be built for a single step.
 EPOCHS = 10
-# Whose mean tells whether the loss has fallen: dropout makes single ones uncertain.
+# Their mean determines whether the loss has fallen: with dropout, single losses vary.
 LAST_LOSSES = 5
 
 
 class ModelChecks:
-    """What a model that is wired wrongly fails.
+    """Checks that fail for a model with a wrong implementation.
 
     Attributes:
-        config: options of `train.py` that choose model and data.
-        batches: the number after which every trainable weight has to have changed. A warm-up that
+        config: options of `train.py` that select model and data.
+        batches: the number after which every trainable weight must have changed. A warm-up that
             starts with a learning rate of zero, or a layer that starts with zeros, needs 2.
-        overfit_to: the fraction of its first value to which the loss of one batch has to fall.
-        overfit_steps: how many steps it has for that.
+        overfit_to: the fraction of its first value to which the loss of one batch must fall.
+        overfit_steps: the number of steps for that.
         overfit_metric: a logged value that falls instead of the loss that `training_step` returns;
             manual optimization may return none.
     """
@@ -134,7 +134,7 @@ class ModelChecks:
         assert_equal(found, expected, "the reloaded model gives other outputs")
 
     def test_overfits_one_batch(self) -> None:
-        """A model that cannot learn one batch by heart does not learn anything."""
+        """A model that cannot memorize one batch does not learn anything."""
         losses = Losses(self.overfit_metric, self.overfit_to)
         model, datamodule = self._start()
         # Within one epoch, because a schedule may lower the learning rate after each.
@@ -150,7 +150,7 @@ class ModelChecks:
         )
 
     def test_repeats_under_a_seed(self) -> None:
-        """Nothing is drawn outside the seeded generators."""
+        """All random numbers are drawn from the seeded generators."""
         results = []
         for _ in range(2):
             model, datamodule = self._start()
@@ -160,7 +160,7 @@ class ModelChecks:
         assert_equal(second, first, "a second training with the same seed differs")
 
     def test_accepts_a_batch_of_one(self) -> None:
-        """The last batch of an epoch may hold one sample."""
+        """The last batch of an epoch may contain a single sample."""
         model, datamodule = self._start()
         loaders = [loader for _, loader in STAGES.values()]
         smallest = getattr(model, "smallest_batch", 1)
@@ -194,7 +194,7 @@ class ModelChecks:
         assert_equal(found, expected, "the compiled model gives other outputs", rtol=1e-3)
         self._fit(model, datamodule)
 
-    # What they share.
+    # Helpers.
 
     def _start(self, seed: int = 0) -> tuple[LightningModule, LightningDataModule | None]:
         seed_everything(seed, workers=True, verbose=False)
@@ -222,7 +222,7 @@ class ModelChecks:
         names: list[str],
         change: Callable[[Any], Any],
     ) -> None:
-        """Let the methods `names` return changed loaders."""
+        """Replace the methods `names` by ones that return changed loaders."""
         owner = model if datamodule is None else datamodule
         for name in names:
             if building.has_loader(owner, name):
@@ -280,7 +280,7 @@ class FirstWeights(Callback):
 
 
 class Returned(Callback):
-    """What the steps of an evaluation return."""
+    """The outputs of the steps of an evaluation."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -347,7 +347,7 @@ def one_by_one(loader: Any) -> DataLoader[Any]:
 
 
 def changed(make_loaders: Callable[[], Any], change: Callable[[Any], Any]) -> Any:
-    """What a function returns, a loader or several, each of them changed."""
+    """The loaders that a function returns, one or several, each of them changed."""
     loaders = make_loaders()
     if isinstance(loaders, CombinedLoader):
         return CombinedLoader(changed(lambda: loaders.iterables, change), loaders._mode)
@@ -375,7 +375,7 @@ def _numbers(structure: Any) -> list[Any]:
 
 
 def has_compiler() -> bool:
-    """Whether torch.compile finds what it needs to compile for the CPU."""
+    """Whether torch.compile can compile for the CPU."""
     compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(
         sys.platform, "g++"
     )

@@ -1,4 +1,4 @@
-"""How results would suffer if the data were split, scaled or fed incorrectly."""
+"""How data are split, scaled and batched, and how bad inputs are reported."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 rows: a number with gaps, a text with gaps, a number without, a price to predict."""
+    """60 rows: numbers and texts with gaps, numbers without gaps, a price to predict."""
     random = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("table") / "flats.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -57,7 +57,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def modules(data: ModuleType, images: Path, table: Path) -> Iterator[list[Any]]:
-    """One of each kind, set up."""
+    """One datamodule of each kind, set up."""
     made = [
         data.DigitsDataModule(),
         data.DiabetesDataModule(),
@@ -76,27 +76,27 @@ def whole(module: Any, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     return dataset.__getitems__(list(range(len(dataset))))
 
 
-def test_no_sample_is_in_two_splits_or_lost(package: Package) -> None:
+def test_no_sample_is_in_two_splits_or_lost() -> None:
     labels = np.arange(200) % 4
     splits = split_in_three(200, val_fraction=0.15, test_fraction=0.2, seed=1, labels=labels)
     assert [len(splits[split]) for split in SPLITS] == [130, 30, 40]
     assert sorted(np.concatenate([splits[split] for split in SPLITS])) == list(range(200))
-    # Every split has the same class ratio.
+    # Every split has the classes in the same ratio.
     for split in SPLITS:
         counts = np.bincount(labels[splits[split]])
         assert counts.max() - counts.min() <= 1
 
 
-def test_only_the_split_seed_determines_the_splits(package: Package) -> None:
+def test_only_the_split_seed_determines_the_splits() -> None:
     first, again, other = (split_in_three(100, 0.2, 0.2, seed) for seed in (1, 1, 2))
     for split in SPLITS:
         assert np.array_equal(first[split], again[split])
         assert not np.array_equal(first[split], other[split])
-    # The test split does not change with the validation fraction.
+    # The test split does not depend on the size of the validation split.
     assert np.array_equal(first["test"], split_in_three(100, 0.3, 0.2, 1)["test"])
 
 
-def test_batches_have_the_described_shapes_and_types(modules: list[Any]) -> None:
+def test_batches_have_the_declared_shapes_and_types(modules: list[Any]) -> None:
     for module in modules:
         facts = module.describe()
         for loader in (module.train_dataloader, module.val_dataloader, module.test_dataloader):
@@ -109,7 +109,7 @@ def test_batches_have_the_described_shapes_and_types(modules: list[Any]) -> None
             assert set(whole(module, "train")[1].tolist()) == set(range(facts["num_classes"]))
 
 
-def test_a_checkpoint_can_store_the_description(modules: list[Any], tmp_path: Path) -> None:
+def test_a_checkpoint_can_hold_the_facts_about_the_data(modules: list[Any], tmp_path: Path) -> None:
     for module in modules:
         facts = {"model": module.describe(), "data": dict(module.hparams)}
         assert json.loads(json.dumps(facts)) == facts  # plain values only
@@ -117,7 +117,7 @@ def test_a_checkpoint_can_store_the_description(modules: list[Any], tmp_path: Pa
         assert torch.load(tmp_path / "facts.ckpt", weights_only=True) == facts
 
 
-def test_statistics_are_computed_from_the_training_split_only(modules: list[Any]) -> None:
+def test_statistics_are_those_of_the_training_split_only(modules: list[Any]) -> None:
     digits, diabetes, folder, _ = modules
     for module, axes in ((digits, (0, 2, 3)), (diabetes, (0,)), (folder, (0, 2, 3))):
         x, _ = whole(module, "train")
@@ -143,15 +143,15 @@ def test_an_epoch_holds_every_training_sample_once_in_a_new_order(modules: list[
             assert torch.equal(epoch.flatten(1).sum(1).sort()[0], x.flatten(1).sum(1).sort()[0])
 
 
-def test_a_last_batch_of_one_is_left_out(data: ModuleType) -> None:
-    # Batch normalisation fails on it, in the last step of the first epoch.
+def test_a_last_batch_of_one_sample_is_omitted(data: ModuleType) -> None:
+    # Batch normalization fails on it, in the last step of the first epoch.
     module = data.DigitsDataModule(batch_size=1167)
     module.setup()
     assert [len(y) for _, y in module.train_dataloader()] == [1167]
     assert module.num_samples["train"] == 1168
 
 
-def test_only_training_batches_are_changed_at_random(data: ModuleType) -> None:
+def test_only_training_batches_are_augmented(data: ModuleType) -> None:
     module = data.DigitsDataModule(shift=1)
     module.setup()
     batch = next(iter(module.train_dataloader()))
@@ -162,12 +162,11 @@ def test_only_training_batches_are_changed_at_random(data: ModuleType) -> None:
         assert torch.equal(y, batch[1])
 
 
-def test_a_shift_moves_an_image_and_fills_with_black(package: Package) -> None:
-
+def test_a_shift_moves_an_image_and_fills_with_black() -> None:
     x = torch.zeros(400, 2, 5, 5)
     x[:, :, 2, 2] = 1
     moved = random_shift(x, 1, fill=torch.tensor([-1.0, -2.0]))
-    # Both channels of an image move together, to nine places, and -1 and -2 come in.
+    # Both channels of an image move together, to nine places, filled with -1 and -2.
     places = moved[:, 0].flatten(1).argmax(1)
     assert torch.equal(places, moved[:, 1].flatten(1).argmax(1))
     assert sorted(set(places.tolist())) == [6, 7, 8, 11, 12, 13, 16, 17, 18]
@@ -176,7 +175,7 @@ def test_a_shift_moves_an_image_and_fills_with_black(package: Package) -> None:
     assert torch.equal(moved[places == 12], x[places == 12])
 
 
-def test_a_flip_mirrors_about_half_of_the_images(package: Package) -> None:
+def test_a_flip_mirrors_about_half_of_the_images() -> None:
     x = torch.arange(6.0).reshape(1, 1, 2, 3).repeat(1000, 1, 1, 1)
     flipped = random_flip(x)
     mirrored = (flipped == x.flip(-1)).all((1, 2, 3))
@@ -202,8 +201,8 @@ def test_a_table_is_encoded_as_the_docstring_says(data: ModuleType, table: Path)
     assert torch.equal(x[:, 2:6].sum(1), torch.ones(len(x)))
 
 
-def test_predictions_get_the_inputs_that_training_got(
-    package: Package, data: ModuleType, images: Path, table: Path
+def test_predictions_use_the_same_preprocessing_as_training(
+    data: ModuleType, images: Path, table: Path
 ) -> None:
     rows = data.CSVDataModule(table, target="price")
     rows.setup()
@@ -220,7 +219,7 @@ def test_predictions_get_the_inputs_that_training_got(
     assert torch.equal(found.x[place], dataset[0][0])
 
 
-def test_no_bad_input_is_lost(package: Package, data: ModuleType, tmp_path: Path) -> None:
+def test_no_bad_input_is_lost(data: ModuleType, tmp_path: Path) -> None:
     module = data.DiabetesDataModule()
     module.setup()
     names = [column["name"] for column in module.preprocessing["columns"]]
@@ -237,19 +236,19 @@ def test_no_bad_input_is_lost(package: Package, data: ModuleType, tmp_path: Path
     }
 
 
-def test_an_infinite_value_is_rejected_by_name(package: Package, data: ModuleType) -> None:
-    class Spoilt(data.DiabetesDataModule):  # type: ignore[name-defined]
+def test_an_infinite_value_is_rejected_by_name(data: ModuleType) -> None:
+    class Infinite(data.DiabetesDataModule):  # type: ignore[name-defined]
         def read(self) -> Any:
             table = super().read()
             table.columns["bmi"][7] = np.inf
             return table
 
     with pytest.raises(UserError, match="'bmi' is not a finite number in sample 7"):
-        Spoilt().setup()
+        Infinite().setup()
 
 
-def test_mistakes_are_explained_in_one_sentence(
-    package: Package, data: ModuleType, table: Path, images: Path, tmp_path: Path
+def test_user_errors_are_one_sentence(
+    data: ModuleType, table: Path, images: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "dog").mkdir()
@@ -262,7 +261,7 @@ def test_mistakes_are_explained_in_one_sentence(
         (data.ImageFolderDataModule(tmp_path), "holds no image"),
         (data.ImageFolderDataModule(images, channels=4), "data.channels must be 3"),
     ):
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as raised:
             module.setup()
-        assert message in str(told.value)
-        assert "\n" not in str(told.value)
+        assert message in str(raised.value)
+        assert "\n" not in str(raised.value)

@@ -42,13 +42,6 @@ class TestRegressor(ModelChecks):
     config = ("model=mlp_regressor", "data=diabetes")
 
 
-class TestSimCLR(ModelChecks):
-    """The loss of a batch has a lower bound above zero, which depends on its size."""
-
-    config = ("experiment=digits_simclr",)
-    overfit_to = 0.9
-
-
 def build(package: Package, task: str, net: str, shape: list[int]) -> Any:
     """A model of a task with default options."""
     models = package("models")
@@ -68,7 +61,7 @@ def build(package: Package, task: str, net: str, shape: list[int]) -> Any:
     [("regression", "mlp", [7]), ("classification", "resnet18", [3, 32, 32])],
 )
 def test_loss_falls_on_one_batch(package: Package, task: str, net: str, shape: list[int]) -> None:
-    """A network whose loss does not fall on four samples is wired wrongly."""
+    """A network whose loss does not fall on four samples is wrong."""
     torch.manual_seed(0)
     model = build(package, task, net, shape)
     x = torch.randn(4, *shape)
@@ -86,7 +79,7 @@ def test_loss_falls_on_one_batch(package: Package, task: str, net: str, shape: l
 
 
 @pytest.mark.parametrize("task", DATA)
-def test_predictions_have_the_promised_form(package: Package, task: str) -> None:
+def test_predictions_have_the_documented_form(package: Package, task: str) -> None:
     """predict.py writes probabilities of classes or labels, or one value per row."""
     predictions = build(package, task, "mlp", [7])(torch.randn(5, 7))
     if task == "regression":
@@ -98,14 +91,14 @@ def test_predictions_have_the_promised_form(package: Package, task: str) -> None
         assert torch.allclose(predictions.sum(dim=1), torch.ones(5))
 
 
-def test_unknown_net_is_refused(package: Package) -> None:
-    """A misspelt net names the nearest one."""
+def test_unknown_net_is_rejected(package: Package) -> None:
+    """The error message names the nearest one."""
     with pytest.raises(UserError, match="did you mean 'resnet18'"):
         build(package, "classification", "resnet81", [3, 32, 32])
 
 
 def test_foreign_file_is_not_a_checkpoint(package: Package, tmp_path: Path) -> None:
-    """A file from elsewhere is refused with its name, not with a traceback."""
+    """It is rejected by name, without a traceback."""
     path = tmp_path / "model.ckpt"
     torch.save({"state_dict": {}}, path)
     with pytest.raises(UserError, match=str(path)):

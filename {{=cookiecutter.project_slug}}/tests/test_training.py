@@ -16,7 +16,7 @@ from workbench.prediction import predict
 
 Configure = Callable[..., DictConfig]
 Package = Callable[[str], Any]
-SHORT = ("trainer=cpu", "trainer.max_epochs=2", "logger=csv", "compile=false")
+SHORT = ("trainer=cpu", "trainer.max_epochs=2", "logger=none", "compile=false")
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_run_leaves_everything_behind(package: Package, cfg: DictConfig) -> None:
-    """Log, manifest, config, checkpoints and picture are what remains of a run."""
+def test_run_writes_its_files(package: Package, cfg: DictConfig) -> None:
+    """A run writes a log, a manifest, its config, checkpoints and a plot."""
     metrics = package("training").train(cfg)
     run = Path(cfg.paths.output_dir)
     for name in ("config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
@@ -47,7 +47,7 @@ def test_run_leaves_everything_behind(package: Package, cfg: DictConfig) -> None
 def test_resumed_run_equals_uninterrupted_run(
     package: Package, configure: Configure, tmp_path: Path
 ) -> None:
-    """A cluster job that is stopped after an epoch must not end with other weights."""
+    """A job that is interrupted after an epoch must not end with different weights."""
     train = package("training").train
     overrides = [*SHORT, "scheduler=constant", "callbacks.early_stopping=null", "test=false"]
     whole, part = configure("train", *overrides), configure("train", *overrides)
@@ -80,7 +80,7 @@ def test_loaded_run_scores_as_after_training(package: Package, cfg: DictConfig) 
 def test_evaluation_repeats_the_test(
     package: Package, cfg: DictConfig, configure: Configure, tmp_path: Path
 ) -> None:
-    """evaluate.py on a checkpoint gives the numbers that training printed, and a picture."""
+    """evaluate.py on a checkpoint repeats the metrics of the training, and draws plots."""
     tested = package("training").train(cfg)
     evaluation = configure(
         "evaluate", "trainer=cpu", f"ckpt_path={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
@@ -88,23 +88,23 @@ def test_evaluation_repeats_the_test(
     evaluation.paths.output_dir = str(tmp_path / "evaluation")
     metrics = evaluate(evaluation)
     assert metrics["test/loss"] == pytest.approx(tested["test/loss"], rel=1e-6)
-    pictures = list((tmp_path / "evaluation" / "figures").glob("*.png"))
-    assert pictures and all(picture.stat().st_size > 5_000 for picture in pictures)
+    plots = list((tmp_path / "evaluation" / "figures").glob("*.png"))
+    assert plots and all(plot.stat().st_size > 5_000 for plot in plots)
 
 
 def test_bad_inputs_are_predicted_as_errors(
     package: Package, cfg: DictConfig, configure: Configure, tmp_path: Path
 ) -> None:
-    """An input that cannot be read stays in the table, with the reason."""
+    """An input that cannot be read is kept in the table, with the reason."""
     package("training").train(cfg)
     folder = tmp_path / "inputs"
     folder.mkdir()
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"not an image")
     table = tmp_path / "predictions.csv"
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     run = load_run(cfg.paths.output_dir)
     if run.model.hparams["preprocessing"]["kind"] != "image":
-        pytest.skip("the default experiment does not read pictures")
+        pytest.skip("the default experiment does not read images")
     prediction = configure(
         "predict", f"ckpt_path={checkpoint}", f"input={folder}", f"output={table}"
     )

@@ -19,12 +19,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -42,7 +41,15 @@ from .runs.summary import print_averages, split_name
 from .shell import option
 from .sweeps.tracking import close_runs, mark_runs, packages
 from .sweeps.types import State, TrialOutcome
-from .sweeps.workers import Ended, Workers, local_workers, run_alone, run_job, start_server
+from .sweeps.workers import (
+    Ended,
+    Workers,
+    local_workers,
+    on_interrupt,
+    run_alone,
+    run_job,
+    start_server,
+)
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +276,7 @@ class FoldLoop:
         """Train until all folds have ended; a failed fold does not end the others."""
         waiting = [fold for fold in range(len(self.configs)) if fold not in self.results]
         try:
-            with self._interruptible():
+            with on_interrupt(self._interrupt):
                 while self.workers.running or (waiting and self.stopped_by is None):
                     while (
                         waiting and not self.stopped_by and self.workers.free_worker() is not None
@@ -304,27 +311,17 @@ class FoldLoop:
             len(self.configs),
         )
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Forward Ctrl-C and SIGTERM: the first one saves and ends the folds, the second kills."""
-
-        def pass_on(signum: int, frame: FrameType | None) -> None:
-            if self.stopped_by is not None:
-                for fold in self.workers.running:
-                    self.workers.kill(fold, TrialOutcome(State.STOPPED))
-                return
-            self.stopped_by = signal.Signals(signum)
-            log.info("saving and ending the folds; repeat the signal to stop them now")
-            for running in self.workers.running.values():
-                with suppress(ProcessLookupError):
-                    os.kill(running.process.pid or 0, signal.SIGINT)
-
-        before = {s: signal.signal(s, pass_on) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _interrupt(self, signum: int) -> None:
+        """Save and end the folds; kill them on the second signal."""
+        if self.stopped_by is not None:
+            for fold in self.workers.running:
+                self.workers.kill(fold, TrialOutcome(State.STOPPED))
+            return
+        self.stopped_by = signal.Signals(signum)
+        log.info("saving and ending the folds; repeat the signal to stop them now")
+        for running in self.workers.running.values():
+            with suppress(ProcessLookupError):
+                os.kill(running.process.pid or 0, signal.SIGINT)
 
 
 def words_of(metrics: Metrics, objective: str | None) -> str:

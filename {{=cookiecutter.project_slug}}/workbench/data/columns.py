@@ -207,7 +207,7 @@ class ColumnReader:
         unread = {each: distinct.rows(parsed[each].is_null().to_numpy()) for each in parsed}
         most = min(unread, key=lambda reading: len(unread[reading]))
         if name in self.formats:
-            self._refuse(name, most, unread[most])
+            self._reject(name, most, unread[most])
         column = ReadColumn(distinct.words(), None, distinct.missing)
         if len(unread[most]) < distinct.counts().sum() / 2:
             column.most, column.others = most, unread[most]
@@ -224,7 +224,7 @@ class ColumnReader:
             wrong = column.others
             if not len(wrong):
                 wrong = read_numbers(self.table.column(name), self.markers, Reading()).wrong
-            self._refuse(name, column.most or Reading(), wrong)
+            self._reject(name, column.most or Reading(), wrong)
         return column
 
     def read_as_texts(self, name: str) -> ReadColumn:
@@ -250,7 +250,7 @@ class ColumnReader:
             return [[Reading(self.formats[name], unit)]]
         return [[Reading(each, unit) for each in NUMBERS], [Reading(each) for each in DATES]]
 
-    def _refuse(self, name: str, reading: Reading, wrong: Indices) -> None:
+    def _reject(self, name: str, reading: Reading, wrong: Indices) -> None:
         raise UserError(
             f"Column '{name}' of {self.table.path} must hold {reading.expects()} in every cell, "
             f"but does not on {self.lines(wrong)} (first '{self.cell(name, wrong[0])}'): correct "

@@ -5,16 +5,13 @@ waits for the others.
 """
 
 import logging
-import signal
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
-from types import FrameType
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.utils import get_class
@@ -44,7 +41,7 @@ from .types import (
     judged,
     trial_folder,
 )
-from .workers import AnyWorkers, Ended, Progress, Workers, start_server
+from .workers import AnyWorkers, Ended, Progress, Workers, on_interrupt, start_server
 
 log = logging.getLogger(__name__)
 
@@ -241,7 +238,7 @@ class AskTellSweep(Sweep):
         count, folder = self.plan.n_trials, self.plan.folder
         log.info("%d trials, %d at once, in %s", count, workers.count, folder)
         try:
-            with self.interruptible(workers), self.display.live():
+            with on_interrupt(self.interrupt), self.display.live():
                 self.loop(workers)
         finally:
             for number in list(workers.running):
@@ -305,21 +302,11 @@ class AskTellSweep(Sweep):
                 error = f"took longer than trial_timeout={limit:g} seconds"
                 workers.kill(number, TrialOutcome(State.FAILED, error=error))
 
-    @contextmanager
-    def interruptible(self, workers: AnyWorkers) -> Iterator[None]:
-        """Ctrl-C once: the running trials end their epoch; twice, or after a timeout: now."""
-
-        def stop(signum: int, frame: FrameType | None) -> None:
-            is_first, self.stopped_by = self.stopped_by is None, Stop.INTERRUPT
-            if is_first:
-                log.info("the running trials stop after their epochs; interrupt again to stop now")
-            else:
-                for number in workers.running:
-                    workers.kill(number, TrialOutcome(State.STOPPED))
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def interrupt(self, signum: int) -> None:
+        """Stop the trials after their epoch; on a second Ctrl-C or after a timeout, now."""
+        is_first, self.stopped_by = self.stopped_by is None, Stop.INTERRUPT
+        if is_first:
+            log.info("the running trials stop after their epochs; interrupt again to stop now")
+            return
+        for number in self.workers.running:
+            self.workers.kill(number, TrialOutcome(State.STOPPED))

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
@@ -258,6 +259,21 @@ def _project_on_path() -> Iterator[None]:
         del os.environ["PYTHONPATH"]
         if before is not None:
             os.environ["PYTHONPATH"] = before
+
+
+@contextmanager
+def on_interrupt(act: Callable[[int], None]) -> Iterator[None]:
+    """Call a function with the number of the signal on Ctrl-C or SIGTERM, instead of ending."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        act(number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def work(

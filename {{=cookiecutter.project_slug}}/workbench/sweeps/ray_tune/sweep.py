@@ -9,12 +9,9 @@ import signal
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -35,6 +32,7 @@ from ..space import is_same_point
 from ..tracking import packages
 from ..trial_channel import max_epochs_of, max_steps_of
 from ..types import Next, State, Trial, TrialOutcome, Unit, Value, trial_folder
+from ..workers import on_interrupt
 from . import PAUSING, check_length, mutated
 from .algorithms import VALUE, build_scheduler, build_searcher, proposes
 from .record import TuneStudy
@@ -54,7 +52,7 @@ SETTINGS = {
     # The project's loggers are enough.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # `interruptible` handles Ctrl-C; Ray Tune always handles SIGUSR1 too.
+    # `interrupt` handles Ctrl-C; Ray Tune always handles SIGUSR1 too.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Seconds between two snapshots of its state: what a kill may lose.
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
@@ -124,7 +122,7 @@ class TuneSweep(Sweep):
             ray_cluster.check_shared(marker)
             tuner = self._tuner(marker)
             self._deadline = time.monotonic() + (plan.settings.timeout or float("inf"))
-            with self.interruptible(), self.display.live():
+            with on_interrupt(self.interrupt), self.display.live():
                 tuner.fit()
             if self.broken is not None:
                 raise self.broken
@@ -184,21 +182,11 @@ class TuneSweep(Sweep):
             self.stopped_by = why
             log.info("%s: the running trials end", STOPPED_BY[why])
 
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Ctrl-C saves the state and ends the running trials; a second one exits immediately."""
-
-        def stop(signum: int, frame: FrameType | None) -> None:
-            if self.stopped_by is not None:
-                os._exit(130)
-            self.stop(Stop.INTERRUPT)
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def interrupt(self, signum: int) -> None:
+        """Save the state and end the running trials; on a second Ctrl-C, exit immediately."""
+        if self.stopped_by is not None:
+            os._exit(130)
+        self.stop(Stop.INTERRUPT)
 
     def _tuner(self, marker: Path) -> tune.Tuner:
         plan, settings, space = self.plan, self.plan.settings, self.space

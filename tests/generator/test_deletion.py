@@ -1,0 +1,140 @@
+"""Optional features that a project does without: their files are deleted, and the rest works.
+
+The engines of sweeps have a test of their own, `tests/sweeps/test_deletion.py`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ..conftest import BakedProject
+from ..support.deletion import check_rest, check_types, without
+from ..support.sweeps import LR, SMALL, sweep
+from ..support.training_runs import script
+
+SINK, DEFAULTS = "configs/experiment/kitchen_sink.yaml", "configs/evaluate.yaml"
+ANALYSES = "classes, losses, confusion, calibration, misclassified, residuals, pca"
+
+
+@dataclass(frozen=True)
+class Option:
+    """An optional feature.
+
+    Attributes:
+        paths: what to delete.
+        choice: how a command selects it; empty for one that has a script of its own.
+        lines: what to replace in the files that list it.
+    """
+
+    paths: tuple[str, ...]
+    choice: str = ""
+    lines: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def logger(module: str, name: str, lines: dict[str, tuple[str, str]] | None = None) -> Option:
+    """A logger: a module and a config."""
+    paths = (f"workbench/loggers/{module}.py", f"configs/logger/{name}.yaml")
+    return Option(paths, f"logger={name}", lines or {})
+
+
+def analysis(name: str) -> Option:
+    """An analysis of `evaluate.py`: a module, a config and its place among the defaults."""
+    rest = ", ".join(other for other in ANALYSES.split(", ") if other != name)
+    paths = (f"demo/analysis/{name}.py", f"configs/analyses/{name}.yaml")
+    return Option(paths, f"analyses=[{name}]", {DEFAULTS: (f"[{ANALYSES}]", f"[{rest}]")})
+
+
+OPTIONS = {
+    "csv": logger("csv_file", "csv", {SINK: ("[tensorboard, csv]", "tensorboard")}),
+    "mlflow": logger("mlflow", "mlflow"),
+    "tensorboard": logger(
+        "tensorboard",
+        "tensorboard",
+        {
+            SINK: ("[tensorboard, csv]", "csv"),
+            "configs/train.yaml": ("logger: tensorboard", "logger: csv"),
+        },
+    ),
+    "wandb": logger("wandb", "wandb"),
+    "server": Option(("serve.py", "configs/serve.yaml", "workbench/serving.py")),
+    "export": Option(("export.py", "configs/export.yaml", "workbench/exporting.py")),
+    "simclr": Option(
+        (
+            "demo/models/simclr",
+            "configs/model/simclr.yaml",
+            "configs/experiment/digits_simclr.yaml",
+            "tests/test_simclr.py",
+        ),
+        "model=simclr",
+    ),
+} | {name: analysis(name) for name in ANALYSES.split(", ")}
+# One of each kind; the others are deleted in the same way.
+FAST = ("tensorboard", "server", "simclr", "pca")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in OPTIONS
+    ],
+)
+def name(request: pytest.FixtureRequest) -> str:
+    """The option to delete."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def rest(name: str, demo: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> BakedProject:
+    """The project without the option."""
+    option = OPTIONS[name]
+    project = without(demo, tmp_path_factory.mktemp("without"), *option.paths)
+    for file, (old, new) in option.lines.items():
+        text = project.read(file)
+        assert text.count(old) == 1, (file, old)
+        (project.root / file).write_text(text.replace(old, new), "utf-8")
+    return project
+
+
+def test_rest_imports_and_composes(rest: BakedProject) -> None:
+    """A forgotten import shows only when that module runs."""
+    check_rest(rest)
+
+
+def test_rest_trains_evaluates_and_sweeps(rest: BakedProject, tmp_path: Path) -> None:
+    """A feature that cannot be left out is not optional."""
+    run = tmp_path / "run"
+    with_default_logger = [word for word in SMALL if not word.startswith("logger=")]
+    script(rest, "train.py", f"hydra.run.dir={run}", *with_default_logger)
+    best = f"ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
+    script(rest, "evaluate.py", best, f"hydra.run.dir={tmp_path / 'evaluation'}")
+    assert list((tmp_path / "evaluation" / "figures").glob("*.png"))
+    swept = sweep(rest, tmp_path / "study", LR, "hydra.sweeper.n_trials=2", "test=false")
+    assert swept.states() == {"COMPLETE": 2}
+
+
+def test_selecting_it_is_an_unknown_choice(name: str, rest: BakedProject, tmp_path: Path) -> None:
+    """Nobody wants to read an ImportError."""
+    choice = OPTIONS[name].choice
+    if not choice:
+        assert not (rest.root / OPTIONS[name].paths[0]).exists()
+        return
+    group, _, value = choice.partition("=")
+    command = ("evaluate.py", "ckpt_path=best") if group == "analyses" else ("train.py",)
+    done = script(rest, *command, choice, f"hydra.run.dir={tmp_path / 'run'}", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: There is no {group}={value.strip('[]')}; ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="session")
+def types_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For the types of torch, which take most of the time."""
+    return tmp_path_factory.mktemp("mypy")
+
+
+@pytest.mark.slow
+def test_rest_has_sound_types(rest: BakedProject, types_cache: Path) -> None:
+    """A name that is gone is otherwise noticed only by the next type check."""
+    check_types(rest, types_cache)
