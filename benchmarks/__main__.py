@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 SHARED = ("__init__", "__main__", "common", "images", "turns")
-# Left out: the aids one by one and on pictures (3 minutes), what pruning saves (5), and Ray (5).
+# Left out: the callbacks one by one and on images (3 minutes), what pruning saves (5), and Ray (5).
 WITHOUT_A_NAME = (
     "epochs",
     "start",

@@ -1,4 +1,4 @@
-"""What the training aids cost: CPU seconds of a fit with them over those of a fit without.
+"""The cost of the callbacks: CPU seconds of a fit with them over those of a fit without.
 
 The loader, the network and the number of epochs are the same. Fits with and without take turns,
 and each pair gives a ratio: what else the machine does then changes both. On a busy machine the
@@ -30,7 +30,7 @@ ALWAYS = ("trainer=cpu", "finders=none", "test=false")
 
 @dataclass(frozen=True)
 class Training:
-    """A training to measure, as options, and how much longer the aids may make it."""
+    """A training to measure, as options, and how much longer the callbacks may make it."""
 
     name: str
     options: tuple[str, ...]
@@ -173,7 +173,7 @@ def seconds(project: Project, watch: Stopwatch, *options: str) -> float:
 def ratios(
     measure: Callable[..., float], one: tuple[str, ...], other: tuple[str, ...], count: int
 ) -> tuple[list[float], list[float], float]:
-    """Ratios of `one` to `other` of so many pairs, the seconds of `other`, the fastest's ratio."""
+    """Ratios of `one` to `other` of the number of pairs, the seconds of `other`, the fastest's ratio."""
     measure(*one, *WARM_UP)
     measure(*other, *WARM_UP)
     pairs = []
@@ -187,7 +187,7 @@ def ratios(
 
 
 def print_ratios(trainings: Sequence[Training], measure: Callable[..., float]) -> None:
-    """All standard aids on against all off."""
+    """All default callbacks against none."""
     rows = []
     for training in trainings:
         options = training.options
@@ -207,17 +207,17 @@ def print_ratios(trainings: Sequence[Training], measure: Callable[..., float]) -
     header = [
         "fit",
         "pairs",
-        "CPU s without aids",
-        "ratio with aids",
+        "CPU s without callbacks",
+        "ratio with callbacks",
         "of the fastest",
         "at most",
         "met",
     ]
-    print_table("All standard aids on against all off", header, rows)
+    print_table("All default callbacks against none", header, rows)
 
 
 def print_profilers(measure: Callable[..., float]) -> None:
-    """Profilers, over a run with the standard aids."""
+    """Profilers, over a run with the default callbacks."""
     plain = (*TRAININGS["digits"].options, *SHORT)
     rows = []
     for name in PROFILERS:
@@ -241,7 +241,7 @@ def print_shares(project: Project, watch: Stopwatch) -> None:
                 once.setdefault(part, []).append(1000 * single)
     order = sorted(shares, key=lambda part: -statistics.median(shares[part]))
     rows = [[part, spread(shares[part], 2), spread(once[part], 0)] for part in order]
-    header = ["aid", "% of the fit without aids", "and once in a fit, ms"]
+    header = ["callback", "% of the fit without callbacks", "and once per fit, ms"]
     print_table("CPU time spent in each aid, digits", header, rows)
 
 

@@ -49,7 +49,7 @@ class Subject:
     images: int = 0
 
 
-# The same pictures in every epoch: what changes them is not the same code everywhere.
+# The same images in every epoch: augmentation is not the same code everywhere.
 MNIST = ("experiment=mnist", "data.shift=0", "model.net.width=4")
 SUBJECTS = {
     "digits": Subject("digits, 1,168 x 8 x 8, MLP", ("experiment=digits", "model=mlp"), rounds=18),
@@ -208,7 +208,7 @@ def ours(project: Project, options: Sequence[str], turn: Turn) -> None:
 
 
 def usual(project: Project, cfg: Any, datamodule: Any, epochs: int, turn: Turn) -> None:
-    """The code path of the usual template, on the same pictures."""
+    """The code path of the usual template, on the same images."""
     from pytorch_lightning import Trainer
     from pytorch_lightning.loggers import TensorBoardLogger
     from torch.utils.data import DataLoader
