@@ -1,6 +1,7 @@
-"""Sweeps: one search space, trials in parallel, and a study on disk that any later command joins.
+"""Sweeps: a search space, concurrent trials, and a study on disk that any later command can join.
 
-The parts, from the outside in: `sweeper.py` is the loop, `space.py` what is varied,
-`optuna_search.py` and `ax_search.py` what proposes and judges, `workers.py` the processes,
-`trial.py` what happens in one of them, `results.py` and `report.py` what is left at the end.
+Top down: `command.py` reads a command into a plan, `preflight.py` checks one configuration, and
+`loop.py` runs the trials. `space.py` holds what varies, `engines.py` finds the engine that proposes
+and judges, `workers.py` manages processes, `trial.py` is what runs in them, and `results.py` and
+`report.py` write the results.
 """

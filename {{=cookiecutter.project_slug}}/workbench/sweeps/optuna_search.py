@@ -212,7 +212,7 @@ class OptunaSearch:
         return self.study.user_attrs.get(name, {})
 
     def close(self) -> None:
-        """Give up the lease."""
+        """Release the lease."""
         self.holders.leave()
 
     def _trials(self) -> list[FrozenTrial]:

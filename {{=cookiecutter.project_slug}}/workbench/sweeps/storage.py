@@ -181,7 +181,7 @@ class LeaseHolders:
             self._write(self._all()[self.id] | {"count": self._count})
 
     def leave(self) -> None:
-        """Give up the lease."""
+        """Release the lease."""
         self._write({"left": True})
 
     def is_alive(self, holder: str | None) -> bool:
