@@ -62,7 +62,7 @@ train.py optimizer.lr=0.1,0.01 -> add -m
 train.py optimizer.lr=0,01 -> optimizer.lr=0,01 | point
 train.py optimizer.lr=${optimzer.rate} -> optimzer.rate
 train.py name=${oc.env:NOT_SET} -> 'NOT_SET'
-predict.py -m input=a,b ckpt_path=x -> leave -m
+predict.py -m input=a,b ckpt_path=x -> remove -m
 # Missing
 evaluate.py -> ckpt_path=...
 train.py experiment=csv -> data.path
@@ -145,7 +145,7 @@ SWEEP RATES hydra.sweeper.more_objectives=parameters -> more_objectives | {param
 SWEEP RATES hydra.sweeper.limits=3 -> limits | {parameters:
 SWEEP RATES hydra.sweeper.enqueue=[{optimizer.lrr:0.01}] -> optimizer.lrr | 'optimizer.lr'
 SWEEP RATES hydra.sweeper.enqueue=FILES/latin.csv -> latin.csv | UTF-8
-SWEEP RATES hydra.sweeper.enqueue=FILES/empty.csv -> empty.csv | no points
+SWEEP RATES hydra.sweeper.enqueue=FILES/empty.csv -> empty.csv | no rows
 SWEEP RATES hydra/sweeper=tpe -> ax, optuna
 SWEEP RATES hydra.sweeper=ax -> hydra/sweeper=ax
 SWEEP RATES hydra/sweeper/sampler=randm -> 'random'
