@@ -216,7 +216,7 @@ def test_launcher_takes_our_files(name: str, demo: BakedProject) -> None:
 MISTAKES = {
     ("hydra.sweeper.address=auto",): "address needs hydra.sweeper.workers=ray.",
     ("hydra.sweeper.workers=rayy",): "must be an integer of at least 1, ray, or null, not 'rayy'.",
-    ("hydra.sweeper.cpus_per_trial=0",): "cpus_per_trial is a number above 0, not 0.",
+    ("hydra.sweeper.cpus_per_trial=0",): "cpus_per_trial must be a number above 0, not 0.",
     (
         "hydra.sweeper.workers=ray",
         "hydra.sweeper.address=127.0.0.1:1",

@@ -132,7 +132,7 @@ def test_same_command_goes_on_to_the_total(project: BakedProject, tmp_path: Path
 
 def test_sweep_repeats_with_a_seed_and_one_worker(project: BakedProject, tmp_path: Path) -> None:
     """Who reports a search must be able to show it again."""
-    options = (LR, "hydra.sweeper.n_trials=4", "hydra.sweeper.workers=1")
+    options = (LR, "hydra.sweeper.n_trials=3", "hydra.sweeper.workers=1")
     one, two = (sweep(project, tmp_path / name, *options) for name in ("one", "two"))
     assert [t.params for t in one.study.trials] == [t.params for t in two.study.trials]
     assert [t.values for t in one.study.trials] == [t.values for t in two.study.trials]
@@ -321,7 +321,7 @@ def test_gpus_are_dealt_out(project: BakedProject, tmp_path: Path) -> None:
         "        place = Path(trainer.default_root_dir) / 'gpus'\n"
         "        place.write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
     )
-    options = (LR, "trainer=cpu", "+callbacks.seen._target_=gpus.Seen", "hydra.sweeper.n_trials=8")
+    options = (LR, "trainer=cpu", "+callbacks.seen._target_=gpus.Seen", "hydra.sweeper.n_trials=4")
     given = {}
     for share in ("1", "2", "0.5"):
         swept = sweep(
@@ -362,14 +362,14 @@ def test_pruned_trials_close_properly(project: BakedProject, tmp_path: Path) -> 
         tmp_path / "pruned",
         LR,
         "trainer.max_epochs=6",
-        "hydra.sweeper.n_trials=4",
+        "hydra.sweeper.n_trials=2",
         "hydra.sweeper.workers=1",
         "hydra/sweeper/pruner=threshold",
         "hydra.sweeper.pruner.lower=0.99",
         check=False,
     )
-    assert "error: There is no winner: 4 trials were pruned" in swept.printed
-    assert swept.states() == {"PRUNED": 4}
+    assert "error: There is no winner: 2 trials were pruned" in swept.printed
+    assert swept.states() == {"PRUNED": 2}
     for trial in swept.study.trials:
         folder = swept.folder / f"trials/{trial.number:04d}"
         manifest = yaml.safe_load((folder / "run.json").read_text("utf-8"))
