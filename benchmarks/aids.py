@@ -173,7 +173,7 @@ def seconds(project: Project, watch: Stopwatch, *options: str) -> float:
 def ratios(
     measure: Callable[..., float], one: tuple[str, ...], other: tuple[str, ...], count: int
 ) -> tuple[list[float], list[float], float]:
-    """Ratios of `one` to `other` of the number of pairs, the seconds of `other`, the fastest's ratio."""
+    """Ratios of `one` to `other` for each pair, seconds of `other`, ratio of the fastest."""
     measure(*one, *WARM_UP)
     measure(*other, *WARM_UP)
     pairs = []
