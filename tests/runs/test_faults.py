@@ -234,7 +234,7 @@ def test_foreign_checkpoints_are_told(package: Any, digits: TrainedRun, tmp_path
     for name, content in spoilt(digits.saved()).items():
         torch.save(content, path)
         with pytest.raises(user_error) as caught:
-            checkpoints.load_model(path)
+            package("loading").load_model(path)
         assert str(path) in str(caught.value) or "model_class" in name
     content = digits.checkpoint().read_bytes()
     for size in range(0, len(content), len(content) // 20):
