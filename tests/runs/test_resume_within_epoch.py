@@ -248,7 +248,7 @@ def test_loader_that_cannot_be_continued_is_named(
     part = stop(project, 7, *COMMON)
     with caplog.at_level(logging.WARNING):
         project.train(*COMMON, resume(part))
-    (line,) = [line for line in caplog.messages if "drawn anew" in line]
+    (line,) = [line for line in caplog.messages if "drawn again" in line]
     assert "epoch 1, after 7 of 16 batches" in line
 
 

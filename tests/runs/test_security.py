@@ -204,7 +204,7 @@ def test_checkpoint_with_code_is_refused_whatever_the_environment_says(
     content = {"state_dict": {}, "model_class": "models.classifier:Classifier", "epoch": 0}
     torch.save(content | {"code": Code(target)}, path)
     checkpoints, user_error = package("runs.checkpoints"), package("errors").UserError
-    for read in (checkpoints.read_checkpoint, checkpoints.load_model):
+    for read in (checkpoints.read_checkpoint, package("loading").load_model):
         with pytest.raises(user_error, match="any code"):
             read(path)
     # What Lightning reads itself, at a resume and at the test of the best.

@@ -143,6 +143,10 @@ def become(request: dict[str, Any]) -> NoReturn:
     process.ORIGINAL_DIR = request["cwd"]  # type: ignore[attr-defined]
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:1] = [request["cwd"], *filter(None, paths)]
+    # A new interpreter would import it.
+    for folder in filter(None, paths):
+        if (custom := Path(folder, "sitecustomize.py")).is_file():
+            runpy.run_path(str(custom))
     util.spawnv_passfds = spawn_or_fork
     # A new interpreter would not draw what the last fork drew.
     random.seed()
