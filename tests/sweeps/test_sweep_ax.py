@@ -89,6 +89,7 @@ def test_both_engines_find_as_good_a_model(demo: BakedProject, tmp_path: Path) -
     assert abs(best[0] - best[1]) <= 0.01
 
 
+@pytest.mark.slow
 def test_killed_sweep_goes_on(demo: BakedProject, tmp_path: Path) -> None:
     """Hours of trials must not hang on one process."""
     done = kill_and_continue(demo, tmp_path / "killed", AX, total=9, kills=2)

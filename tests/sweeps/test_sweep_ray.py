@@ -110,6 +110,7 @@ def project(demo: BakedProject) -> BakedProject:
     return demo
 
 
+@pytest.mark.slow
 def test_node_that_dies_loses_nothing(
     cluster: Cluster, project: BakedProject, tmp_path: Path
 ) -> None:

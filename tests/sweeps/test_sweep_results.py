@@ -349,9 +349,9 @@ BROKEN = {
     "missing.yaml": (None, "no file missing.yaml"),
     "cut.yaml": ("optimizer: {lr: [", "cut.yaml cannot be read as options in YAML"),
     "binary.yaml": ("\0", "binary.yaml cannot be read as options"),
-    "list.yaml": ("- 1", "list.yaml is no experiment"),
+    "list.yaml": ("- 1", "list.yaml is not an experiment"),
     "number.yaml": ("3", "number.yaml cannot be read as options"),
-    "defaults.yaml": ("defaults: digits", "its defaults are no list"),
+    "defaults.yaml": ("defaults: digits", "its defaults are not a list"),
     "choice.yaml": ("defaults:\n- override /model: cnnn", "'cnn'"),
 }
 

@@ -89,6 +89,7 @@ def test_killed_sweep_goes_on(demo: BakedProject, tmp_path: Path) -> None:
     assert list(done.folder.glob("tune/*/checkpoint_*")) == []
 
 
+@pytest.mark.slow
 def test_population_hands_on_its_best(demo: BakedProject, tmp_path: Path) -> None:
     """A schedule that nobody can see, or a model that does not score as told, is worth nothing."""
     swept = sweep(

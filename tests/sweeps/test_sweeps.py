@@ -426,4 +426,4 @@ def test_unknown_objective_is_told_before_the_first_trial(
 def test_several_values_without_m_are_explained(project: BakedProject) -> None:
     """The most frequent slip of all."""
     done = script(project, "train.py", "model=mlp,cnn", check=False)
-    assert done.stderr.strip() == "error: model=mlp,cnn has several values: add -m to try them all."
+    assert done.stderr.strip() == "error: model=mlp,cnn has several values: add -m to run them all."
