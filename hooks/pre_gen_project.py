@@ -113,7 +113,7 @@ def check_text(name: str, text: str) -> str | None:
 
 
 def is_unprintable(character: str) -> bool:
-    """Tell control characters, line breaks, half characters and what YAML forbids from text.
+    """Tell control characters, line breaks, lone surrogates and what YAML forbids from text.
 
     Joiners, which some emoji and scripts need, are text.
     """

@@ -45,14 +45,6 @@ MARKDOWN = sorted(
 )
 # Their tables compare five columns.
 WIDE_TABLES = {"docs/comparison.md"}
-# Still to be rewritten; take a name away when its text is done.
-PENDING = {"python"}
-
-
-def pending(name: str) -> "pytest.ParameterSet":
-    """A parameter whose test may still fail."""
-    marks = [pytest.mark.xfail(reason="still to be rewritten", strict=False)]
-    return pytest.param(name, marks=marks if name in PENDING else [])
 
 
 def comments(path: Path) -> str:
@@ -100,12 +92,12 @@ def find_banned(text: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", [pending(name) for name in MARKDOWN])
+@pytest.mark.parametrize("name", MARKDOWN)
 def test_pages_use_the_terms_of_the_field(name: str) -> None:
     assert find_banned((ROOT / name).read_text("utf-8")) == []
 
 
-@pytest.mark.parametrize("kind", [pending(kind) for kind in KINDS])
+@pytest.mark.parametrize("kind", KINDS)
 def test_comments_use_the_terms_of_the_field(kind: str) -> None:
     read, paths = KINDS[kind]
     assert paths
@@ -130,7 +122,7 @@ def too_long(text: str, tables: bool = True) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", [pending(n) for n in MARKDOWN if not n.startswith("{{=")])
+@pytest.mark.parametrize("name", [n for n in MARKDOWN if not n.startswith("{{=")])
 def test_lines_of_pages_fit(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     assert too_long(text, tables=name not in WIDE_TABLES) == []

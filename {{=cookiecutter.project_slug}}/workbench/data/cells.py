@@ -155,7 +155,7 @@ def find_unit(texts: "pl.Series", counts: "pl.Series") -> str:
 
 
 def maybe_grouped(cells: "pl.Series") -> str | None:
-    """A cell such as "1.234", if every point in a column may separate thousands."""
+    """A cell such as "1.234", if every dot in a column may separate thousands."""
     dotted = cells.filter(cells.str.contains(".", literal=True))
     if len(dotted) and dotted.str.strip_chars().str.contains(MAYBE_GROUPED).all():
         return str(dotted[0]).strip()

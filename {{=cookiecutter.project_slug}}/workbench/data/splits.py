@@ -1,6 +1,6 @@
 """Training, validation and test splits, made once from a seed.
 
-The test split is cut off first, so a different `val_fraction` leaves it unchanged.
+The test split is cut first, so a different `val_fraction` leaves it unchanged.
 
 Cross-validation takes one call. A datamodule of your own needs the arguments `folds` and `fold`,
 which `python train.py data.folds=5` fills in:

@@ -90,7 +90,7 @@ def _draw_classes(axes: Axes, points: Tensor, targets: Tensor, names: list[str])
 
 
 def _colours(classes: int) -> list[tuple[float, ...]]:
-    """One colour a class, told apart as well as so many can be."""
+    """One color per class, as distinct as their number allows."""
     from matplotlib import colormaps
 
     if classes <= MOST_IN_LEGEND:

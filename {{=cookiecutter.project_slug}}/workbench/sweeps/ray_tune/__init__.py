@@ -87,12 +87,12 @@ class TuneEngine(Engine):
         for name, empty, instead in (
             ("more_objectives", {}, "it has one objective"),
             ("storage", None, "it keeps its own state"),
-            ("seeds", 1, "it trains each point once"),
+            ("seeds", 1, "it trains each configuration once"),
         ):
             if getattr(settings, name) != empty:
                 raise _unsupported(f"hydra.sweeper.{name}", instead)
         if folds:
-            raise _unsupported("data.folds", "it trains each point once")
+            raise _unsupported("data.folds", "it trains each configuration once")
 
     def automatic_pruner(self, sampler: str) -> str:
         """Successive halving, but for BOHB, which needs its own Hyperband."""

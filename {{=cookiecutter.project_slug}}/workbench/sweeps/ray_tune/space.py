@@ -21,7 +21,7 @@ class TuneSpace:
 
     Args:
         space: what varies.
-        points: all points of the sweep, or None if an algorithm proposes them.
+        points: all configurations of the sweep, or None if an algorithm proposes them.
         exponents: represent logarithmic parameters by their logarithm, for algorithms that only
             support linear scales.
     """
