@@ -65,10 +65,16 @@ class BakedProject:
         }
 
     def run(
-        self, *command: str, check: bool = True, is_warm: bool = False, **variables: str
+        self, *command: str, check: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; `python` is the shared environment's."""
-        return run(*command, cwd=self.root, check=check, is_warm=is_warm, **variables)
+        return run(*command, cwd=self.root, check=check, **variables)
+
+    def run_warm(
+        self, *command: str, check: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script of the project, or `-c code`, in a fork of a process with heavy imports."""
+        return run_warm(*command, cwd=self.root, check=check, **variables)
 
 
 def own_environment() -> dict[str, str]:
@@ -83,28 +89,39 @@ atexit.register(WARM.close)
 
 
 def run(
-    *command: str, cwd: Path, check: bool = True, is_warm: bool = False, **variables: str
+    *command: str, cwd: Path, check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command with the shared environment first on the path and the outer one kept out.
+    """Run a command with the shared environment first on the path and the outer one kept out."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=own_environment() | {"PWD": str(cwd)} | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return passed(done) if check else done
 
-    With `is_warm`, a Python script runs in a fork of a process that has done the heavy imports.
+
+def run_warm(
+    *command: str, cwd: Path, check: bool = True, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python script, or `-c code`, as `run` does, in a fork of a process with heavy imports.
+
+    The words are those after `python`. Other options of the interpreter need a new one.
     """
-    environment = own_environment() | {"PWD": str(cwd)} | variables
-    if is_warm and command[0] == "python" and (command[1] == "-c" or command[1].endswith(".py")):
-        done = WARM.run(command[1:], cwd, environment)
-    else:
-        done = subprocess.run(
-            command,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-    if check and done.returncode != 0:
+    if command[0] != "-c" and not command[0].endswith(".py"):
+        return run("python", *command, cwd=cwd, check=check, **variables)
+    done = WARM.run(command, cwd, own_environment() | {"PWD": str(cwd)} | variables)
+    return passed(done) if check else done
+
+
+def passed(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Fail the test unless a command has succeeded."""
+    if done.returncode != 0:
         pytest.fail(
-            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            f"{' '.join(done.args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         )
     return done
 

@@ -6,7 +6,7 @@ count like all others.
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -154,7 +154,7 @@ def part_of(name: str) -> str:
     return name.split(".")[1]
 
 
-def lies_in(name: str, places: str | tuple[str, ...]) -> bool:
+def lies_in(name: str, places: str | Sequence[str]) -> bool:
     places = (places,) if isinstance(places, str) else places
     return any(f"{name}.".startswith(f"{LIBRARY}.{place}.") for place in places)
 

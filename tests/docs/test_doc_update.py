@@ -57,7 +57,7 @@ class Story:
         words = f"{{ {command.replace('<commit>', self.first)}; }} 2>&1 < {self.folder}/answers"
         place = self.project if self.project.exists() else self.folder
         variables = {"TEMPLATE": str(self.template), **ADA}
-        done = run("bash", "-c", words, cwd=place, check=False, is_warm=False, **variables)
+        done = run("bash", "-c", words, cwd=place, check=False, **variables)
         # It tells by its exit code that there is something new.
         assert done.returncode == 0 or command == "cruft check", done.stdout
         return done.stdout

@@ -187,7 +187,7 @@ def bake_with_git(
 ) -> subprocess.CompletedProcess[str]:
     """Bake with a first commit, git seeing the given variables."""
     command = ("cookiecutter", str(template), "--no-input", *answers)
-    return run(*command, cwd=folder, check=True, is_warm=False, **variables)
+    return run(*command, cwd=folder, check=True, **variables)
 
 
 def commit(repository: Path) -> None:

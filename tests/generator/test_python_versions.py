@@ -29,18 +29,16 @@ def test_project_installs_trains_and_passes_its_tests(
 ) -> None:
     """`uv sync`, a short training and the project's own tests, as its owner would start."""
     variables = {"UV_PYTHON": version, "UV_PYTHON_DOWNLOADS": "never", **ON_CPU}
-    if run(uv, "python", "find", cwd=tmp_path, check=False, is_warm=False, **variables).returncode:
+    if run(uv, "python", "find", cwd=tmp_path, check=False, **variables).returncode:
         pytest.skip(f"there is no Python {version}")
     project = bake(project_name=f"On {version}", python_version=version)
-    project.run(uv, "sync", "--quiet", check=True, is_warm=False, **variables)
+    project.run(uv, "sync", "--quiet", check=True, **variables)
     python = str(project.root / ".venv" / "bin" / "python")
     assert project.run(python, "--version").stdout.startswith(f"Python {version}.")
-    done = project.run(
-        uv, "run", "train.py", "trainer.max_epochs=5", check=True, is_warm=False, **variables
-    )
+    done = project.run(uv, "run", "train.py", "trainer.max_epochs=5", check=True, **variables)
     assert "best weights" in done.stdout
     assert done.stderr == ""
-    project.run(uv, "run", "pytest", "-q", check=True, is_warm=False, **variables)
+    project.run(uv, "run", "pytest", "-q", check=True, **variables)
 
 
 @pytest.mark.slow
@@ -50,7 +48,7 @@ def test_project_installs_with_pip(bake: Bake, tmp_path: Path) -> None:
     run("python", "-m", "venv", str(tmp_path / "env"), cwd=tmp_path)
     python = str(tmp_path / "env" / "bin" / "python")
     project.run(python, "-m", "pip", "install", "--quiet", "--editable", ".")
-    project.run(python, "train.py", "trainer.max_epochs=2", check=True, is_warm=False, **ON_CPU)
+    project.run(python, "train.py", "trainer.max_epochs=2", check=True, **ON_CPU)
     package = "import with_pip, pathlib; print(pathlib.Path(with_pip.__file__).parent.parent)"
     found = run(python, "-c", package, cwd=tmp_path).stdout.strip()
     assert found == str(project.root)

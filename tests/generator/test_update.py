@@ -220,7 +220,7 @@ def test_updated_project_passes_its_tests_and_resumes_an_old_run(
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
         assert is_same(resumed.saved("last")[part], whole.saved("last")[part])
     assert resumed.metrics == whole.metrics
-    old.run("python", "-m", "pytest", "-q", "-x", check=True, is_warm=False, **ON_CPU)
+    old.run("python", "-m", "pytest", "-q", "-x", check=True, **ON_CPU)
 
 
 def test_update_can_change_an_answer(project: Path) -> None:

@@ -127,10 +127,10 @@ def test_project_without_its_copy_trains_and_sweeps(
     found = project.run(python, "-c", "import workbench; print(workbench.__file__)").stdout
     assert Path(found).is_relative_to(Path(python).parents[1])
     place = f"hydra.run.dir={tmp_path / 'run'}"
-    project.run(python, "train.py", place, *SMALL, check=True, is_warm=False, **ON_CPU)
+    project.run(python, "train.py", place, *SMALL, check=True, **ON_CPU)
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
     swept = Swept(tmp_path / "study")
     command = sweep_command(swept.folder, LR, "hydra.sweeper.n_trials=2", "test=false")
-    project.run(python, *command, check=True, is_warm=False, **ON_CPU)
+    project.run(python, *command, check=True, **ON_CPU)
     assert swept.states() == {"COMPLETE": 2}
     assert (swept.folder / "report.html").is_file()

@@ -5,6 +5,7 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ def test_no_function_that_builds_what_it_is_given_is_accepted(package: Part) -> 
     trusted = package("runs.trusted_targets")
     words = ("instantiate(", "get_class(", "get_object(", "subprocess.", "OmegaConf.load(", "exec(")
     library = Path(str(package("errors").__file__)).parent
-    folders = {
+    folders: dict[Path, Callable[[str], bool]] = {
         library: lambda part: part not in trusted.LIBRARY_PARTS,
         PACKAGE: lambda part: part in trusted.STARTERS,
     }

@@ -68,7 +68,9 @@ def script(
             saves seconds; not for tests of the start itself.
     """
     variables = ON_CPU | ({"PYTHONPATH": python_path} if python_path else {})
-    return project.run("python", *command, check=check, is_warm=is_warm, **variables)
+    if is_warm:
+        return project.run_warm(*command, check=check, **variables)
+    return project.run("python", *command, check=check, **variables)
 
 
 def run_all(project: "BakedProject", *commands: tuple[str, ...]) -> list[str]:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import process, util
 from pathlib import Path
@@ -147,7 +148,7 @@ def become(request: dict[str, Any]) -> NoReturn:
     for folder in filter(None, paths):
         if (custom := Path(folder, "sitecustomize.py")).is_file():
             runpy.run_path(str(custom))
-    util.spawnv_passfds = spawn_or_fork
+    util.spawnv_passfds = spawn_or_fork  # type: ignore[assignment]
     # A new interpreter would not draw what the last fork drew.
     random.seed()
     if numpy := sys.modules.get("numpy"):
@@ -163,7 +164,7 @@ def become(request: dict[str, Any]) -> NoReturn:
     sys.exit()
 
 
-def spawn_or_fork(path: bytes, arguments: list[str], kept: tuple[int, ...]) -> int:
+def spawn_or_fork(path: bytes, arguments: Sequence[Any], kept: Sequence[int]) -> int:
     """Start the fork server of a sweep as a fork too, so that it need not import everything again.
 
     Like a new interpreter it inherits no open files but the `kept` ones: with the others it would

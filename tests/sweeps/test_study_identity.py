@@ -388,8 +388,10 @@ def test_every_engine_knows_its_study(demo: BakedProject, tmp_path: Path, engine
     if not other or find_spec("ray") is not None:
         refused = sweep(demo, folder, LR, "model.net.width=64", *other, check=False)
         # The database is not in the folder, so that its study is not seen.
-        words = "contains the trials of another study" if engine == "database" else "hydra/sweeper="
-        assert words in refused.printed
+        sentence = (
+            "contains the trials of another study" if engine == "database" else "hydra/sweeper="
+        )
+        assert sentence in refused.printed
     allowed = "hydra.sweeper.allow_changes=true"
     assert sweep(demo, folder, *command, "model.net.width=5", allowed).rows == before
     best = yaml.safe_load((folder / "best.yaml").read_text("utf-8"))
