@@ -98,7 +98,7 @@ def test_epoch_that_takes_too_long_is_cut_off(
 
 
 def test_growing_memory_is_told_of_once(package: Package, caplog: pytest.LogCaptureFixture) -> None:
-    """A leak is named before the run dies of it; memory that settles is no leak."""
+    """A leak is reported before it ends the run; memory that settles is not reported."""
     callback = package("callbacks").DeviceStats(growing_epochs=3, growth_gb=0.1)
     for gigabytes in (1.0, 1.5, 2.0, 2.0, 1.9, 2.1, 2.11, 2.1):
         callback.watch(gigabytes)

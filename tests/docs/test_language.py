@@ -129,7 +129,7 @@ def test_lines_of_pages_fit(name: str) -> None:
 
 
 def test_lines_of_a_project_fit(bake: Bake) -> None:
-    """In the template they hold Jinja, so they are looked at in a project."""
+    """The template's pages contain Jinja, so the lines of a generated project are measured."""
     project = bake()
     for path in project.root.glob("*.md"):
         assert too_long(path.read_text("utf-8")) == [], path.name

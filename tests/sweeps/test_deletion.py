@@ -111,7 +111,7 @@ def test_rest_imports_and_composes(rest: BakedProject) -> None:
 
 
 def test_rest_trains_and_sweeps(rest: BakedProject, tmp_path: Path) -> None:
-    """A feature that cannot be left out is no option."""
+    """A feature that cannot be deleted is not optional."""
     small = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "logger=none")
     script(rest, "train.py", f"hydra.run.dir={tmp_path / 'run'}", *small)
     assert (tmp_path / "run" / "run.json").is_file()
