@@ -10,7 +10,7 @@ def epochs_of(package: Package, seed: int) -> list[tuple[list[int], float]]:
     """For each of three epochs, the order of the samples and a number from the global generator."""
     import torch
     from pytorch_lightning import LightningModule, Trainer
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, TensorDataset
 
     class Recorder(LightningModule):
         """Trains one weight, and remembers what it is given."""
@@ -24,10 +24,10 @@ def epochs_of(package: Package, seed: int) -> list[tuple[list[int], float]]:
         def on_train_epoch_start(self) -> None:
             self.orders.append([])
 
-        def training_step(self, batch: torch.Tensor, batch_idx: int) -> Any:
+        def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> Any:
             if batch_idx == 0:
                 self.drawn.append(torch.rand(()).item())
-            self.orders[-1] += batch.tolist()
+            self.orders[-1] += batch[0].tolist()
             return self.weight.square()
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -43,7 +43,8 @@ def epochs_of(package: Package, seed: int) -> list[tuple[list[int], float]]:
         enable_model_summary=False,
         callbacks=[package("callbacks.seeds").EpochSeed(seed)],
     )
-    trainer.fit(model, DataLoader(range(40), batch_size=8, shuffle=True))
+    samples = TensorDataset(torch.arange(40))
+    trainer.fit(model, DataLoader(samples, batch_size=8, shuffle=True))
     return list(zip(model.orders, model.drawn, strict=True))
 
 
