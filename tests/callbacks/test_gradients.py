@@ -43,6 +43,16 @@ def test_gradient_norms_are_those_of_the_gradients(
     assert logged["grad_layers/net.head.1"][-1] == pytest.approx(layers["net.head.1"], rel=1e-5)
 
 
+def test_norm_below_the_clip_value_stays_as_it_is(
+    package: Package, toy: Callable[..., Any]
+) -> None:
+    """Clipping never lengthens a gradient, so a table in which it does misleads the next choice."""
+    rows = toy(package("callbacks").GradientNorms(), gradient_clip_val=1e6).rows
+    norms = [row for _, row in rows if "grad/norm" in row]
+    assert len(norms) == 3
+    assert [row["grad/norm_clipped"] for row in norms] == [row["grad/norm"] for row in norms]
+
+
 def test_gradients_are_measured_at_the_logging_interval_only(
     package: Package, toy: Callable[..., Any]
 ) -> None:

@@ -16,6 +16,7 @@ from .conftest import Package
         ("parameter", "in the parameter last.weight"),
         ("batch", "the batch itself contains such values"),
         ("loss", "in the loss function"),
+        ("infinite loss", "in the loss function"),
     ],
 )
 def test_nan_is_traced_to_its_place(
@@ -37,8 +38,9 @@ def test_nan_is_traced_to_its_place(
             model.between = lambda x: model.wrong(x)
         elif place == "parameter":
             model.last.weight.data[0, 3] = math.inf
-        elif place == "loss":
-            model.training_step = lambda batch, batch_idx: model(batch[0]).mean() * math.nan
+        elif "loss" in place:
+            factor = math.inf if place == "infinite loss" else math.nan
+            model.training_step = lambda batch, batch_idx: model(batch[0]).square().mean() * factor
 
     data = torch.randn(12, 4)
     if place == "batch":
