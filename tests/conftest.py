@@ -84,7 +84,7 @@ def own_environment() -> dict[str, str]:
     return environment
 
 
-WARM = WarmServer(own_environment() | ON_CPU)
+WARM = WarmServer(own_environment() | ON_CPU, imports_projects=True)
 atexit.register(WARM.close)
 
 

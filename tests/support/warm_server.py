@@ -4,6 +4,10 @@ A command of a project spends most of its time on importing torch and Lightning.
 folder, the environment variables, the arguments, the output and the exit code of the real command;
 what it cannot show is the time that a start takes and which modules a command imports. Tests of
 these start a new interpreter.
+
+For each project the server forks a second one, which has also imported the project's own modules.
+It is replaced when one of these files has changed. Commands with variables of their own do without,
+as modules may read variables when they are imported.
 """
 
 import importlib
@@ -17,11 +21,11 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import process, util
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 HEAVY = (
     "hydra",
@@ -32,14 +36,24 @@ HEAVY = (
     "torch.utils.tensorboard",
     "torchvision.models",
 )
+# Each keeps some memory of its own.
+MOST_PROJECTS = 3
+IMPORTS_PROJECTS = "--imports-projects"
+# Variables that no module of a project reads.
+UNREAD = ("COOKIECUTTER_CONFIG", "PWD", "PYTEST_CURRENT_TEST")
 
 
 class WarmServer:
     """The client's side: starts the server when it is first needed, and ends it with the tests."""
 
-    def __init__(self, variables: dict[str, str], modules: tuple[str, ...] = HEAVY) -> None:
+    def __init__(
+        self,
+        variables: dict[str, str],
+        modules: tuple[str, ...] = HEAVY,
+        imports_projects: bool = False,
+    ) -> None:
         self._variables = variables
-        self._modules = modules
+        self._arguments = (*([IMPORTS_PROJECTS] if imports_projects else []), *modules)
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._waiting: dict[int, tuple[threading.Event, list[int]]] = {}
@@ -80,7 +94,7 @@ class WarmServer:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, *self._modules],
+            [sys.executable, __file__, *self._arguments],
             env=self._variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -102,23 +116,120 @@ class WarmServer:
             event.set()
 
 
-def serve() -> None:
-    """Fork for each request, and tell how each fork ended."""
-    for module in sys.argv[1:]:
+class ProjectServer:
+    """A fork of the server that has imported the modules of a project.
+
+    Args:
+        root: the project's folder.
+        answers: where it tells how its own forks ended.
+    """
+
+    def __init__(self, root: Path, answers: TextIO) -> None:
+        self.files = modification_times(root)
+        requests, self._requests = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._requests)
+            os.chdir(root)
+            sys.path[0] = str(root)
+            package = next(root.glob("*/training.py")).parent.name
+            # Whatever is wrong with them, the command itself is to say.
+            with suppress(Exception):
+                for module in ("workbench.cli", "workbench.dry_run", f"{package}.training"):
+                    importlib.import_module(module)
+            serve(requests, answers)
+            os._exit(0)
+        os.close(requests)
+
+    def send(self, line: bytes) -> None:
+        """Pass a request on."""
+        os.write(self._requests, line + b"\n")
+
+    def close(self) -> None:
+        """Let it end once its forks have."""
+        os.close(self._requests)
+
+
+def modification_times(root: Path) -> dict[str, int]:
+    """When each Python file of a project was changed, except its tests, in nanoseconds."""
+    return {
+        str(file): file.stat().st_mtime_ns
+        for folder in root.iterdir()
+        if folder.is_dir() and folder.name not in {"logs", "tests", "data", ".git"}
+        for file in folder.rglob("*.py")
+    }
+
+
+def essential(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that may matter when a project's modules are imported."""
+    return {name: value for name, value in variables.items() if name not in UNREAD}
+
+
+class Projects:
+    """The servers of the projects that commands ran in last."""
+
+    def __init__(self, answers: TextIO) -> None:
+        self._answers = answers
+        self._servers: dict[Path, ProjectServer] = {}
+
+    def server_for(self, request: dict[str, Any]) -> ProjectServer | None:
+        """The server that a request can be passed to."""
+        root = Path(request["cwd"])
+        is_usual = essential(request["variables"]) == essential(os.environ)
+        if not is_usual or not list(root.glob("*/training.py")):
+            return None
+        server = self._servers.pop(root, None)
+        if server is not None and server.files != modification_times(root):
+            server.close()
+            server = None
+        self._servers[root] = server or ProjectServer(root, self._answers)
+        while len(self._servers) > MOST_PROJECTS:
+            self._servers.pop(next(iter(self._servers))).close()
+        return self._servers[root]
+
+    def close(self) -> None:
+        """End all servers."""
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+
+
+def start() -> None:
+    """Import what is heavy, then serve."""
+    modules = [word for word in sys.argv[1:] if word != IMPORTS_PROJECTS]
+    for module in modules:
         importlib.import_module(module)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What a fork prints must not get between the answers.
     os.dup2(2, 1)
+    imports_projects = len(modules) < len(sys.argv) - 1
+    serve(0, answers, Projects(answers) if imports_projects else None)
+
+
+def serve(requests: int, answers: TextIO, projects: Projects | None = None) -> None:
+    """Fork for each request, and tell how each fork ended.
+
+    Args:
+        requests: a descriptor to read them from, a line each.
+        answers: gets a line for each fork that has ended.
+        projects: servers to pass requests on to.
+    """
     numbers: dict[int, int] = {}
     pending = b""
     is_open = True
     while is_open or numbers:
-        if is_open and select.select([0], [], [], 0.01)[0]:
-            received = os.read(0, 1 << 20)
+        if is_open and select.select([requests], [], [], 0.01)[0]:
+            received = os.read(requests, 1 << 20)
             is_open = bool(received)
+            if not is_open and projects is not None:
+                projects.close()
             *lines, pending = (pending + received).split(b"\n")
             for line in lines:
                 request = json.loads(line)
+                server = projects.server_for(request) if projects is not None else None
+                if server is not None:
+                    server.send(line)
+                    continue
                 child = os.fork()
                 if child == 0:
                     answers.close()
@@ -126,9 +237,14 @@ def serve() -> None:
                 numbers[child] = request["number"]
         elif not is_open:
             select.select([], [], [], 0.01)
-        while numbers and (found := os.waitpid(-1, os.WNOHANG))[0]:
-            answer = {"number": numbers.pop(found[0]), "code": os.waitstatus_to_exitcode(found[1])}
-            print(json.dumps(answer), file=answers, flush=True)
+        with suppress(ChildProcessError):
+            while found := os.waitpid(-1, os.WNOHANG):
+                if found[0] == 0:
+                    break
+                if found[0] in numbers:
+                    code = os.waitstatus_to_exitcode(found[1])
+                    answer = {"number": numbers.pop(found[0]), "code": code}
+                    print(json.dumps(answer), file=answers, flush=True)
 
 
 def become(request: dict[str, Any]) -> NoReturn:
@@ -195,4 +311,4 @@ def spawn_or_fork(path: bytes, arguments: Sequence[Any], kept: Sequence[int]) ->
 spawn = util.spawnv_passfds
 
 if __name__ == "__main__":
-    serve()
+    start()
