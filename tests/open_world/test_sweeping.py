@@ -26,7 +26,7 @@ SWEPT = (
     "odd_values",
 )
 # Nothing that learns has a loss above it, and what diverges has.
-THRESHOLD = ("hydra/sweeper/pruner=threshold", "hydra.sweeper.pruner.upper=20")
+THRESHOLD = ("hydra/sweeper/pruner=threshold", "hydra.sweeper.pruner.upper=5")
 
 
 @pytest.mark.slow
