@@ -116,6 +116,7 @@ def story(template: Path, tmp_path: Path) -> Story:
     return Story(tmp_path, template)
 
 
+@pytest.mark.slow
 def test_commands_of_the_page_print_what_it_shows(story: Story) -> None:
     """People compare, line by line, when they merge a template into their work."""
     played: set[str] = set()

@@ -129,6 +129,7 @@ def test_every_task_has_a_recipe() -> None:
     assert set(re.findall(r"\(([\w-]+\.md)\)", index)) == names
 
 
+@pytest.mark.slow
 def test_commands_work_at_the_first_start(cook: Cook) -> None:
     """A recipe that fails is worse than none."""
     assert failed(cook.answers) == {}
@@ -161,6 +162,7 @@ def test_types_are_right(project: BakedProject) -> None:
 # What each recipe promises.
 
 
+@pytest.mark.slow
 def test_gpt_continues_the_prompt(cook: Cook) -> None:
     (row,) = cook.rows("written.csv")
     # The prompt has four characters, and 200 follow.
@@ -173,6 +175,7 @@ def test_gpt_continues_the_prompt(cook: Cook) -> None:
     }
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_pretrained_encoder(cook: Cook) -> None:
     log = (cook.run_of("digits_fine_tuned") / "run.log").read_text("utf-8")
     # Two blocks: a convolution and the five values of a batch norm each. The head has two more.
@@ -187,11 +190,13 @@ def test_fine_tuning_starts_from_the_pretrained_encoder(cook: Cook) -> None:
     ).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_callback_draws_after_each_validation(cook: Cook) -> None:
     images = cook.run_of("digits") / "figures" / "images"
     assert [path.name for path in images.iterdir()] == ["epoch_000.png"]
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_at_least_one_half(cook: Cook) -> None:
     rows = cook.rows("labels_predicted.csv")
     assert len(rows) == 600
@@ -202,6 +207,7 @@ def test_labels_are_those_of_at_least_one_half(cook: Cook) -> None:
     assert {"test/auroc", "test/f1", "test/precision_blue"} <= metrics.keys()
 
 
+@pytest.mark.slow
 def test_quantiles_are_in_order(cook: Cook) -> None:
     rows = cook.rows("ranges.csv")
     # A fifth of 442 patients.
@@ -211,6 +217,7 @@ def test_quantiles_are_in_order(cook: Cook) -> None:
         assert low <= median <= high
 
 
+@pytest.mark.slow
 def test_gan_generates_images_and_is_evaluated_as_tested(cook: Cook) -> None:
     batches = torch.load(cook.project.root / "images.pt", weights_only=True)
     assert sum(map(len, batches)) == 360 - 1  # a fifth of the digits
@@ -243,6 +250,7 @@ def test_gan_resumes_exactly(cook: Cook, tmp_path: Path) -> None:
     assert is_same(whole["optimizer_states"], on["optimizer_states"])
 
 
+@pytest.mark.slow
 def test_lines_are_predicted_with_their_text(cook: Cook) -> None:
     from pydoc_data.topics import topics
 

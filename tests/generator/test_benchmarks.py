@@ -40,6 +40,7 @@ def printed(demo: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> str
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", PRINTED)
 def test_benchmark_prints_its_table(printed: str, subject: str) -> None:
     """Who changes the template is to see what it costs, not that the benchmark has rotted."""

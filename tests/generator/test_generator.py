@@ -5,6 +5,7 @@ import json
 import re
 import tomllib
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -300,8 +301,9 @@ def template_files(template: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
+@cache
 def parse(file: str, text: str) -> None:
-    """Parse a file by its kind."""
+    """Parse a file by its kind; most are the same in all projects."""
     match Path(file).suffix or Path(file).name:
         case ".py":
             ast.parse(text, file)

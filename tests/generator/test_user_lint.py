@@ -207,6 +207,7 @@ def test_lints_of_all_ci_files_are_the_same(bake: Bake) -> None:
     assert [command[0] for command in gitlab] == ["ruff", "mypy", "bandit", "pytest", "pip-audit"]
 
 
+@pytest.mark.slow
 def test_ordinary_code_passes_the_lints_of_the_ci(
     project: BakedProject, lints: list[list[str]], pytestconfig: pytest.Config
 ) -> None:

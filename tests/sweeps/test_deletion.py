@@ -91,7 +91,14 @@ def test_engines_are_imported_by_name_only() -> None:
                     assert any(file.is_relative_to(place) for place in inside), (file, module)
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        # Without the cluster there is no Ray Tune either.
+        pytest.param(name, marks=[pytest.mark.slow] if name == "ray_tune" else [])
+        for name in ENGINES
+    ],
+)
 def engine(request: pytest.FixtureRequest) -> Engine:
     """The engine to delete."""
     return ENGINES[request.param]

@@ -166,6 +166,7 @@ def test_numbers_keep_to_inequalities(sweeps_package: Any, client: Any) -> None:
         assert sum(ax.propose().params.values()) <= 0.6 + 1e-9
 
 
+@pytest.mark.slow
 def test_goals_and_limits_steer_the_search(sweeps_package: Any, client: Any, record: Any) -> None:
     """What is wanted is accurate and small, and nothing above the limit."""
     parameters = [sweeps_package("space").Parameter("x", low=0.0, high=1.0)]
