@@ -326,6 +326,11 @@ def inherited(trial: FrozenTrial) -> dict[str, Any]:
     return kept | {"earlier": [trial.number, *trial.user_attrs.get("earlier", ())]}
 
 
+def attempts(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials of a configuration, the newest first."""
+    return [trial, *(trials[number] for number in trial.user_attrs.get("earlier", ()))]
+
+
 def state_of(trial: FrozenTrial) -> State:
     """The state of a trial that was not stopped; for Optuna, a paused one is pruned."""
     is_paused = trial.state == TrialState.PRUNED and "paused" in trial.user_attrs

@@ -1,9 +1,9 @@
 """A search by Optuna's samplers that pauses trials at rungs and promotes the best of them.
 
-For Optuna, a paused trial is pruned and has the attribute `paused`, the number of its reports. Its
-promotion is another trial with the same values, whose attribute `goal` is the number of reports at
-which it pauses next. Everything is derived from the study, so that any number of commands decide
-alike, and a command that is killed loses nothing.
+For Optuna, a paused trial is pruned and has an attribute `paused`, the number of its reports. Its
+promotion is another trial with the same values and an attribute `goal`, the number of reports at
+which it pauses next. Everything is derived from the study: several commands decide alike, and a
+command that is killed loses nothing.
 """
 
 import math
@@ -16,7 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from . import optuna_search
-from .optuna_search import OptunaSearch, counting, inherited, is_waiting, state_of
+from .optuna_search import OptunaSearch, attempts, counting, inherited, is_waiting, state_of
 from .plan import Plan
 from .promotion import Rungs, Standing, read_options
 from .rung_sampler import MODELS, RungSampler
@@ -24,25 +24,21 @@ from .types import State, Verdict, excesses
 
 
 class PromotingSearch(OptunaSearch):
-    """Implements `Search` with promotion instead of a pruner.
-
-    Attributes:
-        rungs: where trials pause.
-    """
+    """Implements `Search` with rungs instead of a pruner."""
 
     def __init__(self, *args: Any, rungs: Rungs) -> None:
         super().__init__(*args)
         self.rungs = rungs
-        # Of trials that have ended, by number.
+        # Of trials that have ended.
         self._ended: dict[int, Standing] = {}
 
     def join(
         self, sampler: Mapping[str, Any], pruner: Mapping[str, Any], seed: int | None
     ) -> int | None:
-        """Take a lease, and set up the sampler; the rungs take the place of the pruner."""
+        """Take a lease, and set up the sampler."""
         joined = super().join(sampler, {"name": "none"}, seed)
         if sampler["name"] in MODELS:
-            self.study.sampler = RungSampler(sampler, seed, self._lessons, self._count)
+            self.study.sampler = RungSampler(sampler, seed, self._learn)
         return joined
 
     def report(self, number: int, step: int, value: float) -> Verdict:
@@ -61,10 +57,10 @@ class PromotingSearch(OptunaSearch):
 
     def _decide(self, trial: optuna.Trial, step: int, value: float) -> Verdict:
         trials = self._trials()
-        losses = self.rungs.losses(_reports(trials[trial.number], trials) | {step: value})
-        standing = self._standing(trials[trial.number], trials)
-        own = replace(standing, state=State.PAUSED, losses=losses)
-        if self._promotable(trials, own) is own:
+        own = trials[trial.number]
+        losses = self.rungs.losses(_reports(own, trials) | {step: value})
+        standing = replace(self._standing(own, trials), state=State.PAUSED, losses=losses)
+        if self._promotable(trials, standing) is own:
             trial.set_user_attr("goal", self.rungs.steps[self.rungs.reached(step)])
             return Verdict.CONTINUE
         trial.set_user_attr("paused", step)
@@ -72,29 +68,19 @@ class PromotingSearch(OptunaSearch):
 
     def _next(self, trials: Sequence[FrozenTrial]) -> optuna.Trial | None:
         """Promote a paused trial, or else start a queued or a new configuration."""
-        best = self._promotable(trials)
-        return super()._next(trials) if best is None else self._promote(best, trials)
-
-    def _promote(self, standing: Standing, trials: Sequence[FrozenTrial]) -> optuna.Trial:
-        """Start the trial that resumes a paused one."""
-        paused = next(t for t in counting(trials) if _root(t) == standing.number)
-        about = {"goal": self.rungs.steps[len(standing.losses)], "holder": self.holders.id}
+        paused = self._promotable(trials)
+        if paused is None:
+            return super()._next(trials)
+        goal = self.rungs.steps[len(self._standing(paused, trials).losses)]
+        more = {"goal": goal, "holder": self.holders.id}
+        about: dict[str, Any] = {"params": paused.params, "distributions": paused.distributions}
+        about |= {"user_attrs": inherited(paused) | more, "state": TrialState.RUNNING}
         # Not queued: it would come after everything that is queued already.
-        self.study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=paused.params,
-                distributions=paused.distributions,
-                user_attrs=inherited(paused) | about,
-            )
-        )
-        number = max(
-            trial.number
-            for trial in self._trials()
-            if trial.user_attrs.get("holder") == self.holders.id
-            and trial.user_attrs.get("earlier", [])[:1] == [paused.number]
-        )
-        return optuna.Trial(self.study, self._trials()[number]._trial_id)
+        self.study.add_trial(create_trial(**about))
+        trials = self._trials()
+        own = [t for t in trials if t.user_attrs.get("holder") == self.holders.id]
+        ids = [t._trial_id for t in own if t.user_attrs.get("earlier", [])[:1] == [paused.number]]
+        return optuna.Trial(self.study, ids[-1])
 
     def _is_too_many(self, number: int) -> bool:
         """Whether another command, on a database without our lock, was faster."""
@@ -121,83 +107,61 @@ class PromotingSearch(OptunaSearch):
 
     def _promotable(
         self, trials: Sequence[FrozenTrial], reporting: Standing | None = None
-    ) -> Standing | None:
-        """The configuration to promote next, of those that are paused and the one that reports."""
-        standings = list(self._standings(trials))
+    ) -> FrozenTrial | None:
+        """The trial to promote next, of those that are paused and the one that reports."""
+        known = {self._standing(trial, trials): trial for trial in counting(trials)}
         if reporting is not None:
-            standings = [s for s in standings if s.number != reporting.number] + [reporting]
-        is_busy = any(standing.state is State.RUNNING for standing in standings)
+            (before,) = (standing for standing in known if standing.number == reporting.number)
+            known[reporting] = known.pop(before)
+        is_busy = any(standing.state is State.RUNNING for standing in known)
         is_ending = not (is_busy or is_waiting(trials) or self._has_room(trials))
-        return self.rungs.promotable(standings, is_ending)
-
-    def _standings(self, trials: Sequence[FrozenTrial]) -> dict[Standing, FrozenTrial]:
-        """All configurations, each with its last trial."""
-        return {self._standing(trial, trials): trial for trial in counting(trials)}
+        found = self.rungs.promotable(list(known), is_ending)
+        return None if found is None else known[found]
 
     def _standing(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Standing:
         if trial.number in self._ended:
             return self._ended[trial.number]
-        state, losses = state_of(trial), ()
-        if state is not State.FAILED:
-            result = trial.values[0] if state is State.FINISHED else None
-            losses = self.rungs.losses(_reports(trial, trials), result)
+        state, result = state_of(trial), trial.values[0] if trial.values else None
+        reports = {} if state is State.FAILED else _reports(trial, trials)
+        losses = self.rungs.losses(reports, result if state is State.FINISHED else None)
         is_feasible = all(excess <= 0 for excess in self._excesses(trial, trials).values())
-        standing = Standing(_root(trial), state, losses, is_feasible)
+        standing = Standing(attempts(trial, trials)[-1].number, state, losses, is_feasible)
         if trial.state.is_finished():
             self._ended[trial.number] = standing
         return standing
 
     def _excesses(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> dict[str, float]:
         """By how much a configuration exceeds each limit; empty if nothing has been measured."""
-        found = (attempt.user_attrs.get("metrics") for attempt in _attempts(trial, trials))
+        found = (attempt.user_attrs.get("metrics") for attempt in attempts(trial, trials))
         return next((excesses(metrics, self.limits) for metrics in found if metrics), {})
 
-    def _lessons(self, least: int, number: int) -> list[FrozenTrial]:
-        """What a sampler learns from: the highest rung with at least `least` configurations.
+    def _learn(self, number: int, least: int) -> tuple[int, list[FrozenTrial]]:
+        """The number of configurations before a trial, and what its sampler learns from.
 
-        Others that are running are included without a value, so that none is proposed twice.
-
-        Args:
-            least: number of configurations that the sampler needs.
-            number: of the trial that it proposes.
+        These are the configurations at the highest rung with at least `least` of them. Others that
+        are running are included without a value, so that none is proposed twice.
         """
         trials = self._trials()
-        known = self._standings(trials)
+        known = {self._standing(t, trials): t for t in counting(trials) if t.number != number}
         rung = self.rungs.informative(list(known), least)
         sign = -1 if self.rungs.mode == "max" else 1
         lessons = []
         for standing, trial in known.items():
-            drawn = next((t for t in _attempts(trial, trials) if t.params), None)
-            if drawn is None or trial.number == number:
-                continue
+            drawn = next((t for t in attempts(trial, trials) if t.params), trial)
             about: dict[str, Any] = {"params": drawn.params, "distributions": drawn.distributions}
             excess = self._excesses(trial, trials)
             if len(standing.losses) > rung and bool(excess) == bool(self.limits):
                 about["constraints"] = {n: e for n, e in excess.items() if math.isfinite(e)}
                 lessons.append(create_trial(value=sign * standing.losses[rung], **about))
-            elif standing.state is State.RUNNING:
+            elif standing.state is State.RUNNING and drawn.params:
                 lessons.append(create_trial(state=TrialState.RUNNING, **about))
-        return lessons
-
-    def _count(self, number: int) -> int:
-        """The number of configurations before a trial."""
-        return len({_root(trial) for trial in counting(self._trials()[:number])})
-
-
-def _attempts(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials of a configuration, from the last to the first."""
-    return [trial, *(trials[number] for number in trial.user_attrs.get("earlier", ()))]
-
-
-def _root(trial: FrozenTrial) -> int:
-    """The number of a configuration: that of its first trial."""
-    return [trial.number, *trial.user_attrs.get("earlier", ())][-1]
+        return sum(standing.number < number for standing in known), lessons
 
 
 def _reports(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> dict[int, float]:
     """The reports of a configuration: a resumed trial repeats them only once it runs."""
     reports: dict[int, float] = {}
-    for attempt in reversed(_attempts(trial, trials)):
+    for attempt in reversed(attempts(trial, trials)):
         reports |= attempt.intermediate_values
     return reports
 
