@@ -70,7 +70,7 @@ def open_search(package: Part, tmp_path: Path) -> Open:
     return make
 
 
-class Killed(Exception):
+class CommandKilledError(Exception):
     """The command dies after a report, before it answers."""
 
 
@@ -137,7 +137,7 @@ class Simulation:
         verdict = search.report(number, job.epoch, self.value(job.trial, job.epoch))
         self.reports_until_kill -= 1
         if self.reports_until_kill == 0:
-            raise Killed
+            raise CommandKilledError
         if first is None:
             self.legs.append((lr, job.epoch, job.epoch))
         else:
@@ -326,7 +326,7 @@ def test_killed_command_loses_nothing(open_search: Open, simulate: Any, sampler:
         try:
             killed.run([search])
             break
-        except Killed:
+        except CommandKilledError:
             kills += 1
             killed.reports_until_kill = 1 + kills % 4
         finally:
