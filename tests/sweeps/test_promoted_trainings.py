@@ -27,13 +27,12 @@ from ..support.sweeps import (
 )
 
 # Rungs after 1, 2, 4 and 6 epochs.
+TRAINING = (LR, "trainer.max_epochs=6", "scheduler=cosine")
 OPTIONS = (
-    LR,
+    *TRAINING,
     "hydra/sweeper/pruner=promote",
     "hydra.sweeper.pruner.min_epochs=1",
     "hydra.sweeper.pruner.factor=2",
-    "trainer.max_epochs=6",
-    "scheduler=cosine",
 )
 
 GOOD = 0.005
@@ -74,7 +73,7 @@ def test_promoted_trial_has_the_weights_of_one_without_a_pause(
     alone = sweep(
         demo,
         tmp_path / "alone",
-        *OPTIONS,
+        *TRAINING,
         "hydra/sweeper/pruner=none",
         "hydra.sweeper.n_trials=1",
         f"hydra.sweeper.enqueue=[{{optimizer.lr:{GOOD}}}]",
