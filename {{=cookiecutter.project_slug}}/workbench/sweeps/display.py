@@ -129,8 +129,8 @@ class Display:
         from rich.table import Table
         from rich.text import Text
 
-        shown = ((state, n) for state, n in self.counts.items() if n or state in USUAL)
-        counts = ", ".join(f"{count} {state}" for state, count in shown)
+        known = ((state, n) for state, n in self.counts.items() if n or state in USUAL)
+        counts = ", ".join(f"{count} {state}" for state, count in known)
         # As Text, so that rich does not interpret a name such as [red].
         title = f"{self.name}: {counts} of {self.total}  {self.left()}"
         table = Table(title=Text(title, "table.title"))
