@@ -105,7 +105,9 @@ def test_cause_of_a_failed_training_is_told(project: Project, name: str) -> None
     assert words in manifest["ended_text"]
 
 
-@pytest.mark.parametrize(("answer", "cause"), [("PRUNE", "pruned"), ("PAUSE", "stopped")])
+@pytest.mark.parametrize(
+    ("answer", "cause"), [("PRUNE", "pruned"), ("STOP", "stopped"), ("PAUSE", "paused")]
+)
 def test_trial_says_that_the_sweep_ended_it(
     project: Project, monkeypatch: pytest.MonkeyPatch, answer: str, cause: str
 ) -> None:

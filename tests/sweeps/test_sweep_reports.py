@@ -179,11 +179,11 @@ def test_resumed_trial_ends_as_if_it_had_not_been_stopped(
     # 1 is after 5 of 8 batches, 2 after 2 of the second epoch.
     options = (f"data={data}", *STEPS, *EVERY_5_BATCHES)
     whole = trial(*options)
-    first = trial(*options, answers=[*["CONTINUE"] * (stopped_at - 1), "PAUSE"])
+    first = trial(*options, answers=[*["CONTINUE"] * (stopped_at - 1), "STOP"])
     assert first.run.manifest["ended_because"] == "stopped"
     assert first.reports == whole.reports[:stopped_at]
     path = first.run.folder / "checkpoints" / "last.ckpt"
-    second = trial(*options, f"ckpt_path={path}", answers=["PAUSE"] * stopped_at)
+    second = trial(*options, f"ckpt_path={path}", answers=["STOP"] * stopped_at)
     # Those before the resume are repeated, and their answers do not count.
     assert second.reports == whole.reports
     weights = whole.run.weights("last")

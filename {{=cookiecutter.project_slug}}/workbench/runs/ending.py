@@ -20,6 +20,7 @@ class Cause(StrEnum):
     TIME_LIMIT = "time_limit"
     PRUNED = "pruned"
     STOPPED = "stopped"
+    PAUSED = "paused"
     SHOULD_STOP = "should_stop"
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"

@@ -18,6 +18,7 @@ from ..runs.directory import check_writable
 from .engines import check_workers, load_engine
 from .enqueue import put_first, read_points
 from .plan import DEFAULT_TRIALS, Base, Plan, make_base, parsed
+from .promotion import PROMOTE
 from .settings import (
     LARGEST_GRID,
     Settings,
@@ -97,7 +98,7 @@ def plan_for(
     check_study_name(name)
     folder = (Path(master.hydra.sweep.dir) / name).absolute()
     check_writable(folder)
-    return Plan(
+    plan = Plan(
         folder=folder,
         name=name,
         settings=settings,
@@ -107,6 +108,8 @@ def plan_for(
         fixed=fixed,
         points=points,
     )
+    _check_promotion(plan)
+    return plan
 
 
 def _nothing_varies(master: DictConfig) -> str:
@@ -155,6 +158,23 @@ def _check_pruner(settings: Settings, objectives: list[Objective]) -> None:
         raise UserError(
             f"hydra/sweeper/pruner={name} judges trials by one objective, and this sweep has "
             f"{len(objectives)}: remove the pruner or hydra.sweeper.more_objectives."
+        )
+
+
+def _check_promotion(plan: Plan) -> None:
+    """Reject promotion if a trial could pause after its first seed or fold.
+
+    The seeds and folds before would be trained again when it is resumed.
+
+    Raises:
+        UserError: the length of a training is not known.
+    """
+    name = plan.settings.pruner.get("name")
+    if name == PROMOTE and len(plan.base.repeats()) > 1 and plan.length is None:
+        raise UserError(
+            "hydra/sweeper/pruner=promote compares configurations by their first seed or fold, "
+            "whose length is not known: give trainer.max_epochs=<number>, with one validation per "
+            "epoch, or use another pruner."
         )
 
 

@@ -17,7 +17,14 @@ log = logging.getLogger(__name__)
 
 LINES = 15  # running trials that fit on a screen
 # Suffixes of the line of a trial that has ended.
-DECISIONS = {Next.NOTHING: "", Next.RETRY: "  will be retried", Next.RESUME: "  to be resumed"}
+DECISIONS = {
+    Next.NOTHING: "",
+    Next.RETRY: "  will be retried",
+    Next.RESUME: "  to be resumed",
+    Next.PAUSE: "",
+}
+# Counted even if there is none.
+USUAL = (State.FINISHED, State.PRUNED, State.FAILED)
 
 
 @dataclass
@@ -44,7 +51,8 @@ class Display:
     def __init__(self, name: str, metric: str, total: int, unit: Unit = Unit.EPOCH) -> None:
         self.name, self.metric, self.total, self.unit = name, metric, total, unit
         self.running: dict[int, Shown] = {}
-        self.counts = dict.fromkeys((State.FINISHED, State.PRUNED, State.FAILED), 0)
+        self.counts = dict.fromkeys((State.FINISHED, State.PAUSED, *USUAL[1:]), 0)
+        self._paused: set[int] = set()
         self.best = ""
         self._best_value: float | None = None
         self._ended_here = 0
@@ -65,6 +73,15 @@ class Display:
     def start(self, trial: Trial, worker: int | str) -> None:
         """Add a trial that starts."""
         self.running[trial.number] = Shown(trial, worker)
+        if promoted := self._paused & set(trial.earlier):
+            self._paused -= promoted
+            self.counts[State.PAUSED] -= 1
+
+    def count(self, number: int, state: State) -> None:
+        """Count a trial that has ended, until it is promoted."""
+        self.counts[state] += 1
+        if state is State.PAUSED:
+            self._paused.add(number)
 
     def report(self, number: int, step: int, value: float) -> None:
         """Show the latest report of a trial."""
@@ -75,8 +92,8 @@ class Display:
         """Remove a trial that has ended, and log one line."""
         shown = self.running.pop(trial.number)
         seconds = time.monotonic() - shown.started
-        if decision is Next.NOTHING:
-            self.counts[outcome.state] += 1
+        if decision in (Next.NOTHING, Next.PAUSE):
+            self.count(trial.number, outcome.state)
             self._ended_here += 1
         value = outcome.metrics.get(self.metric, shown.value)
         result = outcome.error or ("" if value is None else f"{self.metric} {value:.4g}")
@@ -112,7 +129,8 @@ class Display:
         from rich.table import Table
         from rich.text import Text
 
-        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        known = ((state, n) for state, n in self.counts.items() if n or state in USUAL)
+        counts = ", ".join(f"{count} {state}" for state, count in known)
         # As Text, so that rich does not interpret a name such as [red].
         title = f"{self.name}: {counts} of {self.total}  {self.left()}"
         table = Table(title=Text(title, "table.title"))

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 INK, GRID, ACCENT, FAINT = "#1d2939", "#eaecf0", "#2f5bea", "#98a2b3"
 COLOURS = {
     State.FINISHED: "#2f9e6e",
+    State.PAUSED: "#12a5bc",
     State.STOPPED: "#7a5af8",
     State.PRUNED: "#f0a500",
     State.FAILED: "#d64545",

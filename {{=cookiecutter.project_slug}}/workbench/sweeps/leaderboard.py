@@ -12,6 +12,7 @@ from .types import Objective, State, TrialRecord, Unit, trial_folder
 # The order of the leaderboard, after the trials that finished and kept all limits.
 STATES = (
     State.FINISHED,
+    State.PAUSED,
     State.STOPPED,
     State.PRUNED,
     State.FAILED,
@@ -93,7 +94,7 @@ def leaderboard(
     for place, record in enumerate(rows, start=1):
         values: dict[str, float | None] = {}
         values |= record.metrics | dict(zip(names, record.values, strict=False))
-        if record.state is State.STOPPED:
+        if record.state in (State.STOPPED, State.PAUSED):
             values = {names[0]: record.best_so_far(objectives[0])} | values
         row: dict[str, Any] = {"rank": None if place > good else 1 if place <= best else place}
         row |= {"number": record.number, "state": str(record.state)}
@@ -139,18 +140,23 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
-def _order(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[int, float, int]:
-    """Sort key of a trial without a rank: by state, then by its last or best value."""
+def _order(record: TrialRecord, objectives: Sequence[Objective]) -> tuple[int, int, float, int]:
+    """Sort key of a trial without a rank: by state, then by its last or best value.
+
+    Paused trials are compared only with others that have been trained as far.
+    """
     loss = math.inf
     reached = None
     if record.state is State.PRUNED and record.steps:
         reached = record.steps[max(record.steps)]
-    elif record.state is State.STOPPED:
+    elif record.state in (State.STOPPED, State.PAUSED):
         reached = record.best_so_far(objectives[0])
     if reached is not None:
         loss = -reached if objectives[0].mode == "max" else reached
     # Comparisons with NaN are always false: one NaN would leave the others unsorted.
-    return STATES.index(record.state), math.inf if math.isnan(loss) else loss, record.number
+    loss = math.inf if math.isnan(loss) else loss
+    length = max(record.steps, default=0) if record.state is State.PAUSED else 0
+    return STATES.index(record.state), -length, loss, record.number
 
 
 def _in_order(mappings: Iterable[Mapping[str, Any]]) -> list[str]:

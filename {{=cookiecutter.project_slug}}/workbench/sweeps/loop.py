@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from ..errors import UserError
 from ..runs.logs import RunLog, capture_everything, console_handler
-from . import tracking
+from . import promoting_search, tracking
 from . import trial as trials
 from .command import make_plan, narrowed
 from .display import Display
@@ -30,6 +30,7 @@ from .notes import Failures, all_failed, progress_of, why_no_winner
 from .optuna_search import OptunaSearch, open_search
 from .plan import Plan
 from .preflight import check_point, make_workers, warn_of_separate_runs
+from .promotion import PROMOTE
 from .results import finish
 from .types import (
     Next,
@@ -133,7 +134,7 @@ class Sweep(ABC):
         trials = record.records()
         for trial in trials:
             if not trial.superseded and trial.state in counts:
-                counts[trial.state] += 1
+                self.display.count(trial.number, trial.state)
                 self.failures.ever_finished |= trial.state is not State.FAILED
         for trial in best_trials(trials, objectives):
             self.display.offer(trial.values[0], trial.number, objectives[0].mode)
@@ -230,6 +231,8 @@ class AskTellSweep(Sweep):
 
     def open_study(self) -> Search:
         """Open the study for the search."""
+        if self.plan.settings.pruner["name"] == PROMOTE:
+            return promoting_search.open_search(self.plan)
         return open_search(self.plan, OptunaSearch)
 
     def search(self) -> None:
@@ -284,14 +287,19 @@ class AskTellSweep(Sweep):
         if isinstance(event, Progress):
             self.display.report(event.number, event.step, event.value)
             verdict = self.study.report(event.number, event.step, event.value)
-            workers.answer(event.number, verdict if self.stopped_by is None else Verdict.PAUSE)
+            if self.stopped_by is not None and verdict is Verdict.CONTINUE:
+                verdict = Verdict.STOP
+            workers.answer(event.number, verdict)
             return
         trial, outcome = self.trials.pop(event.number), judged(event.result, self.plan.objectives)
         decision = self.study.tell(event.number, outcome)
         self.note_end(self.study, trial, outcome, decision)
-        if decision is Next.NOTHING:
-            # Nothing resumes from these; each seed and fold has its own.
-            for last in (self.plan.folder / trial_folder(trial.number)).glob("**/last.ckpt"):
+        # Nothing resumes from these.
+        done = [trial.number] if decision is Next.NOTHING else []
+        done += trial.earlier if decision in (Next.NOTHING, Next.PAUSE) else ()
+        for number in done:
+            # Each seed and fold has its own.
+            for last in (self.plan.folder / trial_folder(number)).glob("**/last.ckpt"):
                 last.unlink()
 
     def kill_late(self, workers: AnyWorkers) -> None:

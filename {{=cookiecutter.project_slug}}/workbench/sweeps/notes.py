@@ -9,7 +9,7 @@ from .leaderboard import best_trials, finished, ranked
 from .space import text
 from .types import Objective, State, TrialOutcome, TrialRecord, Value
 
-ENDED = (State.FINISHED, State.PRUNED, State.FAILED)
+ENDED = (State.FINISHED, State.PAUSED, State.PRUNED, State.FAILED)
 # They differ between any two trainings.
 NOT_COMPARED = ("seconds",)
 # Number of consecutive trials with the same error that end a sweep; fewer if none has finished.
@@ -42,7 +42,7 @@ def why_no_winner(
             f"There is no winner: {len(pruned)} trials were pruned{besides}, and none finished. "
             "hydra/sweeper/pruner=none trains each of them to the end."
         )
-    if failed:
+    if all_failed(records):
         error, count = most_common_error(failed)
         share = "" if count == len(failed) else f", {count} of them"
         return f"There is no winner: all {len(failed)} trials failed{share} with: {error}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, nearest
 from .engines import Engine, check_algorithms
+from .promotion import PROMOTE, read_options
 from .settings import Settings
 from .space import Space
 
@@ -44,6 +45,8 @@ class OptunaEngine(Engine):
 
     name = "optuna"
     sweep = f"{__package__}.loop.AskTellSweep"
+    # Implemented by `PromotingSearch`, as Optuna's pruners cannot resume a trial.
+    pruners = (PROMOTE,)
 
     def check(self, settings: Settings, space: Space, folds: int | None) -> None:
         """Build the sampler and the pruner, and open the database if there is one.
@@ -53,7 +56,10 @@ class OptunaEngine(Engine):
         """
         check_algorithms(settings)
         build_sampler(settings.sampler, 0)
-        build_pruner(settings.pruner)
+        if settings.pruner.get("name") == PROMOTE:
+            read_options(settings.pruner)
+        else:
+            build_pruner(settings.pruner)
         check_storage(settings)
 
     def automatic_pruner(self, sampler: str) -> str:

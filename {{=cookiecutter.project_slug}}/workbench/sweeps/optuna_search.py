@@ -9,7 +9,7 @@ commands write.
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -46,9 +46,10 @@ STATES = {
     TrialState.PRUNED: State.PRUNED,
     TrialState.FAIL: State.FAILED,
 }
-OPTUNA_STATES = {state: name for name, state in STATES.items()} | {State.STOPPED: TrialState.FAIL}
+OPTUNA_STATES = {state: name for name, state in STATES.items()}
+OPTUNA_STATES |= {State.STOPPED: TrialState.FAIL, State.PAUSED: TrialState.PRUNED}
 # Attributes that a trial passes on to the one that replaces it.
-KEPT = ("point", "crashes")
+KEPT = ("point", "crashes", "goal")
 
 
 S = TypeVar("S", bound="OptunaSearch")
@@ -110,11 +111,11 @@ class OptunaSearch:
             The number of configurations in excess of `n_trials`.
         """
         with self._lock.held():
-            counting = _counting(self._trials())
-            laid = {tuple(trial.user_attrs.get("point", ())) for trial in counting}
+            known = counting(self._trials())
+            laid = {tuple(trial.user_attrs.get("point", ())) for trial in known}
             wanted = {tuple(options_of(point)): point for point in points}
             left = [options for options in wanted if options not in laid]
-            room = max(0, self.n_trials - len(counting))
+            room = max(0, self.n_trials - len(known))
             for options in left[:room]:
                 params = self.space.with_texts(wanted[options])
                 self.study.enqueue_trial(params, user_attrs={"point": options})
@@ -125,9 +126,9 @@ class OptunaSearch:
         with self._lock.held():
             self._take_over_orphans()
             trials = self._trials()
-            if not is_waiting(trials) and not self._has_room(trials):
+            trial = self._next(trials)
+            if trial is None:
                 return None
-            trial = self.study.ask()
             trial.set_user_attr("holder", self.holders.id)
             trial.set_user_attr("worker", worker)
             trial.set_user_attr("version", self.version)
@@ -171,7 +172,7 @@ class OptunaSearch:
             self._try_again(number, State.FAILED)
             return Next.RETRY
         self._finish(number, outcome.state, values)
-        return Next.NOTHING
+        return Next.PAUSE if outcome.state is State.PAUSED else Next.NOTHING
 
     def tick(self) -> None:
         """Renew the lease."""
@@ -179,7 +180,7 @@ class OptunaSearch:
 
     def is_finished(self) -> bool:
         """Whether `n_trials` trials have ended."""
-        ended = [trial for trial in _counting(self._trials()) if trial.state.is_finished()]
+        ended = [trial for trial in counting(self._trials()) if trial.state.is_finished()]
         return len(ended) >= self.n_trials
 
     def records(self) -> list[TrialRecord]:
@@ -190,7 +191,7 @@ class OptunaSearch:
         return [
             _record(
                 trial,
-                State.STOPPED if trial.number in stopped else STATES[trial.state],
+                State.STOPPED if trial.number in stopped else state_of(trial),
                 trial.number in replaced,
                 self.space,
                 self.limits,
@@ -218,12 +219,16 @@ class OptunaSearch:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
+    def _next(self, trials: Sequence[FrozenTrial]) -> optuna.Trial | None:
+        """Start a queued configuration or a new one, called with the lock held."""
+        return self.study.ask() if is_waiting(trials) or self._has_room(trials) else None
+
     def _has_room(self, trials: Sequence[FrozenTrial]) -> bool:
-        return len(_counting(trials)) < self.n_trials
+        return len(counting(trials)) < self.n_trials
 
     def _is_too_many(self, number: int) -> bool:
         """Whether another command, on a database without our lock, has started the last trial."""
-        return len([t for t in _counting(self._trials()) if t.number < number]) >= self.n_trials
+        return len([t for t in counting(self._trials()) if t.number < number]) >= self.n_trials
 
     def _take_over_orphans(self) -> None:
         for trial in self._trials():
@@ -244,8 +249,7 @@ class OptunaSearch:
             # Queued before it is told, so that a kill in between loses nothing.
             if number not in _superseded(trials):
                 params = broken.system_attrs.get("fixed_params", {}) | broken.params
-                kept = {key: broken.user_attrs[key] for key in KEPT if key in broken.user_attrs}
-                kept["earlier"] = [number, *broken.user_attrs.get("earlier", ())]
+                kept = inherited(broken)
                 stopped = [number] if state is State.STOPPED else []
                 kept["stopped"] = [*stopped, *broken.user_attrs.get("stopped", ())]
                 self.study.enqueue_trial(params, user_attrs=kept)
@@ -262,12 +266,12 @@ class OptunaSearch:
                 raise
 
 
-def open_search(plan: Plan, kind: type[S]) -> S:
+def open_search(plan: Plan, kind: Callable[..., S]) -> S:
     """Open and join the study of a sweep, and queue the configurations to try first.
 
     Args:
         plan: of the sweep.
-        kind: the search to open it with.
+        kind: makes the search from the arguments of `OptunaSearch`.
 
     Raises:
         UserError: the database cannot be opened, or the command differs from the study.
@@ -316,6 +320,23 @@ def _join_study(study: optuna.Study, plan: Plan) -> int:
     return version
 
 
+def inherited(trial: FrozenTrial) -> dict[str, Any]:
+    """The attributes of a trial that replaces this one."""
+    kept = {key: trial.user_attrs[key] for key in KEPT if key in trial.user_attrs}
+    return kept | {"earlier": [trial.number, *trial.user_attrs.get("earlier", ())]}
+
+
+def attempts(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials of a configuration, the newest first."""
+    return [trial, *(trials[number] for number in trial.user_attrs.get("earlier", ()))]
+
+
+def state_of(trial: FrozenTrial) -> State:
+    """The state of a trial that was not stopped; for Optuna, a paused one is pruned."""
+    is_paused = trial.state == TrialState.PRUNED and "paused" in trial.user_attrs
+    return State.PAUSED if is_paused else STATES[trial.state]
+
+
 def _superseded(trials: Sequence[FrozenTrial]) -> set[int]:
     """Numbers of the trials that others have replaced."""
     replaced = {number for trial in trials for number in trial.user_attrs.get("earlier", ())}
@@ -338,7 +359,8 @@ def _queued(trials: Sequence[FrozenTrial]) -> dict[int, int]:
     }
 
 
-def _counting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def counting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The last trial of each configuration."""
     superseded = _superseded(trials)
     return [trial for trial in trials if trial.number not in superseded]
 

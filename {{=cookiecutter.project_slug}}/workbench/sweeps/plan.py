@@ -15,7 +15,7 @@ from ..runs.config import folds_to_train
 from .engines import Engine, load_engine
 from .settings import Settings, objective_of
 from .space import Space, options_of, typed
-from .trial_channel import unit_of
+from .trial_channel import max_epochs_of, unit_of
 from .types import Objective, Unit, Value
 
 DEFAULT_TRIALS = 20
@@ -188,6 +188,13 @@ class Plan:
     def unit(self) -> Unit:
         """What the reports of a trial count."""
         return unit_of(self.config.trainer)
+
+    @property
+    def length(self) -> int | None:
+        """Number of reports of a complete training; None if it varies or is not known."""
+        varied = {parameter.key.lstrip("+") for parameter in self.space.parameters}
+        is_known = self.unit is Unit.EPOCH and "trainer.max_epochs" not in varied
+        return max_epochs_of(self.config.trainer) if is_known else None
 
     @property
     def has_schedules(self) -> bool:

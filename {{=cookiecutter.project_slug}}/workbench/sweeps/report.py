@@ -110,11 +110,11 @@ def _winner(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> 
 def _tables(
     records: Sequence[TrialRecord], objectives: Sequence[Objective], unit: Unit
 ) -> Iterator[str]:
-    """The leaderboard, and the stopped, pruned and failed trials."""
+    """The leaderboard, and the paused, stopped, pruned and failed trials."""
     rows = list(leaderboard(records, objectives, unit))
-    finished, stopped, pruned, failed = (
+    finished, paused, stopped, pruned, failed = (
         [row for row in rows if row["state"] == state]
-        for state in (State.FINISHED, State.STOPPED, State.PRUNED, State.FAILED)
+        for state in (State.FINISHED, State.PAUSED, State.STOPPED, State.PRUNED, State.FAILED)
     )
     shown = {objective.metric for objective in objectives} - {*OWN_COLUMNS}
     shown |= {key for record in records for key in record.params}
@@ -126,6 +126,9 @@ def _tables(
     over = any(row["rank"] is None for row in finished)
     note = "Those without a rank exceed a limit." if over else ""
     yield _section("Leaderboard", note, _table(finished, columns))
+    if paused:
+        note = "Not among the best at their rung; with a larger n_trials they may be promoted."
+        yield _section("Paused", note, _table(paused, columns[1:]))
     if stopped:
         note = "The same command resumes them; until they finish they have no rank."
         yield _section("Stopped", note, _table(stopped, columns[1:]))

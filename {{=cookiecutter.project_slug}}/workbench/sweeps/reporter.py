@@ -92,9 +92,12 @@ class TrialReporter(EndsTraining, EpochEndCallback):
         place = f"after {unit_of(trainer)} {step}"
         if verdict is Verdict.PRUNE:
             self.ending = Ending(Cause.PRUNED, f"the sweep pruned the trial {place}")
-        elif verdict is Verdict.PAUSE:
+        elif verdict is Verdict.STOP:
             text = f"the sweep stopped the trial {place}, to be resumed"
             self.ending = Ending(Cause.STOPPED, text)
+        elif verdict is Verdict.PAUSE:
+            text = f"the sweep paused the trial {place}, to be resumed if it is promoted"
+            self.ending = Ending(Cause.PAUSED, text)
         if self.ending is not None:
             self._end(trainer)
 

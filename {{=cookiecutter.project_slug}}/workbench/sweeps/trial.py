@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 STATES = {
     Verdict.CONTINUE: State.FINISHED,
     Verdict.PRUNE: State.PRUNED,
-    Verdict.PAUSE: State.STOPPED,
+    Verdict.STOP: State.STOPPED,
+    Verdict.PAUSE: State.PAUSED,
 }
 
 

@@ -17,6 +17,8 @@ class State(StrEnum):
     RUNNING = "running"
     # To be resumed by the next command: neither a result nor a failure.
     STOPPED = "stopped"
+    # At a rung: resumed if it is promoted.
+    PAUSED = "paused"
     FINISHED = "finished"
     PRUNED = "pruned"
     FAILED = "failed"
@@ -34,7 +36,9 @@ class Verdict(Enum):
 
     CONTINUE = auto()
     PRUNE = auto()
-    # Save a checkpoint and end: the trial will be resumed.
+    # Save a checkpoint and end: the next command resumes the trial.
+    STOP = auto()
+    # Save a checkpoint and end: the trial is resumed if it is promoted.
     PAUSE = auto()
 
 
@@ -44,6 +48,8 @@ class Next(Enum):
     NOTHING = auto()
     RETRY = auto()
     RESUME = auto()
+    # Resumed if it is promoted.
+    PAUSE = auto()
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Trial:
     Attributes:
         number: its number in the study; its folder is `trials/<number>/`.
         params: the value of every parameter that exists in this configuration.
-        earlier: numbers of its interrupted or crashed attempts, the newest first.
+        earlier: numbers of its paused, interrupted or crashed attempts, the newest first.
     """
 
     number: int
@@ -74,7 +80,7 @@ class TrialOutcome:
     """How the process of a trial ended.
 
     Attributes:
-        state: FINISHED, PRUNED or FAILED; STOPPED if the trial is to be resumed.
+        state: FINISHED, PRUNED, PAUSED or FAILED; STOPPED if the trial is to be resumed.
         metrics: metrics of the best epoch, with `parameters` and `seconds`.
         error: one line.
         retry: whether another attempt may succeed.

@@ -1,0 +1,464 @@
+"""Pause and promote: which trials pause, which are resumed, and what the sampler learns from.
+
+Most tests run the search itself with scripted values and simulated workers, which report in turn.
+"""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from ..support.template_package import Part
+
+LR = "optimizer.lr"
+# The rungs of a training of 20 epochs: 2, 6, 18 and 20.
+FIRST, FACTOR, EPOCHS = 2, 3, 20
+RUNGS = [2, 6, 18, 20]
+
+
+def accuracy(lr: float, epoch: int) -> float:
+    """A learning curve whose order at one epoch is only roughly that at another."""
+    noise = int(hashlib.sha256(f"{lr!r} {epoch}".encode()).hexdigest()[:8], 16) / 2**32
+    best = math.exp(-((math.log10(lr) + 2.5) ** 2))
+    return best * (1 - math.exp(-epoch / 5)) + 0.05 * noise
+
+
+def best_until(lr: float, epoch: int) -> float:
+    """The best value of the first epochs."""
+    return max(accuracy(lr, one) for one in range(1, epoch + 1))
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def open_search(package: Part, tmp_path: Path) -> Open:
+    """Opens a study; again, as the next command would."""
+    # A journal waits for the disk after every report.
+    memory: dict[str, Any] = defaultdict(optuna.storages.InMemoryStorage)
+
+    def make(
+        n_trials: int = 30,
+        sampler: str = "random",
+        mode: str = "max",
+        folder: str = "study",
+        length: int | None = EPOCHS,
+        on_disk: bool = False,
+        **limits: float,
+    ) -> Any:
+        space, types = package("sweeps.space"), package("sweeps.types")
+        storage, search = package("sweeps.storage"), package("sweeps.optuna_search")
+        promoting, promotion = package("sweeps.promoting_search"), package("sweeps.promotion")
+        (tmp_path / folder).mkdir(exist_ok=True)
+        lock = storage.FileLock(tmp_path / folder / "study.lock")
+        objectives = [types.Objective("val/acc", mode)]
+        place = storage.open_journal(tmp_path / folder, lock) if on_disk else memory[folder]
+        study = search.open_study(place, "study", objectives)
+        lr = space.Parameter(LR, low=1e-5, high=1.0, log=True)
+        about = (study, space.Space((lr,)), objectives, n_trials, 1, limits, lock)
+        rungs = promotion.Rungs.between(FIRST, length, FACTOR, mode)
+        found = promoting.PromotingSearch(*about, rungs=rungs)
+        found.join({"name": sampler}, {"name": "promote"}, 7)
+        return found
+
+    return make
+
+
+class CommandKilledError(Exception):
+    """The command dies after a report, before it answers."""
+
+
+@dataclass
+class Job:
+    """A simulated training, and the epoch after which it was started or resumed."""
+
+    trial: Any
+    epoch: int
+
+
+@dataclass
+class Simulation:
+    """Trains by `accuracy`, and counts what is trained.
+
+    Attributes:
+        saved: the epochs in the last checkpoint of each trial.
+        trained: how often each epoch of each configuration was trained.
+        legs: the learning rate, first and last epoch of every training in the order of their ends.
+    """
+
+    types: Any
+    sign: int = 1
+    stops_early: dict[float, int] = field(default_factory=dict)
+    saved: dict[int, int] = field(default_factory=dict)
+    trained: Counter[tuple[float, int]] = field(default_factory=Counter)
+    legs: list[tuple[float, int, int]] = field(default_factory=list)
+    reports_until_kill: int = 10**9
+
+    def run(self, searches: list[Any], workers: int = 1) -> None:
+        """Run commands with `workers` each to their end."""
+        jobs: dict[tuple[int, int], Job] = {}
+        places = [(one, worker) for worker in range(workers) for one in range(len(searches))]
+        while True:
+            for place in places:
+                if place not in jobs and (trial := searches[place[0]].ask(str(place))) is not None:
+                    jobs[place] = self.start(searches[place[0]], trial)
+            if not jobs:
+                assert all(search.is_finished() for search in searches)
+                return
+            for place in [place for place in places if place in jobs]:
+                if self.step(searches[place[0]], jobs[place]):
+                    del jobs[place]
+                    # A free worker asks before others report.
+                    trial = searches[place[0]].ask(str(place))
+                    if trial is not None:
+                        jobs[place] = self.start(searches[place[0]], trial)
+
+    def start(self, search: Any, trial: Any) -> Job:
+        """Start a trial, or resume it from the newest checkpoint and repeat its reports."""
+        epoch = next((self.saved[n] for n in trial.earlier if n in self.saved), 0)
+        for earlier in range(1, epoch + 1):
+            search.report(trial.number, earlier, self.value(trial, earlier))
+        return Job(trial, epoch)
+
+    def step(self, search: Any, job: Job) -> bool:
+        """Train an epoch; whether the trial has ended."""
+        number, lr = job.trial.number, job.trial.params[LR]
+        first = self.saved.get(number)
+        job.epoch += 1
+        self.trained[lr, job.epoch] += 1
+        # Saved before it is reported, as in a real training.
+        self.saved[number] = job.epoch
+        verdict = search.report(number, job.epoch, self.value(job.trial, job.epoch))
+        self.reports_until_kill -= 1
+        if self.reports_until_kill == 0:
+            raise CommandKilledError
+        if first is None:
+            self.legs.append((lr, job.epoch, job.epoch))
+        else:
+            self.legs = [
+                (rate, begin, job.epoch) if (rate, end) == (lr, first) else (rate, begin, end)
+                for rate, begin, end in self.legs
+            ]
+        is_last = job.epoch in (EPOCHS, self.stops_early.get(lr))
+        if verdict is self.types.Verdict.CONTINUE and not is_last:
+            return False
+        state = "finished" if is_last else "paused"
+        best = self.sign * best_until(lr, job.epoch)
+        outcome = self.types.TrialOutcome(self.types.State(state), {"val/acc": best})
+        decision = search.tell(number, outcome)
+        assert decision.name == ("NOTHING" if is_last else "PAUSE")
+        return True
+
+    def value(self, trial: Any, epoch: int) -> float:
+        """What a trial reports."""
+        return self.sign * accuracy(trial.params[LR], epoch)
+
+
+@pytest.fixture
+def simulate(package: Part) -> Callable[..., Simulation]:
+    return lambda **options: Simulation(package("sweeps.types"), **options)
+
+
+class Asha:
+    """Algorithm 2 of the paper, with lists and sets, and the rule for the end of a sweep."""
+
+    def __init__(self, new: Iterator[float], stops_early: dict[float, int]) -> None:
+        self.new = new
+        self.stops_early = stops_early
+        self.rungs: list[dict[float, float]] = [{} for _ in RUNGS]
+        self.promoted: list[set[float]] = [set() for _ in RUNGS]
+        self.running: dict[int, tuple[float, int]] = {}
+        self.legs: list[tuple[float, int, int]] = []
+
+    def promotable(self, ready: set[float], is_ending: bool) -> tuple[float, int] | None:
+        """The configuration to promote, and its rung."""
+        for rung in (2, 1, 0):
+            values = self.rungs[rung]
+            count = len(values) // FACTOR
+            if is_ending and values:
+                count = max(count, 1)
+            top = sorted(values, key=lambda lr: -values[lr])[:count]
+            for lr in top:
+                if lr not in self.promoted[rung] and lr in ready:
+                    return lr, rung
+        return None
+
+    def run(self, workers: int) -> None:
+        """Train in turns of one epoch."""
+        ready: set[float] = set()
+        left = True
+        while True:
+            for worker in range(workers):
+                if worker not in self.running:
+                    left = self.begin(worker, ready, left)
+            if not self.running:
+                return
+            for worker in sorted(self.running):
+                lr, epoch = self.running[worker][0], self.running[worker][1] + 1
+                self.running[worker] = (lr, epoch)
+                place = next(i for i, leg in enumerate(self.legs) if leg[0] == lr and leg[2] < 0)
+                stops = epoch in (EPOCHS, self.stops_early.get(lr))
+                if stops:
+                    for rung, at in enumerate(RUNGS):
+                        self.rungs[rung].setdefault(lr, best_until(lr, min(at, epoch)))
+                        self.promoted[rung].add(lr)
+                elif epoch in RUNGS:
+                    rung = RUNGS.index(epoch)
+                    self.rungs[rung][lr] = best_until(lr, epoch)
+                    ending = not left and len(self.running) == 1
+                    if self.promotable(ready | {lr}, ending) == (lr, rung):
+                        self.promoted[rung].add(lr)
+                        continue
+                    ready.add(lr)
+                else:
+                    continue
+                self.legs[place] = (*self.legs[place][:2], epoch)
+                del self.running[worker]
+                left = self.begin(worker, ready, left)
+
+    def begin(self, worker: int, ready: set[float], left: bool) -> bool:
+        """Give a worker something to do; whether new configurations are left."""
+        found = self.promotable(ready, is_ending=not left and not self.running)
+        if found is not None:
+            lr, rung = found
+            self.promoted[rung].add(lr)
+            ready.remove(lr)
+            self.running[worker] = (lr, RUNGS[rung])
+            self.legs.append((lr, RUNGS[rung] + 1, -1))
+        elif left:
+            lr = next(self.new)
+            self.running[worker] = (lr, 0)
+            self.legs.append((lr, 1, -1))
+            left = self.new.__length_hint__() > 0  # type: ignore[attr-defined]
+        return left
+
+
+def configurations(search: Any) -> list[float]:
+    """The learning rates in the order of their proposals."""
+    roots = [t for t in search.study.trials if not t.user_attrs.get("earlier")]
+    return [trial.params[LR] for trial in roots]
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "workers", "mode"),
+    [(1, 1, "max"), (2, 2, "min"), (4, 1, "min"), (11, 2, "max"), (60, 1, "max"), (60, 7, "min")],
+)
+def test_decisions_are_those_of_asha(
+    open_search: Open, simulate: Any, n_trials: int, workers: int, mode: str
+) -> None:
+    """A configuration that should have been promoted is lost, and nobody would notice."""
+    search = open_search(n_trials, mode=mode)
+    simulation = simulate(sign=1 if mode == "max" else -1)
+    simulation.run([search], workers)
+    expected = Asha(iter(configurations(search)), {})
+    expected.run(workers)
+    assert simulation.legs == expected.legs
+
+
+def test_trial_that_stops_early_counts_at_all_rungs(open_search: Open, simulate: Any) -> None:
+    """Early stopping means that a training has found its best value, not that it is behind."""
+    stops = dict.fromkeys(first_configurations(open_search, 12)[::3], 1)
+    search = open_search(12)
+    simulation = simulate(stops_early=stops)
+    simulation.run([search])
+    expected = Asha(iter(configurations(search)), stops)
+    expected.run(1)
+    assert simulation.legs == expected.legs
+    states = Counter(str(record.state) for record in search.records() if not record.superseded)
+    assert states["finished"] >= len(stops) == 4
+
+
+def first_configurations(open_search: Open, count: int) -> list[float]:
+    """What the sampler proposes with the seed of all searches here."""
+    search = open_search(count, folder="beforehand")
+    return [search.ask("0").params[LR] for _ in range(count)]
+
+
+def test_each_configuration_counts_once(
+    open_search: Open, simulate: Any, package: Part, tmp_path: Path
+) -> None:
+    """A table with three rows of one model, or a budget that promotions use up."""
+    search = open_search(20)
+    simulation = simulate()
+    simulation.run([search], workers=3)
+    records = search.records()
+    shown = [record for record in records if not record.superseded]
+    assert len({record.params[LR] for record in shown}) == len(shown) == 20
+    assert len(records) > 20
+    assert max(simulation.trained.values()) == 1
+    lengths = Counter(max(record.steps) for record in shown)
+    assert set(lengths) <= set(RUNGS)
+    assert lengths[FIRST] > lengths[6] > 0
+    for record in shown:
+        assert str(record.state) == ("finished" if max(record.steps) == EPOCHS else "paused")
+        assert sorted(record.steps) == list(range(1, max(record.steps) + 1))
+    rows = list(package("sweeps.leaderboard").leaderboard(records, search.objectives))
+    assert [row["number"] for row in rows if row["rank"]] == [
+        row["number"] for row in rows if row["state"] == "finished"
+    ]
+    keys = [(-row["epochs"], -row["val/acc"]) for row in rows if row["state"] == "paused"]
+    assert keys == sorted(keys)
+    page = tmp_path / "report.html"
+    package("sweeps.report").write_report(
+        page, "study", records, search.objectives, search.space, {}
+    )
+    text = page.read_text("utf-8")
+    assert "<h2>Paused</h2>" in text
+    assert f"{len(keys)} paused" in text
+    assert package("sweeps.notes").progress_of(records, 20).startswith("20 of 20 trials have ended")
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_killed_command_loses_nothing(open_search: Open, simulate: Any, sampler: str) -> None:
+    """Killed after any report, a sweep trains nothing twice and makes the same decisions."""
+    whole, search = simulate(), open_search(16, sampler, folder="whole")
+    whole.run([search])
+    reports, kills = sum(whole.trained.values()), 0
+    killed = simulate(reports_until_kill=1)
+    while True:
+        search = open_search(16, sampler)
+        try:
+            killed.run([search])
+            break
+        except CommandKilledError:
+            kills += 1
+            killed.reports_until_kill = 1 + kills % 4
+        finally:
+            search.close()
+    assert kills > reports / 5
+    assert max(killed.trained.values()) == 1
+    assert len(configurations(search)) == 16
+    if sampler == "tpe":
+        assert killed.trained == whole.trained
+    assert not [t for t in search.study.trials if t.state.name in ("RUNNING", "WAITING")]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+def test_seed_repeats_a_sweep(open_search: Open, simulate: Any, sampler: str) -> None:
+    """With one worker and a seed, a table can be reproduced."""
+    legs = []
+    for folder in ("one", "two"):
+        simulation = simulate()
+        simulation.run([open_search(14, sampler, folder=folder)])
+        legs.append(simulation.legs)
+    assert legs[0] == legs[1]
+
+
+def test_commands_share_a_study(open_search: Open, simulate: Any) -> None:
+    """Two commands decide as one with as many workers, and promote what the other has paused."""
+    searches = [open_search(24) for _ in range(2)]
+    simulation = simulate()
+    simulation.run(searches, workers=2)
+    assert max(simulation.trained.values()) == 1
+    assert len(configurations(searches[0])) == 24
+    expected = Asha(iter(configurations(searches[0])), {})
+    expected.run(4)
+    assert simulation.legs == expected.legs
+    holders = {t.number: t.user_attrs["holder"] for t in searches[0].study.trials}
+    trials = searches[0].study.trials
+    assert any(
+        holders[t.number] != holders[n] for t in trials for n in t.user_attrs.get("earlier", ())
+    )
+
+
+def test_more_trials_promote_paused_ones(open_search: Open, simulate: Any) -> None:
+    """Whoever continues a sweep with more trials gains from what is paused."""
+    simulation, search = simulate(), open_search(6)
+    search.lay_out([{LR: lr} for lr in (0.002, 0.0025, 0.003, 0.0035, 0.004, 0.0045)])
+    simulation.run([search])
+    paused = {r.params[LR] for r in search.records() if not r.superseded and not r.values}
+    search.close()
+    search = open_search(40)
+    assert not search.is_finished()
+    simulation.run([search])
+    assert max(simulation.trained.values()) == 1
+    assert len(configurations(search)) == 40
+    assert paused & {lr for lr, begin, _ in simulation.legs[6:] if begin > 1}
+
+
+def test_promotions_precede_a_queue(open_search: Open, simulate: Any) -> None:
+    """A grid of a hundred configurations must not be started completely before any is promoted."""
+    search = open_search(12)
+    search.lay_out([{LR: 10 ** (-index / 4)} for index in range(12)])
+    simulation = simulate()
+    simulation.run([search])
+    expected = Asha(iter([10 ** (-index / 4) for index in range(12)]), {})
+    expected.run(1)
+    assert simulation.legs == expected.legs
+
+
+def test_trial_within_the_limits_wins(open_search: Open, package: Part) -> None:
+    """If the best are too large, a paused one that is not must be trained to its end."""
+    search, types = open_search(9, parameters=100.0), package("sweeps.types")
+    saved: dict[int, int] = {}
+    while (trial := search.ask("0")) is not None:
+        lr, verdict = trial.params[LR], types.Verdict.CONTINUE
+        # The best configurations are too large.
+        size = 200.0 if best_until(lr, EPOCHS) > 0.5 else 50.0
+        epoch = next((saved[n] for n in trial.earlier), 0)
+        while verdict is types.Verdict.CONTINUE and epoch < EPOCHS:
+            epoch += 1
+            verdict = search.report(trial.number, epoch, accuracy(lr, epoch))
+        saved[trial.number] = epoch
+        state = types.State.FINISHED if epoch == EPOCHS else types.State.PAUSED
+        metrics = {"val/acc": best_until(lr, epoch), "parameters": size}
+        search.tell(trial.number, types.TrialOutcome(state, metrics))
+    assert search.is_finished()
+    best = package("sweeps.leaderboard").best_trials(search.records(), search.objectives)
+    assert [record.metrics["parameters"] for record in best] == [50.0]
+
+
+def test_sampler_learns_from_the_highest_rung(open_search: Open, simulate: Any) -> None:
+    """Values of different rungs do not compare: a model of both learns who trained the longest."""
+    search, simulation = open_search(60), simulate()
+    simulation.run([search])
+    reached = Counter(dict.fromkeys(RUNGS, 0))
+    for (_, epoch), _ in simulation.trained.items():
+        reached[epoch] += epoch in RUNGS
+    for least in (1, 10, 15, 50, 1000):
+        count, lessons = search._learn(10**6, least)
+        rung = max((r for r in RUNGS if reached[r] >= least), default=FIRST)
+        assert count == 60
+        expected = {lr: best_until(lr, rung) for lr, epoch in simulation.trained if epoch == rung}
+        assert {lesson.params[LR]: lesson.value for lesson in lessons} == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "length", "factor", "steps"),
+    [
+        (3, 50, 4, (3, 12, 48, 50)),
+        (3, 48, 4, (3, 12, 48)),
+        (3, 3, 4, (3,)),
+        (3, 2, 4, (2,)),
+        (1, 8, 2, (1, 2, 4, 8)),
+    ],
+)
+def test_rungs(package: Part, first: int, length: int, factor: int, steps: tuple[int, ...]) -> None:
+    """The last rung is a complete training, however long it is."""
+    rungs = package("sweeps.promotion").Rungs.between(first, length, factor, "max")
+    assert rungs.steps == steps
+    assert package("sweeps.promotion").Rungs.between(first, None, factor, "max").steps[0] == first
+
+
+def test_value_of_a_rung_is_the_best_until_then(package: Part) -> None:
+    """Validation every third epoch passes a rung without a value, and NaN is the worst value."""
+    rungs = package("sweeps.promotion").Rungs.between(2, 20, 3, "max")
+    assert rungs.losses({}) == ()
+    assert rungs.losses({1: 0.5}) == ()
+    assert rungs.losses({3: 0.5}) == (-0.5,)
+    assert rungs.losses({3: 0.5, 6: 0.4, 9: 0.9}) == (-0.5, -0.5)
+    assert rungs.losses({1: math.nan, 2: math.nan}) == (math.inf,)
+    assert rungs.losses({1: 0.3}, 0.3) == (-0.3,) * 4
+    # The mean over three seeds is the result.
+    assert rungs.losses({epoch: epoch / 100 for epoch in range(1, 61)}, 0.1) == (
+        -0.02,
+        -0.06,
+        -0.18,
+        -0.1,
+    )

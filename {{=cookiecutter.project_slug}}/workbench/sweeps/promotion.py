@@ -1,0 +1,152 @@
+"""Pause and promote: the decisions of asynchronous successive halving (ASHA).
+
+Configurations pause at rungs, such as after 3, 12 and 48 epochs, and a fraction of those at each
+rung is promoted to the next one (Li et al., "A System for Massively Parallel Hyperparameter
+Tuning", MLSys 2020). A paused configuration may be promoted at any later time, when others turn out
+to be worse: a wrong decision is not final, as it is with pruning.
+
+Nothing here trains, stores or samples, so that a simulation makes the same decisions as a sweep.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..checks import check_integer
+from ..errors import UserError, nearest
+from .types import State
+
+# The name of the pruner.
+PROMOTE = "promote"
+# The options of `configs/hydra/sweeper/pruner/promote.yaml`, for when only the name is given.
+OPTIONS = {"min_epochs": 3, "factor": 4}
+
+# More reports than any training sends: the last rung if the length of a training is not known.
+ENDLESS = 10**9
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a configuration compares with others.
+
+    Attributes:
+        number: of the configuration; the lower one wins a tie.
+        state: of the configuration; only PAUSED ones can be promoted.
+        losses: from `Rungs.losses`, one for each rung that it has reached; none if it has failed.
+        is_feasible: whether it meets all limits, as far as they have been measured.
+    """
+
+    number: int
+    state: State
+    losses: tuple[float, ...] = ()
+    is_feasible: bool = True
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """The rungs of a sweep and the rule of promotion.
+
+    Attributes:
+        steps: the number of reports at each rung; the last is a complete training.
+        factor: one in this number of configurations is promoted.
+        mode: `min` or `max`.
+    """
+
+    steps: tuple[int, ...]
+    factor: int
+    mode: str
+
+    @classmethod
+    def between(cls, first: int, length: int | None, factor: int, mode: str) -> "Rungs":
+        """The rungs `first * factor**k` below `length`, and `length` itself.
+
+        Args:
+            first: number of reports at the first rung.
+            length: number of reports of a complete training; None if it is not known.
+            factor: the ratio of neighbouring rungs.
+            mode: of the objective.
+        """
+        steps = [first]
+        while steps[-1] < (length or ENDLESS):
+            steps.append(steps[-1] * factor)
+        return cls((*steps[:-1], length or ENDLESS), factor, mode)
+
+    def reached(self, step: int) -> int:
+        """The number of rungs that a training of `step` reports has reached."""
+        return bisect_right(self.steps, step)
+
+    def losses(
+        self, reports: Mapping[int, float], result: float | None = None
+    ) -> tuple[float, ...]:
+        """The lowest loss up to each rung that was reached; infinite if there was no number.
+
+        A rung is reached by the first report at or after it. A configuration with a `result` is
+        complete and has reached all rungs, even if early stopping ended it before the first one.
+        """
+        found: list[float] = []
+        best = math.inf
+        for step in sorted(reports):
+            best = min(best, self.loss(reports[step]))
+            found += [best] * (self.reached(step) - len(found))
+        if result is not None:
+            # The result counts at the last rung: with several seeds, it is their mean.
+            last = len(self.steps) - 1
+            found = (found + [min(best, self.loss(result))] * last)[:last]
+            found.append(self.loss(result))
+        return tuple(found)
+
+    def loss(self, value: float) -> float:
+        """A value of the objective, negated if higher is better; infinite if it is no number."""
+        if not math.isfinite(value):
+            return math.inf
+        return -value if self.mode == "max" else value
+
+    def promotable(self, standings: Sequence[Standing], is_ending: bool = False) -> Standing | None:
+        """The paused configuration to promote next: the best of the highest possible rung.
+
+        Args:
+            standings: of all configurations.
+            is_ending: whether no other configuration is running, waiting, or left to be started.
+                In this case the best configuration of each rung is promoted however few there are,
+                so that the winner is always trained completely.
+        """
+        for rung in reversed(range(len(self.steps) - 1)):
+            here = [standing for standing in standings if len(standing.losses) > rung]
+            here.sort(key=lambda standing: _order(standing, rung))
+            count = max(len(here) // self.factor, int(is_ending))
+            for standing in here[:count]:
+                if standing.state is State.PAUSED and len(standing.losses) == rung + 1:
+                    return standing
+        return None
+
+    def informative(self, standings: Sequence[Standing], least: int) -> int:
+        """The highest rung that `least` configurations have reached, or else the first.
+
+        A sampler learns from a single rung, because values of different rungs do not compare
+        (Falkner et al., "BOHB", ICML 2018).
+        """
+        rungs = reversed(range(len(self.steps)))
+        counts = ((rung, sum(len(s.losses) > rung for s in standings)) for rung in rungs)
+        return next((rung for rung, count in counts if count >= least), 0)
+
+
+def read_options(config: Mapping[str, Any]) -> dict[str, int]:
+    """The options of the pruner.
+
+    Raises:
+        UserError: an unknown option or an invalid value.
+    """
+    for name in config.keys() - {"name"}:
+        if name not in OPTIONS:
+            hint = nearest(name, OPTIONS)
+            raise UserError(f"hydra.sweeper.pruner (promote) has no {name!r}; {hint}")
+    options = {name: config.get(name, value) for name, value in OPTIONS.items()}
+    check_integer("hydra.sweeper.pruner.min_epochs", options["min_epochs"], least=1)
+    check_integer("hydra.sweeper.pruner.factor", options["factor"], least=2)
+    return options
+
+
+def _order(standing: Standing, rung: int) -> tuple[bool, float, int]:
+    return not standing.is_feasible, standing.losses[rung], standing.number
