@@ -18,13 +18,14 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from ..errors import UserError
+from ..runs.config import plain
 from ..runs.logs import RunLog, capture_everything, console_handler
 from . import tracking
 from . import trial as trials
 from .command import make_plan, narrowed
 from .display import Display
 from .engines import Record, Search, cluster_of
-from .identity import identify
+from .identity import identify, targets
 from .leaderboard import best_trials
 from .notes import Failures, all_failed, progress_of, why_no_winner
 from .optuna_search import OptunaSearch, open_search
@@ -81,7 +82,11 @@ class Sweep(ABC):
         logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
         capture_everything()
         self.connect()
-        start_server(tracking.packages(self.plan.config))
+        modules = tracking.packages(self.plan.config)
+        if self.plan.base.is_application:
+            named = targets(plain(self.plan.config, resolve=False))
+            modules = [name.rpartition(".")[0] for name in named]
+        start_server(modules, self.plan.base.is_application)
         threading.Thread(target=self.warm_up, daemon=True).start()
         checked = check_point(self.plan)
         if checked.space != self.plan.space:
@@ -289,7 +294,7 @@ class AskTellSweep(Sweep):
         trial, outcome = self.trials.pop(event.number), judged(event.result, self.plan.objectives)
         decision = self.study.tell(event.number, outcome)
         self.note_end(self.study, trial, outcome, decision)
-        if decision is Next.NOTHING:
+        if decision is Next.NOTHING and not self.plan.base.is_application:
             # Nothing resumes from these; each seed and fold has its own.
             for last in (self.plan.folder / trial_folder(trial.number)).glob("**/last.ckpt"):
                 last.unlink()

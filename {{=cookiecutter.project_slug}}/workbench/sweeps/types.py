@@ -27,6 +27,7 @@ class Unit(StrEnum):
 
     EPOCH = "epoch"
     VALIDATION = "validation"
+    STEP = "step"
 
 
 class Verdict(Enum):

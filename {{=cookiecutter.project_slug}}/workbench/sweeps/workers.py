@@ -4,6 +4,7 @@ Importing torch and Lightning takes longer than many trials, so a server does it
 has its own process, it cannot affect others, and its memory and GPUs are free afterwards.
 """
 
+import json
 import logging
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, spawn
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import FrameType
@@ -39,6 +40,8 @@ from .types import State, TrialOutcome, Verdict
 log = logging.getLogger(__name__)
 
 context = multiprocessing.get_context("forkserver")
+# How the fork server imports the main module of an application.
+MAIN = "WORKBENCH_MAIN"
 
 
 @dataclass(frozen=True)
@@ -235,30 +238,44 @@ class Workers:
             self._free[gpu] += self._unit
 
 
-def start_server(packages: Sequence[str] = ()) -> None:
+def start_server(packages: Sequence[str] = (), is_application: bool = False) -> None:
     """Start the fork server and its imports, which the first process waits for.
 
     Args:
         packages: imported in addition.
+        is_application: whether to import the main module of this process instead of a project.
     """
-    own = project().package
-    # Not `__main__`, which would be imported before the server knows where the project is.
-    preload = f"{__package__}.preload"
-    context.set_forkserver_preload([own, f"{own}.training", *packages, preload])
-    with _project_on_path():
+    if is_application:
+        context.set_forkserver_preload([f"{__package__}.preload_main", *packages])
+        variable, value = MAIN, _main_module()
+    else:
+        own = project().package
+        # Not `__main__`, which would be imported before the server knows where the project is.
+        preload = f"{__package__}.preload"
+        context.set_forkserver_preload([own, f"{own}.training", *packages, preload])
+        paths = [str(project().root), os.environ.get("PYTHONPATH")]
+        variable, value = "PYTHONPATH", os.pathsep.join(filter(None, paths))
+    with _environment(variable, value):
         forkserver.ensure_running()
 
 
+def _main_module() -> str:
+    """How another process imports the main module of this one."""
+    data = spawn.get_preparation_data("")
+    wanted = ("sys_path", "sys_argv", "dir", "init_main_from_name", "init_main_from_path")
+    return json.dumps({key: value for key, value in data.items() if key in wanted})
+
+
 @contextmanager
-def _project_on_path() -> Iterator[None]:
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(project().root), before]))
+def _environment(variable: str, value: str) -> Iterator[None]:
+    before = os.environ.get(variable)
+    os.environ[variable] = value
     try:
         yield
     finally:
-        del os.environ["PYTHONPATH"]
+        del os.environ[variable]
         if before is not None:
-            os.environ["PYTHONPATH"] = before
+            os.environ[variable] = before
 
 
 @contextmanager
@@ -298,11 +315,11 @@ def work(
     multiprocessing.set_start_method("fork", force=True)
 
     import rich
-    import torch
 
     # Output goes to a file, not to the terminal of the server.
     rich.reconfigure()
-    torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
     trial_channel.current = trial_channel.Channel(line)
     try:
         line.send(Result(function(*args)))
