@@ -214,6 +214,7 @@ def _digest(path: Path) -> str:
 
 
 def targets(node: Any) -> Iterator[str]:
+    """The full names of the classes and functions that a config instantiates."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield str(node["_target_"])

@@ -114,6 +114,7 @@ def _read_application(values: dict[str, Any]) -> None:
     """
     check_choice(f"{PREFIX}.direction", values["direction"], ("minimize", "maximize"))
     values["test"] = Tested.WINNER
+    seed = values.pop("seed", None)
     for name, other in (("workers", "n_jobs"), ("search_space", "params")):
         given = values.pop(other, None)
         values[name] = values[name] or given or ({} if name == "search_space" else None)
@@ -122,6 +123,8 @@ def _read_application(values: dict[str, Any]) -> None:
             # A class of Optuna, such as optuna.samplers.TPESampler.
             name = values[kind].pop("_target_").rpartition(".")[2].lower().removesuffix(kind)
             values[kind]["name"] = name.replace("iii", "3").replace("ii", "2")
+    if seed is not None:
+        values["sampler"] = {**values["sampler"], "seed": seed}
     for name in values:
         if name not in Settings.__dataclass_fields__:
             known = nearest(name, Settings.__dataclass_fields__)

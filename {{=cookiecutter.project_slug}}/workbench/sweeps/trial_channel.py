@@ -30,7 +30,7 @@ class Result(NamedTuple):
     value: Any
 
 
-class TrialEnded(BaseException):  # noqa: N818
+class TrialEnded(BaseException):
     """Ends a trial that the sweep has pruned or stopped.
 
     Not an `Exception`: a handler of all exceptions must not continue such a trial.
