@@ -26,6 +26,7 @@ from ..support.training_runs import script
 # Their blocks tell one story each; the tests of these files play them.
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 STORIES = {
+    "any-hydra-app.md": "test_any_hydra_app.py",
     "design.md": "test_design.py",
     "updating.md": "test_doc_update.py",
     "your-own-model.md": "test_examples.py",

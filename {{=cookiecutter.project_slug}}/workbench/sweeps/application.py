@@ -42,7 +42,7 @@ def adopt(task_function: TaskFunction, config: DictConfig) -> None:
     script = Path(sys.argv[0])
     if MAIN in os.environ:
         raise UserError(
-            f"{script.name} runs when it is imported, as every trial does: call its function below "
+            f"{script.name} runs when it is imported: call its function below "
             "`if __name__ == '__main__':`."
         )
     _register(script.parent)

@@ -81,7 +81,7 @@ def read_settings(config: DictConfig) -> Settings:
         UserError: an invalid value.
     """
     values = plain(config)
-    values.pop("_target_")
+    values = {key: value for key, value in values.items() if key not in ("_target_", "_recursive_")}
     if "direction" in values:
         _read_application(values)
     for name, example in (("more_objectives", "{parameters:min}"), ("limits", "{parameters:1e5}")):

@@ -164,9 +164,11 @@ class Workers:
         try:
             process.start()
         except (EOFError, OSError) as error:
+            hint = "" if project().package else " below `if __name__ == '__main__':`"
+            hint = hint and f"; a script must call its function{hint}"
             raise UserError(
                 "The workers cannot start: the project's modules cannot be imported, for the "
-                "reason above."
+                f"reason above{hint}."
             ) from error
         # Otherwise the death of the child would not close the connection.
         there.close()
