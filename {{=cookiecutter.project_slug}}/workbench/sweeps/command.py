@@ -24,8 +24,8 @@ from .settings import (
     Settings,
     Tested,
     check_study_name,
+    default_options,
     objectives_of,
-    pruner_config,
     read_settings,
 )
 from .space import Space, leave_out_missing, options_of, parse_space, text
@@ -189,7 +189,7 @@ def _with_pruner(
     # All results of a grid are wanted, and no single objective of several tells which trials are
     # unpromising.
     name = load_engine(settings.engine).automatic_pruner(sampler) if is_search else "none"
-    return replace(settings, pruner=pruner_config(name))
+    return replace(settings, pruner=default_options("pruner", name))
 
 
 def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:

@@ -122,7 +122,12 @@ def _read_application(values: dict[str, Any]) -> None:
         if isinstance(values[kind], Mapping) and "_target_" in values[kind]:
             # A class of Optuna, such as optuna.samplers.TPESampler.
             name = values[kind].pop("_target_").rpartition(".")[2].lower().removesuffix(kind)
-            values[kind]["name"] = name.replace("iii", "3").replace("ii", "2")
+            name = name.replace("iii", "3").replace("ii", "2")
+            # Without the options of the default, which Hydra has merged with them.
+            before = values[kind]["name"]
+            merged = {} if name == before else default_options(kind, before)
+            left = {k: v for k, v in values[kind].items() if k not in merged or merged[k] != v}
+            values[kind] = {**left, "name": name}
     if seed is not None:
         values["sampler"] = {**values["sampler"], "seed": seed}
     for name in values:
@@ -195,6 +200,6 @@ def objectives_of(config: DictConfig, settings: Settings) -> list[Objective]:
     return [objective_of(config, settings), *others]
 
 
-def pruner_config(name: str) -> dict[str, Any]:
-    """The default options of a pruner, from its config file."""
-    return plain(OmegaConf.load(project().configs / f"hydra/sweeper/pruner/{name}.yaml"))
+def default_options(kind: str, name: str) -> dict[str, Any]:
+    """The options of a sampler or a pruner in its config file."""
+    return plain(OmegaConf.load(project().configs / f"hydra/sweeper/{kind}/{name}.yaml"))
