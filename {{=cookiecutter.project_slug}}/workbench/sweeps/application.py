@@ -5,10 +5,12 @@ call of its `@hydra.main` function, of which nothing but the returned value is k
 is imported in the processes of the trials as `multiprocessing` imports a main module.
 """
 
+import json
 import os
 import re
 import sys
 from collections.abc import Mapping
+from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,13 @@ def adopt(task_function: TaskFunction, config: DictConfig) -> None:
         # Otherwise no command would find the study of an earlier one.
         folder = TIMED.sub("", str(place._get_node("dir")._value()))
         place.dir = re.sub("/+", "/", folder).rstrip("/") or "."
+
+
+def main_module() -> str:
+    """How another process imports the main module of this one, for `start_server`."""
+    data = spawn.get_preparation_data("")
+    wanted = ("sys_path", "sys_argv", "dir", "init_main_from_name", "init_main_from_path")
+    return json.dumps({key: value for key, value in data.items() if key in wanted})
 
 
 def _register(root: Path) -> None:

@@ -22,6 +22,7 @@ from ..runs.config import plain
 from ..runs.logs import RunLog, capture_everything, console_handler
 from . import tracking
 from . import trial as trials
+from .application import main_module
 from .command import make_plan, narrowed
 from .display import Display
 from .engines import Record, Search, cluster_of
@@ -82,11 +83,11 @@ class Sweep(ABC):
         logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
         capture_everything()
         self.connect()
-        modules = tracking.packages(self.plan.config)
         if self.plan.base.is_application:
             named = targets(plain(self.plan.config, resolve=False))
-            modules = [name.rpartition(".")[0] for name in named]
-        start_server(modules, self.plan.base.is_application)
+            start_server([name.rpartition(".")[0] for name in named], main_module())
+        else:
+            start_server(tracking.packages(self.plan.config))
         threading.Thread(target=self.warm_up, daemon=True).start()
         checked = check_point(self.plan)
         if checked.space != self.plan.space:

@@ -4,7 +4,6 @@ Importing torch and Lightning takes longer than many trials, so a server does it
 has its own process, it cannot affect others, and its memory and GPUs are free afterwards.
 """
 
-import json
 import logging
 import multiprocessing
 import os
@@ -16,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver, spawn
+from multiprocessing import connection, forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import FrameType
@@ -164,11 +163,10 @@ class Workers:
         try:
             process.start()
         except (EOFError, OSError) as error:
-            hint = "" if project().package else " below `if __name__ == '__main__':`"
-            hint = hint and f"; a script must call its function{hint}"
+            guard = "; a script must call its function below `if __name__ == '__main__':`"
             raise UserError(
                 "The workers cannot start: the project's modules cannot be imported, for the "
-                f"reason above{hint}."
+                f"reason above{'' if project().package else guard}."
             ) from error
         # Otherwise the death of the child would not close the connection.
         there.close()
@@ -240,16 +238,16 @@ class Workers:
             self._free[gpu] += self._unit
 
 
-def start_server(packages: Sequence[str] = (), is_application: bool = False) -> None:
+def start_server(packages: Sequence[str] = (), main_module: str | None = None) -> None:
     """Start the fork server and its imports, which the first process waits for.
 
     Args:
         packages: imported in addition.
-        is_application: whether to import the main module of this process instead of a project.
+        main_module: of an application, which is imported instead of a project.
     """
-    if is_application:
+    if main_module is not None:
         context.set_forkserver_preload([f"{__package__}.preload_main", *packages])
-        variable, value = MAIN, _main_module()
+        variable, value = MAIN, main_module
     else:
         own = project().package
         # Not `__main__`, which would be imported before the server knows where the project is.
@@ -259,13 +257,6 @@ def start_server(packages: Sequence[str] = (), is_application: bool = False) -> 
         variable, value = "PYTHONPATH", os.pathsep.join(filter(None, paths))
     with _environment(variable, value):
         forkserver.ensure_running()
-
-
-def _main_module() -> str:
-    """How another process imports the main module of this one."""
-    data = spawn.get_preparation_data("")
-    wanted = ("sys_path", "sys_argv", "dir", "init_main_from_name", "init_main_from_path")
-    return json.dumps({key: value for key, value in data.items() if key in wanted})
 
 
 @contextmanager
