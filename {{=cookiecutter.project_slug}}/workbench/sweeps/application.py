@@ -53,7 +53,7 @@ def adopt(task_function: TaskFunction, config: DictConfig) -> None:
         if sweeper.function is None:
             sweeper.function = f"{task_function.__module__}.{task_function.__qualname__}"
         # Otherwise no command would find the study of an earlier one.
-        folder = TIMED.sub("", str(place._get_node("dir")._value()))
+        folder = TIMED.sub("", str(plain(place, resolve=False)["dir"]))
         place.dir = re.sub("/+", "/", folder).rstrip("/") or "."
 
 

@@ -118,6 +118,8 @@ def _read_application(values: dict[str, Any]) -> None:
     for name, other in (("workers", "n_jobs"), ("search_space", "params")):
         given = values.pop(other, None)
         values[name] = values[name] or given or ({} if name == "search_space" else None)
+    # Clusters need a project.
+    check_integer(f"{PREFIX}.workers", values["workers"], least=1, optional=True)
     for kind in ("sampler", "pruner"):
         if isinstance(values[kind], Mapping) and "_target_" in values[kind]:
             # A class of Optuna, such as optuna.samplers.TPESampler.
