@@ -26,8 +26,10 @@ from ..support.training_runs import script
 # Their blocks tell one story each; the tests of these files play them.
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 STORIES = {
+    "any-hydra-app.md": "test_any_hydra_app.py",
     "design.md": "test_design.py",
     "updating.md": "test_doc_update.py",
+    "wandb-sweeps.md": "test_wandb_sweeps.py",
     "your-own-model.md": "test_examples.py",
 }
 STORIES |= {page.name: "test_recipes.py" for page in RECIPES if page.name != "README.md"}

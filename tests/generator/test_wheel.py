@@ -19,6 +19,8 @@ from ..support.training_runs import ON_CPU
 from .test_user_lint import distributions_of, imported_by
 
 PARTS = ("workbench", "hydra_plugins")
+# What it offers to applications that are no projects.
+CONFIGS = "workbench/sweeps/configs/hydra/sweeper/"
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +53,13 @@ def test_wheel_holds_all_files_of_the_library(wheel: Path, template: Path) -> No
     """A data file that is left out is missed only at the end of somebody's sweep."""
     (folder,) = template.glob("{{=*")
     files = [path for part in PARTS for path in (folder / part).rglob("*") if path.is_file()]
+    sweeper = folder / "configs" / "hydra" / "sweeper"
+    groups = [path.relative_to(sweeper).as_posix() for path in sweeper.glob("*/*.yaml")]
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        configs = {name for name in names if name.startswith(CONFIGS)}
+        assert configs == {f"{CONFIGS}{name}" for name in ["workbench.yaml", *groups]}
+        names -= configs
         assert names == {path.relative_to(folder).as_posix() for path in files}
         for path in files:
             content = archive.read(path.relative_to(folder).as_posix())

@@ -61,7 +61,7 @@ def report(package: Part, goals: Any, tmp_path: Path) -> Callable[..., Page]:
         title: str = "digits-3f2a91",
     ) -> Page:
         path = tmp_path / "report.html"
-        package("sweeps.report").write_report(
+        package("sweeps.report_page").write_report(
             path,
             title,
             records,

@@ -297,7 +297,9 @@ def test_objective_of_any_name_is_in_the_report(
     )
     page = tmp_path / "report.html"
     goals = [records.Objective(metric, "min")]
-    project.module("sweeps.report").write_report(page, "s", [trial], goals, space.Space(()), {})
+    project.module("sweeps.report_page").write_report(
+        page, "s", [trial], goals, space.Space(()), {}
+    )
     text = page.read_text("utf-8")
     assert f"<th>{metric}</th>" in text
     assert "<th>train/acc</th>" not in text

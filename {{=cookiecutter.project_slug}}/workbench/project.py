@@ -22,15 +22,12 @@ class Project:
     Attributes:
         package: the name of its Python package.
         root: the folder of the entry scripts and of `configs/`.
+        configs: the folder of its Hydra configs.
     """
 
     package: str
     root: Path
-
-    @property
-    def configs(self) -> Path:
-        """The folder of its Hydra configs."""
-        return self.root / "configs"
+    configs: Path
 
 
 _registered: Project | None = None
@@ -40,7 +37,18 @@ def register_project(package: str, root: Path) -> None:
     """Register the project in this process."""
     global _registered
     use_one_lightning()
-    _registered = Project(package, root)
+    _registered = Project(package, root, root / "configs")
+
+
+def register_application(root: Path, configs: Path) -> None:
+    """Register another Hydra application, of which only its folder is known.
+
+    Args:
+        root: the folder of its script.
+        configs: a folder with configs of the sweeper.
+    """
+    global _registered
+    _registered = Project("", root, configs)
 
 
 def project() -> Project:

@@ -15,6 +15,7 @@ from ..config_checks import check_complete, check_values
 from ..errors import UserError
 from ..runs.config import plain
 from ..runs.directory import check_writable
+from . import application
 from .engines import check_workers, load_engine
 from .enqueue import put_first, read_points
 from .plan import DEFAULT_TRIALS, Base, Plan, make_base, parsed
@@ -24,8 +25,8 @@ from .settings import (
     Settings,
     Tested,
     check_study_name,
+    default_options,
     objectives_of,
-    pruner_config,
     read_settings,
 )
 from .space import Space, leave_out_missing, options_of, parse_space, text
@@ -43,7 +44,7 @@ def make_plan(config_loader: ConfigLoader, master: DictConfig, arguments: list[s
     Raises:
         UserError: an option with which no trial would work.
     """
-    if "objective" not in master:
+    if "objective" not in master and "direction" not in master.hydra.sweeper:
         raise UserError("Only train.py can sweep: remove -m.")
     settings = read_settings(master.hydra.sweeper)
     check_workers(settings)
@@ -81,13 +82,16 @@ def plan_for(
         raise UserError(_nothing_varies(master))
     points = _laid_out_points(settings, space)
     settings = _with_pruner(settings, space, points)
-    if not master.test:
+    if settings.is_application or not master.test:
         settings = replace(settings, test=Tested.NOTHING)
     base = make_base(config_loader, master, fixed, space, settings)
     # Detects mistakes in varied options before the heavy imports.
     first = space.sample(lambda parameter: parameter.first())
-    composed = config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
-    _check_trials(composed, space)
+    if base.is_application:
+        application.check_options(base, options_of(first))
+    else:
+        composed = config_loader.load_sweep_config(master, [*base.fixed, *options_of(first)])
+        _check_trials(composed, space)
     # Pickled by `make_base`.
     objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
     # First what does not import Optuna.
@@ -187,7 +191,8 @@ def _study_name(
     asked = plain(master.hydra.sweeper)
     about += [load_engine(settings.engine).name, asked["sampler"], asked["pruner"]]
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
-    return f"{master.name}-{digest[:6]}"
+    name = master.hydra.job.name if settings.is_application else master.name
+    return f"{name}-{digest[:6]}"
 
 
 def _with_pruner(
@@ -204,7 +209,7 @@ def _with_pruner(
     # All results of a grid are wanted, and no single objective of several tells which trials are
     # unpromising.
     name = load_engine(settings.engine).automatic_pruner(sampler) if is_search else "none"
-    return replace(settings, pruner=pruner_config(name))
+    return replace(settings, pruner=default_options("pruner", name))
 
 
 def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:

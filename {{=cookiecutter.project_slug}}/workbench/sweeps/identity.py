@@ -7,7 +7,9 @@ another checkout can join.
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from ..redact import HIDDEN, redact
 from ..runs.config import plain
 from .engines import Record
 from .enqueue import read_points
-from .plan import Identity, Plan, make_base
+from .plan import Base, Identity, Plan, make_base
 from .space import options_of, typed
 from .types import TrialRecord
 
@@ -65,7 +67,8 @@ def identify(plan: Plan, data: Mapping[str, dict[str, Any]]) -> Identity:
         sweeper = {}
     facts = dict(data)
     facts |= {path: {"fingerprint": content} for path, content in _varied_files(plan)}
-    code = {path.as_posix(): digest for path, digest in _sources(plan.config)}
+    find = _sources_of_application if plan.base.is_application else _sources
+    code = {path.as_posix(): digest for path, digest in find(plan.config)}
     # Secrets are not written down.
     fixed = [redact(option) for option in plan.fixed]
     return Identity(question, sweeper, options, code, facts, fixed)
@@ -110,18 +113,19 @@ def check_unused(folder: Path) -> None:
         )
 
 
-def option_texts(config: DictConfig) -> dict[str, str]:
+def option_texts(config: DictConfig, base: Base) -> dict[str, str]:
     """The options of a config that affect results, as texts; interpolations are not resolved."""
     content = OmegaConf.to_container(config, resolve=False)
-    return dict(_flat(content, ""))
+    # What the options of an application mean is not known.
+    return dict(_flat(content, "", ("hydra",) if base.is_application else WITHOUT_EFFECT))
 
 
-def _flat(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    if key in WITHOUT_EFFECT:
+def _flat(node: Any, key: str, ignored: Sequence[str]) -> Iterator[tuple[str, str]]:
+    if key in ignored:
         return
     if isinstance(node, dict) and node and all(NAME.fullmatch(str(name)) for name in node):
         for name, value in node.items():
-            yield from _flat(value, f"{key}.{name}".lstrip("."))
+            yield from _flat(value, f"{key}.{name}".lstrip("."), ignored)
         return
     yield key, redact(f"{key}={typed(node)}").partition("=")[2]
 
@@ -131,14 +135,14 @@ def _options_by_choice(plan: Plan) -> Iterator[tuple[str, str | None]]:
     varied = {parameter.key.lstrip("+") for parameter in plan.space.parameters}
     groups = [parameter for parameter in plan.space.parameters if parameter.is_group]
     first = [f"{group.key}={group.first()}" for group in groups]
-    texts = option_texts(plan.compose(first) if first else plan.config)
+    texts = option_texts(plan.compose(first) if first else plan.config, plan.base)
     base = {key: value for key, value in texts.items() if key not in varied}
     yield from base.items()
     for group in groups:
         for choice in (group.choices or ())[1:]:
             option = f"{group.key}={choice}"
             chosen = [word for word in first if word != f"{group.key}={group.first()}"]
-            other = option_texts(plan.compose([*chosen, option]))
+            other = option_texts(plan.compose([*chosen, option]), plan.base)
             for key in dict.fromkeys([*base, *other]):
                 if key not in varied and base.get(key) != other.get(key):
                     yield f"{key} with {option}", other.get(key)
@@ -180,25 +184,45 @@ def _points_to_try(plan: Plan) -> str:
 
 def _sources(config: DictConfig) -> Iterator[tuple[Path, str]]:
     """The modules of the package, and modules of the project in the config, with their hashes."""
-    names = {str(target).partition(".")[0] for target in _targets(plain(config, resolve=False))}
+    names = {target.partition(".")[0] for target in targets(plain(config, resolve=False))}
     root = project().root
     for name in sorted(names | {project().package, LIBRARY}):
         module, folder = root / f"{name}.py", root / name
         for path in [*([module] if module.is_file() else []), *sorted(folder.rglob("*.py"))]:
-            # As text: line endings may differ between checkouts.
-            text = path.read_text("utf-8", errors="replace")
-            yield path.relative_to(root), hashlib.sha256(text.encode()).hexdigest()[:12]
+            yield path.relative_to(root), _digest(path)
 
 
-def _targets(node: Any) -> Iterator[str]:
+def _sources_of_application(config: DictConfig) -> Iterator[tuple[Path, str]]:
+    """The modules of an application that it has imported, and the packages in its config."""
+    standard = tuple(sysconfig.get_paths().values())
+    folders = [Path(name).absolute() for name in sys.path]
+    names = {target.partition(".")[0] for target in targets(plain(config, resolve=False))}
+    files = {Path(str(getattr(module, "__file__", None))) for module in list(sys.modules.values())}
+    files |= {p for folder in folders for name in names for p in (folder / name).rglob("*.py")}
+    for path in sorted(file.absolute() for file in files if file.suffix == ".py"):
+        place = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
+        name = path.relative_to(place)
+        is_installed = str(path).startswith(standard) or "site-packages" in path.parts
+        if not (is_installed or name.parts[0] in (LIBRARY, "hydra_plugins")) and path.is_file():
+            yield name, _digest(path)
+
+
+def _digest(path: Path) -> str:
+    # As text: line endings may differ between checkouts.
+    text = path.read_text("utf-8", errors="replace")
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def targets(node: Any) -> Iterator[str]:
+    """The full names of the classes and functions that a config instantiates."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield str(node["_target_"])
         for value in node.values():
-            yield from _targets(value)
+            yield from targets(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _targets(value)
+            yield from targets(value)
 
 
 def _varied_files(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -309,7 +333,7 @@ def plan_of_trial(plan: Plan, record: Record, trial: TrialRecord) -> Plan:
         ) from error
     # Undo changes of config files.
     varied = {key.lstrip("+") for key in trial.params}
-    texts = option_texts(earlier.base.compose(trial.params, plan.folder))
+    texts = option_texts(earlier.base.compose(trial.params, plan.folder), plan.base)
     found = {key: value for key, value in texts.items() if key not in varied}
     wanted = origin.options_of_trial(trial.params)
     changed = [

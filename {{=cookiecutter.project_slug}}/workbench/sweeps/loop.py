@@ -18,13 +18,15 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from ..errors import UserError
+from ..runs.config import plain
 from ..runs.logs import RunLog, capture_everything, console_handler
 from . import promoting_search, tracking
 from . import trial as trials
+from .application import main_module
 from .command import make_plan, narrowed
 from .display import Display
 from .engines import Record, Search, cluster_of
-from .identity import identify
+from .identity import identify, targets
 from .leaderboard import best_trials
 from .notes import Failures, all_failed, progress_of, why_no_winner
 from .optuna_search import OptunaSearch, open_search
@@ -82,7 +84,11 @@ class Sweep(ABC):
         logging.basicConfig(level=logging.INFO, handlers=[console_handler()], force=True)
         capture_everything()
         self.connect()
-        start_server(tracking.packages(self.plan.config))
+        if self.plan.base.is_application:
+            named = targets(plain(self.plan.config, resolve=False))
+            start_server([name.rpartition(".")[0] for name in named], main_module())
+        else:
+            start_server(tracking.packages(self.plan.config))
         threading.Thread(target=self.warm_up, daemon=True).start()
         checked = check_point(self.plan)
         if checked.space != self.plan.space:
@@ -294,6 +300,8 @@ class AskTellSweep(Sweep):
         trial, outcome = self.trials.pop(event.number), judged(event.result, self.plan.objectives)
         decision = self.study.tell(event.number, outcome)
         self.note_end(self.study, trial, outcome, decision)
+        if self.plan.base.is_application:
+            return  # its files are not known
         # Nothing resumes from these.
         done = [trial.number] if decision is Next.NOTHING else []
         done += trial.earlier if decision in (Next.NOTHING, Next.PAUSE) else ()

@@ -288,7 +288,7 @@ def open_search(plan: Plan, kind: Callable[..., S]) -> S:
     n_trials, max_retries, limits = plan.n_trials, settings.max_retries, settings.limits
     search = kind(study, space, objectives, n_trials, max_retries, limits, lock, version)
     pruner = settings.pruner if len(objectives) == 1 else {"name": "none"}
-    search.join(settings.sampler, pruner, plan.config.seed)
+    search.join(settings.sampler, pruner, plan.seed)
     left = search.lay_out(plan.points or read_points(settings.enqueue, space))
     if left and plan.points is None:
         log.warning(TOO_MANY_POINTS, left, n_trials)

@@ -38,6 +38,7 @@ class Base:
         seeds: number of seeds that each configuration is trained with.
         function: the full name of the training function, such as `my_project.training.train`.
         folds: number of folds per seed; None without cross-validation.
+        is_application: whether the trials are those of an application, and not of a project.
         study: the name of the sweep.
         parent_run: the run of the sweep in MLflow.
     """
@@ -52,13 +53,14 @@ class Base:
     seeds: int
     function: str
     folds: int | None = None
+    is_application: bool = False
     study: str = ""
     parent_run: str | None = None
 
     def compose(self, params: Mapping[str, Value], folder: Path) -> DictConfig:
         """The config of a trial that runs in `folder`."""
         options = [*self.fixed, *options_of(params)]
-        if self.groups & params.keys():
+        if self.groups & params.keys() or self.is_application:
             config = self.config_loader.load_sweep_config(self.master, options)
         else:
             # Ten times faster with the same result, as values take precedence over all files.
@@ -71,8 +73,10 @@ class Base:
                     OmegaConf.update(config, key.lstrip("+"), value, merge=True)
         with read_write(config), open_dict(config):
             config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
-            # Output goes to the file of the trial; the console belongs to the sweep.
-            config.hydra.job_logging.root.handlers = ["file"]
+            config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder.parent), folder.name
+            if not self.is_application:
+                # Output goes to the file of the trial; the console belongs to the sweep.
+                config.hydra.job_logging.root.handlers = ["file"]
             config.hydra.overrides.task = options
             if self.folds is not None:
                 # `run_trial` sets the other folds.
@@ -187,7 +191,19 @@ class Plan:
     @property
     def unit(self) -> Unit:
         """What the reports of a trial count."""
-        return unit_of(self.config.trainer)
+        return Unit.STEP if self.base.is_application else unit_of(self.config.trainer)
+
+    @property
+    def trainer(self) -> DictConfig:
+        """The accelerator and the number of devices; an application gets a GPU if there are any."""
+        one = OmegaConf.create({"accelerator": "auto", "devices": 1})
+        return one if self.base.is_application else self.config.trainer
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the search."""
+        given = self.settings.sampler if self.base.is_application else self.config
+        return given.get("seed")
 
     @property
     def length(self) -> int | None:
@@ -223,7 +239,7 @@ def make_base(
 ) -> Base:
     """Compose what all trials have in common."""
     plain = config_loader.load_sweep_config(master, fixed)
-    objective = objective_of(plain)
+    objective = objective_of(plain, settings)
     package = __name__.rpartition(".")[0]
     reporter = f"{package}.reporter.TrialReporter"
     options = [
@@ -236,6 +252,8 @@ def make_base(
         f"+callbacks.report={{_target_:{reporter},metric:{typed(objective.metric)}}}",
     ]
     options += load_engine(settings.engine).trial_options(settings)
+    if settings.is_application:
+        options = fixed
     composed = config_loader.load_sweep_config(master, options)
     return Base(
         config_loader=config_loader,
@@ -247,7 +265,8 @@ def make_base(
         objective=objective,
         seeds=settings.seeds,
         function=settings.function,
-        folds=_folds(plain, space),
+        folds=None if settings.is_application else _folds(plain, space),
+        is_application=settings.is_application,
     )
 
 

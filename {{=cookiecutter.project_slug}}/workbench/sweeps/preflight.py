@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from . import application
 from . import trial as trials
 from .engines import Cluster, cluster_of, slots_of
 from .plan import Plan
@@ -54,7 +55,9 @@ def check_point(plan: Plan) -> Checked:
     monitored = [metric for metric in metrics if metric not in MEASURED]
     params = plan.space.sample(lambda parameter: parameter.first())
     folder = Path(tempfile.mkdtemp(prefix="check-"))
-    task = (trials.check_trial, plan.base, params, folder, _optional(plan.space), monitored)
+    task: tuple[Any, ...] = (application.check, plan.base)
+    if not plan.base.is_application:
+        task = (trials.check_trial, plan.base, params, folder, _optional(plan.space), monitored)
     result = run_alone(Workers(1), folder / "run.log", *task)
     if isinstance(result, TrialOutcome) and result.retry:
         if result.traceback:
@@ -65,6 +68,8 @@ def check_point(plan: Plan) -> Checked:
     if isinstance(result, TrialOutcome):
         raise UserError(result.error)
     checked, gpus = result
+    if plan.base.is_application:
+        return Checked(gpus, {}, plan.space)
     if checked.metrics is not None:
         _check_metrics(metrics, checked.metrics)
     return Checked(gpus, checked.data, _effective(plan, checked.useless))
@@ -172,7 +177,7 @@ def make_workers(plan: Plan, gpu_count: int) -> AnyWorkers:
     if cluster is None:
         assert not isinstance(settings.workers, str)
         return local_workers(
-            plan.config.trainer,
+            plan.trainer,
             plan.n_trials,
             gpu_count,
             settings.workers,

@@ -1,5 +1,6 @@
 """The callback of a trial that reports its objective, and ends the training on request."""
 
+from importlib import import_module
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -42,7 +43,7 @@ class TrialReporter(EndsTraining, EpochEndCallback):
         """Send reports after all checkpoints are saved."""
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
-            trainer.callbacks = [*trainer.callbacks, _AfterCheckpoints(self)]
+            trainer.callbacks = [*trainer.callbacks, _after_checkpoints(self, trainer)]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Repeat the reports from before a resume."""
@@ -139,3 +140,11 @@ class _AfterCheckpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Send the report of an epoch."""
         self.reporter.send(trainer, trainer.current_epoch + 1)
+
+
+def _after_checkpoints(reporter: TrialReporter, trainer: Trainer) -> _AfterCheckpoints:
+    """The callback for a trainer of either package; the one knows no `Checkpoint` of the other."""
+    kinds: list[type] = [_AfterCheckpoints]
+    if any(kind.__module__.startswith("lightning.pytorch") for kind in type(trainer).__mro__):
+        kinds.append(import_module("lightning.pytorch.callbacks").Checkpoint)
+    return type("AfterCheckpoints", tuple(kinds), {})(reporter)

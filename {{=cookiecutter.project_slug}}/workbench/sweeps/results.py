@@ -25,7 +25,7 @@ from .leaderboard import best_trials, finished, write_leaderboard
 from .notes import notes, why_no_winner
 from .plan import Plan
 from .settings import Tested
-from .space import text
+from .space import options_of, text
 from .types import TrialOutcome, TrialRecord, Verdict, trial_folder
 from .workers import Progress, Workers
 
@@ -64,8 +64,15 @@ def finish(plan: Plan, record: Record, testers: Workers) -> None:
             note += "\nThese are its final options: report.html shows how they changed."
         # It may have been trained by an earlier command with other options.
         own = plan_of_trial(plan, record, winner)
-        write_best(path, winner, own.fixed, own.groups, note)
-        facts["retrain the winner"] = f"python train.py {quoted_option('experiment', _short(path))}"
+        if own.base.is_application:
+            words = [*own.fixed, *options_of(winner.params)]
+            script = _short(Path(own.base.script))
+            facts["retrain the winner"] = shlex.join(["python", script, *map(redact, words)])
+            replace_text(path, f"# {note}\n{OmegaConf.to_yaml({'options': words})}")
+        else:
+            write_best(path, winner, own.fixed, own.groups, note)
+            command = f"python train.py {quoted_option('experiment', _short(path))}"
+            facts["retrain the winner"] = command
     if record.is_finished() and (chosen := _to_test(plan, records)):
         tested = test_trials(plan, record, chosen, testers)
         for winner in best[:1]:
@@ -95,7 +102,7 @@ def _write_page(
     facts: dict[str, str],
     remarks: list[str],
 ) -> None:
-    from .report import write_report
+    from .report_page import write_report
 
     path = plan.folder / "report.html"
     figures = record.figures()

@@ -16,7 +16,7 @@ from ..checks import (
     is_number,
     require,
 )
-from ..errors import UserError
+from ..errors import UserError, nearest
 from ..project import project
 from ..runs.config import plain
 from .types import Objective
@@ -64,6 +64,14 @@ class Settings:
     sampler: dict[str, Any]
     pruner: dict[str, Any]
     search_space: dict[str, Any]
+    # Only in another application than a project.
+    direction: str | None = None
+    metric: str | None = None
+
+    @property
+    def is_application(self) -> bool:
+        """Whether the trials are those of an application, and not of a project."""
+        return self.direction is not None
 
 
 def read_settings(config: DictConfig) -> Settings:
@@ -73,7 +81,9 @@ def read_settings(config: DictConfig) -> Settings:
         UserError: an invalid value.
     """
     values = plain(config)
-    values.pop("_target_")
+    values = {key: value for key, value in values.items() if key not in ("_target_", "_recursive_")}
+    if "direction" in values:
+        _read_application(values)
     for name, example in (("more_objectives", "{parameters:min}"), ("limits", "{parameters:1e5}")):
         values[name] = values[name] or {}
         expected = f"a mapping of metrics such as {example}"
@@ -94,6 +104,38 @@ def read_settings(config: DictConfig) -> Settings:
     for metric, limit in settings.limits.items():
         check_number(f"{PREFIX}.limits.{metric}", limit)
     return settings
+
+
+def _read_application(values: dict[str, Any]) -> None:
+    """Read what only applications set, which may use the names of Hydra's Optuna sweeper.
+
+    Raises:
+        UserError: an invalid direction or an unknown option.
+    """
+    check_choice(f"{PREFIX}.direction", values["direction"], ("minimize", "maximize"))
+    values["test"] = Tested.WINNER
+    seed = values.pop("seed", None)
+    for name, other in (("workers", "n_jobs"), ("search_space", "params")):
+        given = values.pop(other, None)
+        values[name] = values[name] or given or ({} if name == "search_space" else None)
+    # Clusters need a project.
+    check_integer(f"{PREFIX}.workers", values["workers"], least=1, optional=True)
+    for kind in ("sampler", "pruner"):
+        if isinstance(values[kind], Mapping) and "_target_" in values[kind]:
+            # A class of Optuna, such as optuna.samplers.TPESampler.
+            name = values[kind].pop("_target_").rpartition(".")[2].lower().removesuffix(kind)
+            name = name.replace("iii", "3").replace("ii", "2")
+            # Without the options of the default, which Hydra has merged with them.
+            before = values[kind]["name"]
+            merged = {} if name == before else default_options(kind, before)
+            left = {k: v for k, v in values[kind].items() if k not in merged or merged[k] != v}
+            values[kind] = {**left, "name": name}
+    if seed is not None:
+        values["sampler"] = {**values["sampler"], "seed": seed}
+    for name in values:
+        if name not in Settings.__dataclass_fields__:
+            known = nearest(name, Settings.__dataclass_fields__)
+            raise UserError(f"There is no option {PREFIX}.{name}; {known}")
 
 
 def _check_numbers(settings: Settings) -> None:
@@ -137,12 +179,14 @@ def _folder_name(value: Any) -> str:
     return name
 
 
-def objective_of(config: DictConfig) -> Objective:
-    """The objective of every training.
+def objective_of(config: DictConfig, settings: Settings) -> Objective:
+    """The objective of every trial.
 
     Raises:
         UserError: there is none, so trials cannot be compared.
     """
+    if settings.direction is not None:
+        return Objective(settings.metric or "objective", settings.direction[:3])
     objective = config.objective
     if objective is None or objective.get("metric") is None:
         raise UserError(
@@ -155,9 +199,9 @@ def objective_of(config: DictConfig) -> Objective:
 def objectives_of(config: DictConfig, settings: Settings) -> list[Objective]:
     """The objective of every training, and those that the sweep adds."""
     others = (Objective(*pair) for pair in settings.more_objectives.items())
-    return [objective_of(config), *others]
+    return [objective_of(config, settings), *others]
 
 
-def pruner_config(name: str) -> dict[str, Any]:
-    """The default options of a pruner, from its config file."""
-    return plain(OmegaConf.load(project().configs / f"hydra/sweeper/pruner/{name}.yaml"))
+def default_options(kind: str, name: str) -> dict[str, Any]:
+    """The options of a sampler or a pruner in its config file."""
+    return plain(OmegaConf.load(project().configs / f"hydra/sweeper/{kind}/{name}.yaml"))

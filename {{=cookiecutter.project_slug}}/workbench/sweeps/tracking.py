@@ -60,7 +60,7 @@ def begin_parent(plan: Plan, record: Record) -> str | None:
     """
     from .storage import FileLock
 
-    package = _with_sweep_runs(plan.config)
+    package = _with_sweep_runs(plan)
     if package is None:
         return None
     with FileLock(plan.folder / f"{package}.lock").held():
@@ -74,7 +74,7 @@ def begin_parent(plan: Plan, record: Record) -> str | None:
 
 def end_parent(plan: Plan, record: Record) -> None:
     """Write the best value and the end of the sweep into its own run."""
-    package = _with_sweep_runs(plan.config)
+    package = _with_sweep_runs(plan)
     if package is None:
         return
     best = best_trials(record.records(), plan.objectives)[:1]
@@ -92,7 +92,10 @@ def end_parent(plan: Plan, record: Record) -> None:
 
 def _entries(config: DictConfig) -> list[tuple[str, DictConfig]]:
     """The package and the options of each logger that has a module in `workbench.loggers`."""
-    entries = [entry for entry in (config.get("logger") or {}).values() if entry is not None]
+    found = config.get("logger")
+    # In another application than a project it may be anything.
+    entries = list(found.values()) if isinstance(found, DictConfig) else []
+    entries = [entry for entry in entries if isinstance(entry, DictConfig)]
     named = [(_class_name(entry).removesuffix("Logger").lower(), entry) for entry in entries]
     return [(name, entry) for name, entry in named if find_spec(f"{loggers.__name__}.{name}")]
 
@@ -109,8 +112,9 @@ def _logger_class(package: str, entry: DictConfig) -> "type[RunLogger]":
     return kind
 
 
-def _with_sweep_runs(config: DictConfig) -> str | None:
-    return next((name for name in packages(config) if name in loggers.SWEEP_RUNS), None)
+def _with_sweep_runs(plan: Plan) -> str | None:
+    found = [] if plan.base.is_application else packages(plan.config)
+    return next((name for name in found if name in loggers.SWEEP_RUNS), None)
 
 
 def _in_a_process(plan: Plan, package: str, method: str, *args: Any) -> Any:

@@ -14,8 +14,8 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, read_write
 
 from ..errors import UserError
-from . import tracking, trial_channel
-from .plan import Base
+from . import application, tracking, trial_channel
+from .plan import Base, Repeat
 from .space import options_of
 from .trial_channel import is_over, max_epochs_of, unit_of
 from .types import State, TrialOutcome, Unit, Value, Verdict
@@ -43,29 +43,16 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> T
     assert trial_channel.current is not None
     results: list[dict[str, float]] = []
     repeats = base.repeats()
+    run = application.run if base.is_application else _run
     for repeat in repeats:
         places = [folder / repeat.folder for folder in folders]
-        config = base.compose(params, places[0])
-        arguments = list(config.hydra.overrides.task)
-        if base.seeds > 1:
-            config.seed = int(config.seed or 0) + repeat.seed
-        if repeat.fold is not None:
-            config.data.fold = repeat.fold
-            arguments.append(f"data.fold={repeat.fold}")
-        config.ckpt_path = _checkpoint(places[1:], config.trainer)
-        if config.ckpt_path is not None:
-            config.weights_from = None
         name = "/".join(filter(None, (folders[0].name, repeat.folder)))
-        tracking.mark_runs(config, base.study, base.parent_run, name)
-        sys.argv = [base.script, *arguments, f"seed={config.seed}"]
-        result = run_job(config, partial(_train, function=base.function))
-        tracking.close_runs(config, failed=isinstance(result, TrialOutcome))
+        result, length = run(base, params, repeat, places, name)
         if isinstance(result, TrialOutcome):
             return result
         results.append(result)
         if trial_channel.current.verdict is not Verdict.CONTINUE:
             break
-        length = max_epochs_of(config.trainer) if unit_of(config.trainer) is Unit.EPOCH else None
         trial_channel.current.end_run(result.get(base.objective.metric, math.nan), length)
     metrics = _mean(results)
     # With fewer trainings than other configurations have, the deviation would be too small.
@@ -73,6 +60,39 @@ def run_trial(base: Base, params: Mapping[str, Value], folders: list[Path]) -> T
         spread = statistics.pstdev(row[base.objective.metric] for row in results)
         metrics[f"{base.objective.metric}/std"] = spread
     return TrialOutcome(STATES[trial_channel.current.verdict], metrics)
+
+
+def _run(
+    base: Base, params: Mapping[str, Value], repeat: Repeat, places: list[Path], name: str
+) -> tuple[dict[str, float] | TrialOutcome, int | None]:
+    """Train a configuration with one seed and fold.
+
+    Args:
+        base: what all trials have in common.
+        params: the configuration.
+        repeat: the seed and the fold.
+        places: the folder of this training, and those of earlier attempts to resume.
+        name: the name of the training within the sweep.
+
+    Returns:
+        The metrics, and the number of reports of a complete training if it is known.
+    """
+    config = base.compose(params, places[0])
+    arguments = list(config.hydra.overrides.task)
+    if base.seeds > 1:
+        config.seed = int(config.seed or 0) + repeat.seed
+    if repeat.fold is not None:
+        config.data.fold = repeat.fold
+        arguments.append(f"data.fold={repeat.fold}")
+    config.ckpt_path = _checkpoint(places[1:], config.trainer)
+    if config.ckpt_path is not None:
+        config.weights_from = None
+    tracking.mark_runs(config, base.study, base.parent_run, name)
+    sys.argv = [base.script, *arguments, f"seed={config.seed}"]
+    result = run_job(config, partial(_train, function=base.function))
+    tracking.close_runs(config, failed=isinstance(result, TrialOutcome))
+    is_counted = unit_of(config.trainer) is Unit.EPOCH
+    return result, max_epochs_of(config.trainer) if is_counted else None
 
 
 def check_trial(

@@ -1,6 +1,7 @@
 """The channel from a trial's process to the sweep, and what its reports count."""
 
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .types import Unit, Verdict
@@ -29,11 +30,19 @@ class Result(NamedTuple):
     value: Any
 
 
+class TrialEnded(BaseException):
+    """Ends a trial that the sweep has pruned or stopped.
+
+    Not an `Exception`: a handler of all exceptions must not continue such a trial.
+    """
+
+
 class Channel:
     """The channel from a trial's process to the sweep.
 
     Attributes:
         verdict: the last answer of the sweep.
+        earlier: the folders of earlier attempts, the newest first.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -42,6 +51,7 @@ class Channel:
         self._furthest = 0
         self._ended: list[float] = []
         self.verdict = Verdict.CONTINUE
+        self.earlier: list[Path] = []
 
     def report(self, step: int, value: float, is_last: bool = False) -> Verdict:
         """Send the value after an epoch or validation, counted from 1, and wait for the verdict.
@@ -80,6 +90,27 @@ class Channel:
 
 # Set in the process of a trial; None in the other processes of a DDP trial.
 current: Channel | None = None
+
+
+def report(step: int, value: float) -> None:
+    """Report the objective of a trial while it runs, and end the trial if it is pruned.
+
+    Without effect outside of a sweep.
+
+    Args:
+        step: number of epochs or other units so far; the pruner compares trials at the same one.
+        value: the objective.
+
+    Raises:
+        TrialEnded: the sweep has pruned or stopped this trial.
+    """
+    if current is not None and current.report(int(step), float(value)) is not Verdict.CONTINUE:
+        raise TrialEnded
+
+
+def earlier_folders() -> list[Path]:
+    """The output folders of earlier attempts at this trial that did not end, the newest first."""
+    return [] if current is None else current.earlier
 
 
 def unit_of(trainer: Any) -> Unit:

@@ -29,6 +29,7 @@ class Unit(StrEnum):
 
     EPOCH = "epoch"
     VALIDATION = "validation"
+    STEP = "step"
 
 
 class Verdict(Enum):

@@ -39,6 +39,8 @@ from .types import State, TrialOutcome, Verdict
 log = logging.getLogger(__name__)
 
 context = multiprocessing.get_context("forkserver")
+# How the fork server imports the main module of an application.
+MAIN = "WORKBENCH_MAIN"
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,10 @@ class Workers:
         try:
             process.start()
         except (EOFError, OSError) as error:
+            guard = "; a script must call its function below `if __name__ == '__main__':`"
             raise UserError(
                 "The workers cannot start: the project's modules cannot be imported, for the "
-                "reason above."
+                f"reason above{'' if project().package else guard}."
             ) from error
         # Otherwise the death of the child would not close the connection.
         there.close()
@@ -235,30 +238,37 @@ class Workers:
             self._free[gpu] += self._unit
 
 
-def start_server(packages: Sequence[str] = ()) -> None:
+def start_server(packages: Sequence[str] = (), main_module: str | None = None) -> None:
     """Start the fork server and its imports, which the first process waits for.
 
     Args:
         packages: imported in addition.
+        main_module: of an application, which is imported instead of a project.
     """
-    own = project().package
-    # Not `__main__`, which would be imported before the server knows where the project is.
-    preload = f"{__package__}.preload"
-    context.set_forkserver_preload([own, f"{own}.training", *packages, preload])
-    with _project_on_path():
+    if main_module is not None:
+        context.set_forkserver_preload([f"{__package__}.preload_main", *packages])
+        variable, value = MAIN, main_module
+    else:
+        own = project().package
+        # Not `__main__`, which would be imported before the server knows where the project is.
+        preload = f"{__package__}.preload"
+        context.set_forkserver_preload([own, f"{own}.training", *packages, preload])
+        paths = [str(project().root), os.environ.get("PYTHONPATH")]
+        variable, value = "PYTHONPATH", os.pathsep.join(filter(None, paths))
+    with _environment(variable, value):
         forkserver.ensure_running()
 
 
 @contextmanager
-def _project_on_path() -> Iterator[None]:
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(project().root), before]))
+def _environment(variable: str, value: str) -> Iterator[None]:
+    before = os.environ.get(variable)
+    os.environ[variable] = value
     try:
         yield
     finally:
-        del os.environ["PYTHONPATH"]
+        del os.environ[variable]
         if before is not None:
-            os.environ["PYTHONPATH"] = before
+            os.environ[variable] = before
 
 
 @contextmanager
@@ -298,11 +308,11 @@ def work(
     multiprocessing.set_start_method("fork", force=True)
 
     import rich
-    import torch
 
     # Output goes to a file, not to the terminal of the server.
     rich.reconfigure()
-    torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
     trial_channel.current = trial_channel.Channel(line)
     try:
         line.send(Result(function(*args)))
