@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,10 @@ def search_class(project: Project, pruner: str, options: Mapping[str, Any], leng
     """What `hydra/sweeper/pruner=<name>` searches with, called as `OptunaSearch` is."""
     if pruner != "promote":
         return project.library("sweeps.optuna_search").OptunaSearch
-    return project.library("sweeps.promoting_search").search_class(options, length, "max")
+    promotion = project.library("sweeps.promotion")
+    found = promotion.read_options(options)
+    rungs = promotion.Rungs.between(found["min_epochs"], length, found["factor"], "max")
+    return partial(project.library("sweeps.promoting_search").PromotingSearch, rungs=rungs)
 
 
 def read_options(project: Project, kind: str, name: str) -> dict[str, Any]:
