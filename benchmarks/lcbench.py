@@ -15,6 +15,7 @@ engine, or optuna, for Optuna's defaults.
 
 import csv
 import json
+import math
 import os
 import statistics
 import sys
@@ -313,7 +314,7 @@ def regrets(choice: Choice, table: Table, tops: Mapping[str, float]) -> dict[Any
 
 def error_of(values: Sequence[float]) -> float:
     """The standard error of a mean."""
-    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
 
 
 def show(choice: Choice, found: Mapping[Any, Any], table: Table) -> None:
@@ -325,7 +326,7 @@ def show(choice: Choice, found: Mapping[Any, Any], table: Table) -> None:
         for method in order:
             means = [(statistics.fmean(v), error_of(v)) for n, v in chosen[method].items()]
             shown = dict(zip(chosen[method], means, strict=True))
-            texts = [f"{shown[n][0]:.2f} ± {shown[n][1]:.2f}" if n in shown else "" for n in SHOWN]
+            texts = [_with_error(*shown[n]) if n in shown else "" for n in SHOWN]
             seconds = statistics.fmean(
                 table.seconds[cell] for cell in choice.cells(method, workers)
             )
@@ -335,6 +336,10 @@ def show(choice: Choice, found: Mapping[Any, Any], table: Table) -> None:
         title += f"{choice.seeds} seeds: mean and standard error"
         header = ["method", *(f"{n} epochs" for n in SHOWN), "targets", "seconds a sweep"]
         print_table(title, header, rows)
+
+
+def _with_error(mean: float, error: float) -> str:
+    return f"{mean:.2f}" if math.isnan(error) else f"{mean:.2f} ± {error:.2f}"
 
 
 def verdict(method: str, workers: int, found: Mapping[Any, Any]) -> str:
