@@ -40,6 +40,8 @@ TARGETS = {500: 6.0, 1000: 4.2, 2000: 2.8}
 # With several workers, at most so many times the regret with one.
 LARGEST_RATIO = 1.1
 RANDOM_CONFIGURATIONS = 1500
+# Without Ax, which takes hours, wilcoxon, which compares the seeds of a configuration, threshold,
+# which needs a limit, and PBT and PB2, which do not search for a configuration.
 METHODS = (
     "tpe+promote",
     "random+promote",
