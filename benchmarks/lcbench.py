@@ -110,8 +110,9 @@ class Surrogate:
         rng, count = np.random.default_rng(int(task)), RANDOM_CONFIGURATIONS
         columns = []
         for _, low, high, log, is_integer in PARAMETERS:
-            bounds = np.log([low, high]) if log else (low, high)
-            drawn = rng.uniform(*bounds, count)
+            bounds = np.array([low, high])
+            ends = np.log(bounds) if log else bounds
+            drawn = rng.uniform(ends[0], ends[1], count)
             drawn = np.exp(drawn) if log else drawn
             columns.append(np.round(drawn) if is_integer else drawn)
         epochs = np.arange(5, LENGTH + 1, 5)
@@ -133,7 +134,9 @@ def distributions() -> dict[str, Any]:
     from optuna.distributions import FloatDistribution, IntDistribution
 
     return {
-        name: (IntDistribution if is_integer else FloatDistribution)(low, high, log=log)
+        name: IntDistribution(int(low), int(high), log=log)
+        if is_integer
+        else FloatDistribution(low, high, log=log)
         for name, low, high, log, is_integer in PARAMETERS
     }
 

@@ -1,6 +1,8 @@
 """The simulated clock of the benchmark of search methods."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from benchmarks.simulation import Job, Tuner, simulate
 
@@ -21,7 +23,7 @@ class Fixed(Tuner):
         return not is_last and (len(job.values) < 2 or job.key % 2 == 0)
 
 
-def curve(params: dict[str, int]) -> list[float]:
+def curve(params: Mapping[str, Any]) -> list[float]:
     """Grows by 1 an epoch, from ten times the number of the configuration."""
     return [10.0 * params["number"] + epoch for epoch in (1, 2, 3)]
 
