@@ -163,7 +163,8 @@ def search_class(project: Project, pruner: str, options: Mapping[str, Any], leng
     promotion = project.library("sweeps.promotion")
     found = promotion.read_options(options)
     rungs = promotion.Rungs.between(found["min_epochs"], length, found["factor"], "max")
-    return partial(project.library("sweeps.promoting_search").PromotingSearch, rungs=rungs)
+    kind = project.library("sweeps.promoting_search").PromotingSearch
+    return partial(kind, rungs=rungs, n_startup_trials=found["n_startup_trials"])
 
 
 def read_options(project: Project, kind: str, name: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def test_application_of_the_page_sweeps(tmp_path: Path) -> None:
     found = []
     for command in commands:
         words = (app.python, *shlex.split(command)[1:])
-        run(*words, cwd=tmp_path, **app.environment)
+        run(*words, cwd=tmp_path, check=True, **app.environment)
         (folder,) = (tmp_path / "multirun").iterdir()
         found.append(Swept(folder).states())
     assert found == [{"COMPLETE": 20}, {"COMPLETE": 40}]

@@ -47,7 +47,7 @@ def test_agent_trains_with_the_file_of_the_page(demo: BakedProject, tmp_path: Pa
     short = ["model=mlp", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}"]
     words = json.dumps([ORDER, [*command, *short]])
     variables = {"WANDB_DIR": str(tmp_path), "WANDB_SWEEP_ID": "sweep", "WANDB_MODE": "offline"}
-    run("python", "-c", AGENT, words, cwd=demo.root, **ON_CPU, **variables)
+    run("python", "-c", AGENT, words, cwd=demo.root, check=True, **ON_CPU, **variables)
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text("utf-8"))
     assert (config["optimizer"]["lr"], config["model"]["net"]["width"]) == (0.01, 32)
     (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")

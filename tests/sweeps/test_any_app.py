@@ -239,7 +239,7 @@ hydra:
 """
     (sphere.root / "conf" / "config.yaml").write_text(config, "utf-8")
     words = (sphere.python, "app.py", "hydra.sweeper.study_name=study")
-    done = run(*words, cwd=sphere.root, **sphere.environment)
+    done = run(*words, cwd=sphere.root, check=True, **sphere.environment)
     assert "3 trials, 2 at once" in done.stdout
     swept = Swept(sphere.root / "multirun" / "study")
     assert swept.study.direction is optuna.study.StudyDirection.MAXIMIZE
@@ -272,7 +272,7 @@ def test_loop_with_reports_is_pruned(loop: Application) -> None:
 
 def test_report_has_no_effect_outside_of_a_sweep(loop: Application) -> None:
     """The same script trains alone."""
-    run(loop.python, "app.py", "hydra.run.dir=alone", cwd=loop.root, **loop.environment)
+    run(loop.python, "app.py", "hydra.run.dir=alone", cwd=loop.root, check=True, **loop.environment)
     steps = (loop.root / "alone" / "steps.txt").read_text("utf-8").split()
     assert steps == list("123456")
 

@@ -20,6 +20,8 @@ LR = "optimizer.lr"
 # The rungs of a training of 20 epochs: 2, 6, 18 and 20.
 FIRST, FACTOR, EPOCHS = 2, 3, 20
 RUNGS = [2, 6, 18, 20]
+# Number of random configurations.
+STARTUP = 10
 
 
 def accuracy(lr: float, epoch: int) -> float:
@@ -63,7 +65,7 @@ def open_search(package: Part, tmp_path: Path) -> Open:
         lr = space.Parameter(LR, low=1e-5, high=1.0, log=True)
         about = (study, space.Space((lr,)), objectives, n_trials, 1, limits, lock)
         rungs = promotion.Rungs.between(FIRST, length, FACTOR, mode)
-        found = promoting.PromotingSearch(*about, rungs=rungs)
+        found = promoting.PromotingSearch(*about, rungs=rungs, n_startup_trials=STARTUP)
         found.join({"name": sampler}, {"name": "promote"}, 7)
         return found
 
@@ -305,7 +307,7 @@ def test_each_configuration_counts_once(
     keys = [(-row["epochs"], -row["val/acc"]) for row in rows if row["state"] == "paused"]
     assert keys == sorted(keys)
     page = tmp_path / "report.html"
-    package("sweeps.report").write_report(
+    package("sweeps.report_page").write_report(
         page, "study", records, search.objectives, search.space, {}
     )
     text = page.read_text("utf-8")
@@ -427,6 +429,17 @@ def test_sampler_learns_from_the_highest_rung(open_search: Open, simulate: Any) 
         assert count == 60
         expected = {lr: best_until(lr, rung) for lr, epoch in simulation.trained if epoch == rung}
         assert {lesson.params[LR]: lesson.value for lesson in lessons} == expected
+
+
+def test_model_proposes_after_the_random_configurations(open_search: Open, simulate: Any) -> None:
+    """A model of few values is worse than random ones; one that is never used is no model."""
+    rates = {}
+    for mode in ("max", "min"):
+        search = open_search(30, "tpe", mode=mode, folder=mode)
+        simulate().run([search])
+        rates[mode] = list(dict.fromkeys(record.params[LR] for record in search.records()))
+    assert rates["max"][:STARTUP] == rates["min"][:STARTUP]
+    assert rates["max"][STARTUP] != rates["min"][STARTUP]
 
 
 @pytest.mark.parametrize(

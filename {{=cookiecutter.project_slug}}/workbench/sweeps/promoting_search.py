@@ -24,11 +24,18 @@ from .types import State, Verdict, excesses
 
 
 class PromotingSearch(OptunaSearch):
-    """Implements `Search` with rungs instead of a pruner."""
+    """Implements `Search` with rungs instead of a pruner.
 
-    def __init__(self, *args: Any, rungs: Rungs) -> None:
+    Args:
+        args: of `OptunaSearch`.
+        rungs: the numbers of reports at which trials pause.
+        n_startup_trials: number of random configurations before a model proposes any.
+    """
+
+    def __init__(self, *args: Any, rungs: Rungs, n_startup_trials: int) -> None:
         super().__init__(*args)
         self.rungs = rungs
+        self._n_startup_trials = n_startup_trials
         # Of trials that have ended.
         self._ended: dict[int, Standing] = {}
 
@@ -38,7 +45,7 @@ class PromotingSearch(OptunaSearch):
         """Take a lease, and set up the sampler."""
         joined = super().join(sampler, {"name": "none"}, seed)
         if sampler["name"] in MODELS:
-            self.study.sampler = RungSampler(sampler, seed, self._learn)
+            self.study.sampler = RungSampler(sampler, seed, self._n_startup_trials, self._learn)
         return joined
 
     def report(self, number: int, step: int, value: float) -> Verdict:
@@ -174,4 +181,5 @@ def open_search(plan: Plan) -> PromotingSearch:
     """
     options, mode = read_options(plan.settings.pruner), plan.objectives[0].mode
     rungs = Rungs.between(options["min_epochs"], plan.length, options["factor"], mode)
-    return optuna_search.open_search(plan, partial(PromotingSearch, rungs=rungs))
+    kind = partial(PromotingSearch, rungs=rungs, n_startup_trials=options["n_startup_trials"])
+    return optuna_search.open_search(plan, kind)

@@ -21,7 +21,7 @@ from .types import State
 # The name of the pruner.
 PROMOTE = "promote"
 # The options of `configs/hydra/sweeper/pruner/promote.yaml`, for when only the name is given.
-OPTIONS = {"min_epochs": 3, "factor": 4}
+OPTIONS = {"min_epochs": 3, "factor": 4, "n_startup_trials": 40}
 
 # More reports than any training sends: the last rung if the length of a training is not known.
 ENDLESS = 10**9
@@ -145,6 +145,7 @@ def read_options(config: Mapping[str, Any]) -> dict[str, int]:
     options = {name: config.get(name, value) for name, value in OPTIONS.items()}
     check_integer("hydra.sweeper.pruner.min_epochs", options["min_epochs"], least=1)
     check_integer("hydra.sweeper.pruner.factor", options["factor"], least=2)
+    check_integer("hydra.sweeper.pruner.n_startup_trials", options["n_startup_trials"], least=0)
     return options
 
 

@@ -8,12 +8,14 @@ import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from .optuna_engine import build_sampler
 
 # The samplers that fit a model to all earlier values; the others learn nothing from paused trials.
 MODELS = ("gp", "tpe")
+# Number of configurations at a rung that a model is fitted to, as in BOHB with few options.
+LEAST = 10
 
 
 class RungSampler(BaseSampler):
@@ -25,6 +27,7 @@ class RungSampler(BaseSampler):
     Args:
         config: of the sampler.
         seed: of the sweep.
+        n_startup_trials: number of random configurations before the first that is proposed.
         learn: the number of configurations before a trial, and the trials to learn from, given its
             number and how many the sampler needs.
     """
@@ -33,19 +36,25 @@ class RungSampler(BaseSampler):
         self,
         config: Mapping[str, Any],
         seed: int | None,
+        n_startup_trials: int,
         learn: Callable[[int, int], tuple[int, list[FrozenTrial]]],
     ) -> None:
-        self._config, self._seed, self._learn = dict(config), seed, learn
+        # A rung is not looked at before it has enough values for a model.
+        self._config = {**config, "n_startup_trials": 0}
+        self._seed, self._learn = seed, learn
+        self._n_startup_trials = n_startup_trials
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Set up the sampler for this trial; Optuna calls this before all others."""
-        count, lessons = self._learn(trial.number, self._config.get("n_startup_trials", 10))
+        count, lessons = self._learn(trial.number, LEAST)
+        known = sum(lesson.state == TrialState.COMPLETE for lesson in lessons)
+        is_model = count >= self._n_startup_trials and known >= LEAST
         seed = None
         if self._seed is not None:
             seed = int(np.random.SeedSequence([self._seed, count]).generate_state(1)[0])
-        self._sampler = build_sampler(self._config, seed)
+        self._sampler = build_sampler(self._config if is_model else {"name": "random"}, seed)
         model = optuna.create_study(directions=study.directions, sampler=self._sampler)
         model.add_trials(lessons)
         number = model.ask().number
