@@ -53,7 +53,8 @@ class PromotingSearch(OptunaSearch):
 
     def is_finished(self) -> bool:
         """Whether `n_trials` configurations have ended, and none of them is to be promoted."""
-        return super().is_finished() and self._promotable(self._trials()) is None
+        is_over = self.ended_by() is not None or self._promotable(self._trials()) is None
+        return is_over and super().is_finished()
 
     def _decide(self, trial: optuna.Trial, step: int, value: float) -> Verdict:
         trials = self._trials()
