@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 from optuna import terminator
 
 from ..conftest import BakedProject
@@ -39,6 +40,64 @@ def open_search(package: Part, tmp_path: Path) -> Open:
         return found
 
     return make
+
+
+# Of a complete training; the rungs are 2, 6 and 14.
+LENGTH = 14
+
+
+@pytest.fixture
+def open_promoting(package: Part, tmp_path: Path) -> Open:
+    """Opens a study with promotion."""
+
+    def make(**budgets: Any) -> Any:
+        space, types = package("sweeps.space"), package("sweeps.types")
+        storage, search = package("sweeps.storage"), package("sweeps.optuna_search")
+        rungs = package("sweeps.promotion").Rungs.between(2, LENGTH, 3, "max")
+        lock = storage.FileLock(tmp_path / "study.lock")
+        goals = [types.Objective("val/acc", "max")]
+        study = search.open_study(optuna.storages.InMemoryStorage(), "study", goals)
+        lr = space.Parameter(LR, low=1e-5, high=1.0, log=True)
+        about = (study, space.Space((lr,)), goals, 10**9, 2, {}, lock)
+        found = package("sweeps.promoting_search").PromotingSearch(*about, rungs=rungs)
+        found.budgets = package("sweeps.budgets").Budgets(**budgets)
+        found.join({"name": "random"}, {"name": "promote"}, 7)
+        return found
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", 0, "an integer of at least 1"),
+        ("epochs", 1e3, "an integer of at least 1"),
+        ("patience", -1, "an integer of at least 1"),
+        ("terminator", 3, "true or false"),
+    ],
+)
+def test_invalid_budget_is_rejected(
+    demo: BakedProject, package: Part, name: str, value: Any, expected: str
+) -> None:
+    """A typing error would be found after a night of training."""
+    settings, errors = package("sweeps.settings"), package("errors")
+    config = OmegaConf.load(demo.root / "configs/hydra/sweeper/optuna.yaml")
+    options = OmegaConf.merge(config, {"sampler": "tpe", "pruner": "none", name: value})
+    options.pop("defaults")
+    with pytest.raises(errors.UserError) as raised:
+        settings.read_settings(options)
+    assert f"hydra.sweeper.{name} must be {expected}" in str(raised.value)
+
+
+def test_terminator_needs_one_objective(demo: BakedProject, package: Part) -> None:
+    """It would end a sweep by the first of several objectives."""
+    settings, errors = package("sweeps.settings"), package("errors")
+    config = OmegaConf.load(demo.root / "configs/hydra/sweeper/optuna.yaml")
+    more = {"terminator": True, "more_objectives": {"parameters": "min"}}
+    options = OmegaConf.merge(config, {"sampler": "tpe", "pruner": "none"}, more)
+    options.pop("defaults")
+    with pytest.raises(errors.UserError, match=r"hydra\.sweeper\.terminator judges one objective"):
+        settings.read_settings(options)
 
 
 @pytest.fixture
@@ -214,6 +273,44 @@ def test_terminator_ends_a_converged_study(open_search: Open, package: Part, end
             assert judge.should_terminate(study) == (count == len(done))
 
 
+@pytest.mark.parametrize(("epochs", "workers"), [(15, 1), (40, 1), (40, 3), (200, 3)])
+def test_promotion_completes_a_winner_within_the_epochs(
+    open_promoting: Open, package: Part, epochs: int, workers: int
+) -> None:
+    """A sweep would end with trials that are all paused, and without a model."""
+    types, search = package("sweeps.types"), open_promoting(epochs=epochs)
+    running: dict[int, tuple[Any, int]] = {}
+    saved: dict[int, int] = {}
+    trained = completed = 0
+    while True:
+        while len(running) < workers and (trial := search.ask("0")) is not None:
+            running[trial.number] = trial, next((saved[n] for n in trial.earlier), 0)
+            for step in range(1, running[trial.number][1] + 1):
+                search.repeat(trial.number, step, running[trial.number][1])
+                search.report(trial.number, step, trial.params[LR] * step)
+        if not running:
+            break
+        for number, (trial, epoch) in list(running.items()):
+            trained += 1
+            saved[number] = epoch + 1
+            verdict = search.report(number, epoch + 1, trial.params[LR] * (epoch + 1))
+            running[number] = trial, epoch + 1
+            state = types.State.PAUSED if verdict is types.Verdict.PAUSE else None
+            if search.trained() >= epochs:
+                state = types.State.STOPPED
+            if epoch + 1 == LENGTH:
+                state = types.State.FINISHED
+                completed += 1
+            if state is not None:
+                metrics = {"val/acc": trial.params[LR] * (epoch + 1)}
+                search.tell(number, types.TrialOutcome(state, metrics))
+                del running[number]
+    assert completed >= 1
+    assert trained == search.trained()
+    assert epochs <= trained < epochs + workers
+    assert search.is_finished()
+
+
 SHORT = ("callbacks.early_stopping=null", "trainer.max_epochs=4", "hydra.sweeper.pruner=none")
 
 
@@ -223,15 +320,13 @@ def test_sweep_ends_when_its_epochs_are_used_up(demo: BakedProject, tmp_path: Pa
     first = sweep(demo, tmp_path / "epochs", *options, "hydra.sweeper.epochs=6")
     assert (
         "hydra.sweeper.epochs=6 is used up: 1 trials have ended (1 finished), 1 were stopped; "
-        "a larger budget continues the sweep"
+        "raise or remove this limit to continue"
     ) in first.printed
     assert "test/acc: " in first.printed
     assert "6 of 6 epochs" in first.printed
     states = {row["number"]: (row["state"], row["epochs"]) for row in first.rows}
     assert states == {"0": ("finished", "4"), "1": ("stopped", "2")}
+    # The second trial resumes: its first two epochs are not trained again.
     second = sweep(demo, tmp_path / "epochs", *options, "hydra.sweeper.epochs=11")
     states = {row["number"]: (row["state"], row["epochs"]) for row in second.rows}
     assert states == {"0": ("finished", "4"), "2": ("finished", "4"), "3": ("stopped", "3")}
-    # The second trial continued: its first two epochs were not trained again.
-    log = (tmp_path / "epochs" / "trials" / "0002" / "run.log").read_text("utf-8")
-    assert "resum" in log

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from optuna.study import StudyDirection
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from .leaderboard import best_trials
@@ -88,7 +88,7 @@ class Terminator:
         self._threshold: Any = None
         self._judged = (0, False)
 
-    def has_converged(self, trials: Sequence[FrozenTrial], direction: StudyDirection) -> bool:
+    def has_converged(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> bool:
         """Whether more trials will hardly help; judged once per finished trial."""
         finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         if len(finished) == self._judged[0]:
@@ -99,8 +99,9 @@ class Terminator:
             # The evaluators are experimental, and cannot judge a space without a common option.
             warnings.simplefilter("ignore")
             self._threshold = self._threshold or MedianErrorEvaluator(EMMREvaluator(seed=0))
-            least = self._threshold.evaluate(finished, direction)
+            least = self._threshold.evaluate(finished, study.direction)
             # A new one each time, so that the judgement depends on the trials only.
-            gain = EMMREvaluator(seed=0).evaluate(finished, direction) if least > 0 else least
+            latest = EMMREvaluator(seed=0)
+            gain = latest.evaluate(finished, study.direction) if least > 0 else least
         self._judged = len(finished), gain < least
         return self._judged[1]

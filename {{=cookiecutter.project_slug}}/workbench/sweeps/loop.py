@@ -197,7 +197,7 @@ class Sweep(ABC):
         if no_winner is not None:
             log.warning("%s", no_winner)
         if budget is not None:
-            log.info("%s: %s; a larger budget continues the sweep", budget, progress)
+            log.info("%s: %s; raise or remove this limit to continue", budget, progress)
         elif self.stopped_by is Stop.TIMEOUT and not is_finished:
             log.info("timeout: %s; %s", progress, CONTINUE)
 
@@ -244,8 +244,10 @@ class AskTellSweep(Sweep):
     def search(self) -> None:
         """Run trials on all workers until all have ended."""
         workers = self.workers
-        log.info("%s, %d at once, in %s", self.size(), workers.count, self.plan.folder)
+        count, folder = self.plan.n_trials, self.plan.folder
         self.is_used_up()
+        size = f"{count} trials" if count < UNLIMITED else self.display.budget
+        log.info("%s, %d at once, in %s", size, workers.count, folder)
         try:
             with on_interrupt(self.interrupt), self.display.live():
                 self.loop(workers)
@@ -253,13 +255,6 @@ class AskTellSweep(Sweep):
             for number in list(workers.running):
                 workers.kill(number, TrialOutcome(State.STOPPED))
             workers.close()
-
-    def size(self) -> str:
-        """The number of trials and the budget in words."""
-        count, budget = self.plan.n_trials, self.plan.settings.epochs
-        trials = f"{count} trials" if count < UNLIMITED else ""
-        epochs = f"{budget} {self.plan.unit}s" if budget else ""
-        return " or ".join(filter(None, (trials, epochs)))
 
     def is_used_up(self) -> bool:
         """Whether all epochs have been trained, so that the running trials are to stop."""

@@ -208,8 +208,8 @@ class OptunaSearch:
             return f"{prefix}.epochs={budgets.epochs} is used up"
         if budgets.patience is not None and self._unimproved() >= budgets.patience:
             return f"no improvement in {budgets.patience} trials ({prefix}.patience)"
-        judge, trials = budgets.terminator, self._trials()
-        if judge is not None and judge.has_converged(trials, self.study.direction):
+        judge = budgets.terminator
+        if judge is not None and judge.has_converged(self.study, self._trials()):
             return f"Optuna expects no further improvement ({prefix}.terminator)"
         return None
 
