@@ -186,7 +186,7 @@ def test_epochs_without_report_and_of_every_seed(
     assert search.trained() == expected
 
 
-def test_used_up_epochs_start_no_trial(open_search: Open, end: Callable[..., Any]) -> None:
+def test_used_up_epochs_start_no_trial(open_search: Open) -> None:
     """Whoever pays by the epoch would pay for more."""
     search = open_search(epochs=3)
     one, other = search.ask("0"), search.ask("1")
@@ -253,7 +253,7 @@ def test_running_trial_may_still_improve(open_search: Open, package: Part, end: 
     assert search.ask("1") is not None
 
 
-def test_terminator_ends_a_converged_study(open_search: Open, package: Part, end: Any) -> None:
+def test_terminator_ends_a_converged_study(open_search: Open, package: Part) -> None:
     """It would end studies too early or never; Optuna's own class is the reference."""
     search = open_search("min", terminator=package("sweeps.budgets").Terminator())
     types = package("sweeps.types")
