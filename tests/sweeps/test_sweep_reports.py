@@ -41,10 +41,12 @@ class Trial:
 
     Attributes:
         reports: number, value, and whether it was the last.
+        repeats: for each report, the last one that repeats an earlier attempt; 0 if none does.
         seen: the steps before every validation, and its loss, as Lightning says.
     """
 
     reports: list[tuple[int, float, bool]]
+    repeats: list[int]
     seen: list[tuple[int, float]]
     run: Run
 
@@ -69,11 +71,14 @@ def trial(project: Project, tmp_path: Path) -> Callable[..., Trial]:
             project.module("training").train(cfg)
         finally:
             link.current = None
-        reports = []
+        reports, repeats = [], []
         while here.poll():
-            reports.append(here.recv())
+            *report, last = here.recv()
+            reports.append(tuple(report))
+            repeats.append(last)
         seen = list(importlib.import_module(MODULE).SEEN)
-        return Trial(reports, seen, Run(folder, json.loads((folder / "run.json").read_text())))
+        run = Run(folder, json.loads((folder / "run.json").read_text()))
+        return Trial(reports, repeats, seen, run)
 
     return train
 
@@ -186,6 +191,9 @@ def test_resumed_trial_ends_as_if_it_had_not_been_stopped(
     second = trial(*options, f"ckpt_path={path}", answers=["STOP"] * stopped_at)
     # Those before the resume are repeated, and their answers do not count.
     assert second.reports == whole.reports
+    # They do not count towards hydra.sweeper.epochs again.
+    left = len(whole.reports) - stopped_at
+    assert second.repeats == [stopped_at] * stopped_at + [0] * left
     weights = whole.run.weights("last")
     for name, weight in second.run.weights("last").items():
         assert torch.equal(weight, weights[name]), name

@@ -18,7 +18,7 @@ from ..runs.directory import check_writable
 from . import application
 from .engines import check_workers, load_engine
 from .enqueue import put_first, read_points
-from .plan import DEFAULT_TRIALS, Base, Plan, make_base, parsed
+from .plan import DEFAULT_TRIALS, Base, Plan, make_base, most_trials, parsed
 from .promotion import PROMOTE
 from .settings import (
     LARGEST_GRID,
@@ -202,7 +202,7 @@ def _with_pruner(
     if settings.pruner.get("name") != "auto":
         return settings
     listed = read_points(settings.enqueue, space)
-    is_list = len(listed) >= (settings.n_trials or DEFAULT_TRIALS)
+    is_list = len(listed) >= most_trials(settings)
     sampler = str(settings.sampler.get("name"))
     is_grid = points is not None or is_list or sampler == "bruteforce"
     is_search = not is_grid and not settings.more_objectives

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .types import Next, State, Trial, TrialOutcome, Unit, Value
+from .types import UNLIMITED, Next, State, Trial, TrialOutcome, Unit, Value, out_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,6 +54,8 @@ class Display:
         self.counts = dict.fromkeys((State.FINISHED, State.PAUSED, *USUAL[1:]), 0)
         self._paused: set[int] = set()
         self.best = ""
+        # Such as "412 of 1000 epochs".
+        self.budget = ""
         self._best_value: float | None = None
         self._ended_here = 0
         self._started = time.monotonic()
@@ -98,17 +100,19 @@ class Display:
         value = outcome.metrics.get(self.metric, shown.value)
         result = outcome.error or ("" if value is None else f"{self.metric} {value:.4g}")
         log.info(
-            "trial %d  %s  %s  %s  %.1f s%s  (%d/%d%s)",
+            "trial %d  %s  %s  %s  %.1f s%s  (%s)",
             trial.number,
             outcome.state,
             result,
             words_of(trial.params),
             seconds,
             DECISIONS[decision],
-            sum(self.counts.values()),
-            self.total,
-            f", best {self.best}" if self.best else "",
+            ", ".join(filter(None, self._progress())),
         )
+
+    def _progress(self) -> tuple[str, str, str]:
+        ended = out_of(sum(self.counts.values()), self.total).replace(" of ", "/")
+        return ended, self.budget, f"best {self.best}" if self.best else ""
 
     def offer(self, value: float, number: int, mode: str) -> None:
         """Consider a trial for the best so far."""
@@ -119,7 +123,7 @@ class Display:
     def left(self) -> str:
         """The estimated remaining time; empty while there is no estimate."""
         open_trials = self.total - sum(self.counts.values())
-        if not self._ended_here or not open_trials:
+        if not self._ended_here or not open_trials or self.total >= UNLIMITED:
             return ""
         seconds = (time.monotonic() - self._started) / self._ended_here * open_trials
         return f"about {round(seconds) // 60}:{round(seconds) % 60:02d} left"
@@ -131,8 +135,10 @@ class Display:
 
         known = ((state, n) for state, n in self.counts.items() if n or state in USUAL)
         counts = ", ".join(f"{count} {state}" for state, count in known)
+        counts += f" of {self.total}" if self.total < UNLIMITED else ""
+        counts += f", {self.budget}" if self.budget else ""
         # As Text, so that rich does not interpret a name such as [red].
-        title = f"{self.name}: {counts} of {self.total}  {self.left()}"
+        title = f"{self.name}: {counts}  {self.left()}"
         table = Table(title=Text(title, "table.title"))
         for column in ("trial", "worker", str(self.unit), self.metric, "values", "seconds"):
             table.add_column(Text(column), overflow="fold" if column == "values" else "ellipsis")

@@ -40,6 +40,9 @@ class Record(Protocol):
     def figures(self) -> Iterable[Figure]:
         """Figures for the report that only this engine can draw."""
 
+    def ended_by(self) -> str | None:
+        """Which budget ends the sweep, as a clause; None if no budget is used up."""
+
     def close(self) -> None:
         """Release the study; called once at the end."""
 
@@ -58,6 +61,12 @@ class Search(Record, Protocol):
 
     def report(self, number: int, step: int, value: float) -> Verdict:
         """Record the first objective, `step` counted from 1; PRUNE if the trial is unpromising."""
+
+    def repeat(self, number: int, first: int, last: int) -> None:
+        """A resumed trial is about to repeat these reports of an earlier attempt."""
+
+    def trained(self) -> int:
+        """The number of epochs that all trials of the study have trained and reported."""
 
     def tell(self, number: int, outcome: TrialOutcome) -> Next:
         """Record how a trial ended, and decide whether its configuration is tried again."""

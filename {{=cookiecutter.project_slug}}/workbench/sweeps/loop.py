@@ -35,6 +35,7 @@ from .preflight import check_point, make_workers, warn_of_separate_runs
 from .promotion import PROMOTE
 from .results import finish
 from .types import (
+    UNLIMITED,
     Next,
     State,
     Trial,
@@ -42,6 +43,7 @@ from .types import (
     Verdict,
     excesses,
     judged,
+    out_of,
     trial_folder,
 )
 from .workers import AnyWorkers, Ended, Progress, Workers, on_interrupt, start_server
@@ -145,8 +147,8 @@ class Sweep(ABC):
         for trial in best_trials(trials, objectives):
             self.display.offer(trial.values[0], trial.number, objectives[0].mode)
         if ended := sum(counts.values()):
-            words = "continuing %s: %d of %d trials have ended"
-            log.info(words, self.plan.name, ended, self.plan.n_trials)
+            words = "continuing %s: %s trials have ended"
+            log.info(words, self.plan.name, out_of(ended, self.plan.n_trials))
 
     @property
     def is_stopping(self) -> bool:
@@ -180,7 +182,7 @@ class Sweep(ABC):
         """
         records, is_finished = record.records(), record.is_finished()
         no_winner = why_no_winner(records, self.plan.objectives, self.plan.settings.limits)
-        progress = progress_of(records, self.plan.n_trials)
+        progress, budget = progress_of(records, self.plan.n_trials), record.ended_by()
         if self.stopped_by is Stop.INTERRUPT:
             if no_winner is not None:
                 log.warning("%s", no_winner)
@@ -192,13 +194,17 @@ class Sweep(ABC):
                 f"The last {self.failures.count} trials ended with the same error: "
                 f"{self.failures.error.rstrip('.')}. {logs}"
             )
-        if no_winner is not None and (is_finished or all_failed(records)):
+        # With a larger budget, trials that were stopped may still win.
+        is_final = is_finished and budget is None
+        if no_winner is not None and (is_final or all_failed(records)):
             raise UserError(
                 f"{no_winner.rstrip('.')}. {logs}" if all_failed(records) else no_winner
             )
         if no_winner is not None:
             log.warning("%s", no_winner)
-        if self.stopped_by is Stop.TIMEOUT and not is_finished:
+        if budget is not None:
+            log.info("%s: %s; raise or remove this limit to continue", budget, progress)
+        elif self.stopped_by is Stop.TIMEOUT and not is_finished:
             log.info("timeout: %s; %s", progress, CONTINUE)
 
 
@@ -245,7 +251,9 @@ class AskTellSweep(Sweep):
         """Run trials on all workers until all have ended."""
         workers = self.workers
         count, folder = self.plan.n_trials, self.plan.folder
-        log.info("%d trials, %d at once, in %s", count, workers.count, folder)
+        self.is_used_up()
+        size = f"{count} trials" if count < UNLIMITED else self.display.budget
+        log.info("%s, %d at once, in %s", size, workers.count, folder)
         try:
             with on_interrupt(self.interrupt), self.display.live():
                 self.loop(workers)
@@ -253,6 +261,15 @@ class AskTellSweep(Sweep):
             for number in list(workers.running):
                 workers.kill(number, TrialOutcome(State.STOPPED))
             workers.close()
+
+    def is_used_up(self) -> bool:
+        """Whether all epochs have been trained, so that the running trials are to stop."""
+        budget = self.plan.settings.epochs
+        if budget is None:
+            return False
+        trained = self.study.trained()
+        self.display.budget = f"{trained} of {budget} {self.plan.unit}s"
+        return trained >= budget
 
     def loop(self, workers: AnyWorkers) -> None:
         """Ask, start, listen and tell until all trials have ended or the sweep is stopped."""
@@ -292,8 +309,11 @@ class AskTellSweep(Sweep):
         """Answer a report, or tell the search the outcome of a trial."""
         if isinstance(event, Progress):
             self.display.report(event.number, event.step, event.value)
+            if event.repeats_to:
+                self.study.repeat(event.number, event.step, event.repeats_to)
             verdict = self.study.report(event.number, event.step, event.value)
-            if self.stopped_by is not None and verdict is Verdict.CONTINUE:
+            is_over = self.is_used_up() or self.stopped_by is not None
+            if is_over and verdict is Verdict.CONTINUE:
                 verdict = Verdict.STOP
             workers.answer(event.number, verdict)
             return

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .leaderboard import best_trials, finished, ranked
 from .space import text
-from .types import Objective, State, TrialOutcome, TrialRecord, Value
+from .types import Objective, State, TrialOutcome, TrialRecord, Value, out_of
 
 ENDED = (State.FINISHED, State.PAUSED, State.PRUNED, State.FAILED)
 # They differ between any two trainings.
@@ -61,7 +61,8 @@ def progress_of(records: Sequence[TrialRecord], total: int) -> str:
     ended = sum(counts[state] for state in ENDED)
     states = ", ".join(f"{counts[state]} {state}" for state in ENDED if counts[state])
     stopped = f", {counts[State.STOPPED]} were stopped" if counts[State.STOPPED] else ""
-    return f"{ended} of {total} trials have ended{f' ({states})' if states else ''}{stopped}"
+    states = f" ({states})" if states else ""
+    return f"{out_of(ended, total)} trials have ended{states}{stopped}"
 
 
 def notes(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[str]:

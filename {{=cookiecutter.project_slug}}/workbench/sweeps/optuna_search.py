@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from .budgets import Budgets, Terminator, unimproved
 from .enqueue import TOO_MANY_POINTS, read_points
 from .figures import Figure
 from .identity import IDENTITIES, check_unused, join
@@ -32,6 +33,7 @@ from .types import (
     Trial,
     TrialOutcome,
     TrialRecord,
+    Unit,
     Value,
     Verdict,
     excesses,
@@ -87,10 +89,13 @@ class OptunaSearch:
         self.n_trials = n_trials
         self.max_retries = max_retries
         self.limits = limits
+        self.budgets = Budgets()
         self.holders = LeaseHolders(study)
         self.folder = lock.path.parent
         self._lock = lock
         self._running: dict[int, optuna.Trial] = {}
+        # The number of trials, and of those that have ended, when `_unimproved` was computed.
+        self._without_gain: tuple[tuple[int, int], int] = ((0, 0), 0)
 
     def join(
         self, sampler: Mapping[str, Any], pruner: Mapping[str, Any], seed: int | None
@@ -126,7 +131,7 @@ class OptunaSearch:
         with self._lock.held():
             self._take_over_orphans()
             trials = self._trials()
-            trial = self._next(trials)
+            trial = None if self.ended_by() else self._next(trials)
             if trial is None:
                 return None
             trial.set_user_attr("holder", self.holders.id)
@@ -143,6 +148,13 @@ class OptunaSearch:
         versions = {n: trials[n].user_attrs.get("version", 0) for n in earlier}
         same = tuple(number for number in earlier if versions[number] == self.version)
         return Trial(trial.number, params, same)
+
+    def repeat(self, number: int, first: int, last: int) -> None:
+        """Note that these reports are repeated; before the first of them."""
+        trial = self._running[number]
+        known = trial.user_attrs.get("repeated", [])
+        if not known or known[-1][1] < last:
+            trial.set_user_attr("repeated", [*known, [first, last]])
 
     def report(self, number: int, step: int, value: float) -> Verdict:
         """Record a value; the verdict is that of the pruner."""
@@ -179,9 +191,27 @@ class OptunaSearch:
         self.holders.renew()
 
     def is_finished(self) -> bool:
-        """Whether `n_trials` trials have ended."""
-        ended = [trial for trial in counting(self._trials()) if trial.state.is_finished()]
-        return len(ended) >= self.n_trials
+        """Whether `n_trials` trials have ended, or a budget is used up and none is running."""
+        trials = counting(self._trials())
+        if self.ended_by() is not None:
+            return all(trial.state != TrialState.RUNNING for trial in trials)
+        return len([trial for trial in trials if trial.state.is_finished()]) >= self.n_trials
+
+    def trained(self) -> int:
+        """The number of epochs that all trials have trained and reported."""
+        return self.budgets.trained(self._trials())
+
+    def ended_by(self) -> str | None:
+        """Which budget is used up."""
+        budgets, prefix = self.budgets, "hydra.sweeper"
+        if budgets.epochs is not None and self.trained() >= budgets.epochs:
+            return f"{prefix}.epochs={budgets.epochs} is used up"
+        if budgets.patience is not None and self._unimproved() >= budgets.patience:
+            return f"no improvement in {budgets.patience} trials ({prefix}.patience)"
+        judge = budgets.terminator
+        if judge is not None and judge.has_converged(self.study, self._trials()):
+            return f"Optuna expects no further improvement ({prefix}.terminator)"
+        return None
 
     def records(self) -> list[TrialRecord]:
         """All trials so far, without queued ones that will resume a stopped one."""
@@ -219,12 +249,20 @@ class OptunaSearch:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
+    def _unimproved(self) -> int:
+        """The number of trials without improvement, computed when one has started or ended."""
+        trials = self._trials()
+        now = len(trials), sum(trial.state.is_finished() for trial in trials)
+        if self._without_gain[0] != now:
+            self._without_gain = now, unimproved(self.records(), self.objectives)
+        return self._without_gain[1]
+
     def _next(self, trials: Sequence[FrozenTrial]) -> optuna.Trial | None:
         """Start a queued configuration or a new one, called with the lock held."""
         return self.study.ask() if is_waiting(trials) or self._has_room(trials) else None
 
     def _has_room(self, trials: Sequence[FrozenTrial]) -> bool:
-        return len(counting(trials)) < self.n_trials
+        return len(counting(trials)) < self.n_trials and self.ended_by() is None
 
     def _is_too_many(self, number: int) -> bool:
         """Whether another command, on a database without our lock, has started the last trial."""
@@ -287,6 +325,11 @@ def open_search(plan: Plan, kind: Callable[..., S]) -> S:
         version = _join_study(study, plan)
     n_trials, max_retries, limits = plan.n_trials, settings.max_retries, settings.limits
     search = kind(study, space, objectives, n_trials, max_retries, limits, lock, version)
+    every = getattr(plan.config.trainer, "check_val_every_n_epoch", 1)
+    terminator = Terminator() if settings.terminator else None
+    search.budgets = Budgets(
+        settings.epochs, settings.patience, terminator, every if plan.unit is Unit.EPOCH else 1
+    )
     pruner = settings.pruner if len(objectives) == 1 else {"name": "none"}
     search.join(settings.sampler, pruner, plan.seed)
     left = search.lay_out(plan.points or read_points(settings.enqueue, space))

@@ -16,7 +16,7 @@ from .engines import Engine, load_engine
 from .settings import Settings, objective_of
 from .space import Space, options_of, typed
 from .trial_channel import max_epochs_of, unit_of
-from .types import Objective, Unit, Value
+from .types import UNLIMITED, Objective, Unit, Value
 
 DEFAULT_TRIALS = 20
 # Callbacks that describe a single run: nobody looks at them in a hundred trials.
@@ -185,7 +185,7 @@ class Plan:
     @property
     def n_trials(self) -> int:
         """Number of trials, including those of earlier commands."""
-        default = DEFAULT_TRIALS if self.points is None else len(self.points)
+        default = most_trials(self.settings) if self.points is None else len(self.points)
         return self.settings.n_trials or default
 
     @property
@@ -228,6 +228,11 @@ class Plan:
         loader = self.base.config_loader
         known = [*loader.list_groups(""), *(f"hydra/{g}" for g in loader.list_groups("hydra"))]
         return self.base.groups | ({word.partition("=")[0] for word in self.fixed} & set(known))
+
+
+def most_trials(settings: Settings) -> int:
+    """Number of trials of a search; unlimited if only epochs are given."""
+    return settings.n_trials or (DEFAULT_TRIALS if settings.epochs is None else UNLIMITED)
 
 
 def make_base(

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from . import optuna_search
 from .optuna_search import OptunaSearch, attempts, counting, inherited, is_waiting, state_of
 from .plan import Plan
-from .promotion import Rungs, Standing, read_options
+from .promotion import ENDLESS, Rungs, Standing, read_options
 from .rung_sampler import MODELS, RungSampler
 from .types import State, Verdict, excesses
 
@@ -36,6 +36,8 @@ class PromotingSearch(OptunaSearch):
         super().__init__(*args)
         self.rungs = rungs
         self._n_startup_trials = n_startup_trials
+        # Of a configuration, one per seed and fold.
+        self.trainings = 1
         # Of trials that have ended.
         self._ended: dict[int, Standing] = {}
 
@@ -60,7 +62,8 @@ class PromotingSearch(OptunaSearch):
 
     def is_finished(self) -> bool:
         """Whether `n_trials` configurations have ended, and none of them is to be promoted."""
-        return super().is_finished() and self._promotable(self._trials()) is None
+        is_over = self.ended_by() is not None or self._promotable(self._trials()) is None
+        return is_over and super().is_finished()
 
     def _decide(self, trial: optuna.Trial, step: int, value: float) -> Verdict:
         trials = self._trials()
@@ -77,7 +80,9 @@ class PromotingSearch(OptunaSearch):
         """Promote a paused trial, or else start a queued or a new configuration."""
         paused = self._promotable(trials)
         if paused is None:
-            return super()._next(trials)
+            is_busy = any(trial.state == TrialState.RUNNING for trial in trials)
+            must_wait = is_busy and not is_waiting(trials) and self._is_short(trials)
+            return None if must_wait else super()._next(trials)
         goal = self.rungs.steps[len(self._standing(paused, trials).losses)]
         more = {"goal": goal, "holder": self.holders.id}
         about: dict[str, Any] = {"params": paused.params, "distributions": paused.distributions}
@@ -122,8 +127,21 @@ class PromotingSearch(OptunaSearch):
             known[reporting] = known.pop(before)
         is_busy = any(standing.state is State.RUNNING for standing in known)
         is_ending = not (is_busy or is_waiting(trials) or self._has_room(trials))
+        is_ending = is_ending or self._is_short(trials)
         found = self.rungs.promotable(list(known), is_ending)
         return None if found is None else known[found]
+
+    def _is_short(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether the epochs that are left are needed to train a first configuration completely."""
+        epochs, steps = self.budgets.epochs, self.rungs.steps
+        has_winner = any(trial.state == TrialState.COMPLETE for trial in trials)
+        if epochs is None or has_winner or steps[-1] == ENDLESS:
+            return False
+        due = steps[-1] * self.trainings
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                due += steps[self._goal(trial.user_attrs)] - max(_reports(trial, trials), default=0)
+        return epochs - self.budgets.trained(trials) <= due
 
     def _standing(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Standing:
         if trial.number in self._ended:
@@ -182,4 +200,6 @@ def open_search(plan: Plan) -> PromotingSearch:
     options, mode = read_options(plan.settings.pruner), plan.objectives[0].mode
     rungs = Rungs.between(options["min_epochs"], plan.length, options["factor"], mode)
     kind = partial(PromotingSearch, rungs=rungs, n_startup_trials=options["n_startup_trials"])
-    return optuna_search.open_search(plan, kind)
+    search = optuna_search.open_search(plan, kind)
+    search.trainings = len(plan.base.repeats())
+    return search

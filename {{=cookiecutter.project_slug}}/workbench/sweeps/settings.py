@@ -45,6 +45,9 @@ class Settings:
     engine: str
     function: str
     n_trials: int | None
+    epochs: int | None
+    patience: int | None
+    terminator: bool
     workers: int | str | None
     address: str | None
     gpus: list[int] | None
@@ -91,7 +94,8 @@ def read_settings(config: DictConfig) -> Settings:
     values["storage"] = None if values["storage"] is None else str(values["storage"])
     if values["study_name"] is not None:
         values["study_name"] = _folder_name(values["study_name"])
-    check_bool(f"{PREFIX}.allow_changes", values["allow_changes"])
+    for name in ("allow_changes", "terminator"):
+        check_bool(f"{PREFIX}.{name}", values[name])
     for kind in ("sampler", "pruner"):
         if not isinstance(values[kind], Mapping):
             values[kind] = {"name": str(values[kind])}
@@ -103,6 +107,11 @@ def read_settings(config: DictConfig) -> Settings:
         check_choice(f"{PREFIX}.more_objectives.{metric}", mode, ("min", "max"))
     for metric, limit in settings.limits.items():
         check_number(f"{PREFIX}.limits.{metric}", limit)
+    if settings.terminator and settings.more_objectives:
+        raise UserError(
+            f"{PREFIX}.terminator judges one objective, and this sweep has several: use "
+            f"{PREFIX}.patience instead."
+        )
     return settings
 
 
@@ -139,7 +148,8 @@ def _read_application(values: dict[str, Any]) -> None:
 
 
 def _check_numbers(settings: Settings) -> None:
-    check_integer(f"{PREFIX}.n_trials", settings.n_trials, least=1, optional=True)
+    for name in ("n_trials", "epochs", "patience"):
+        check_integer(f"{PREFIX}.{name}", getattr(settings, name), least=1, optional=True)
     check_integer(f"{PREFIX}.seeds", settings.seeds, least=1)
     check_integer(f"{PREFIX}.max_retries", settings.max_retries, least=0)
     check_number(f"{PREFIX}.cpus_per_trial", settings.cpus_per_trial, above=0)

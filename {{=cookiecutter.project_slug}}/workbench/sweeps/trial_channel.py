@@ -17,11 +17,13 @@ class Step(NamedTuple):
         step: number of epochs or validations so far.
         value: the objective.
         is_last: whether the training is complete.
+        repeats_to: the last step that repeats a report of an earlier attempt; 0 if none does.
     """
 
     step: int
     value: float
     is_last: bool
+    repeats_to: int = 0
 
 
 class Result(NamedTuple):
@@ -53,7 +55,9 @@ class Channel:
         self.verdict = Verdict.CONTINUE
         self.earlier: list[Path] = []
 
-    def report(self, step: int, value: float, is_last: bool = False) -> Verdict:
+    def report(
+        self, step: int, value: float, is_last: bool = False, repeats_to: int = 0
+    ) -> Verdict:
         """Send the value after an epoch or validation, counted from 1, and wait for the verdict.
 
         With several seeds or folds, the mean over them is sent, in which completed ones count with
@@ -62,7 +66,8 @@ class Channel:
         """
         mean = sum([*self._ended, value]) / (len(self._ended) + 1)
         self._furthest = max(self._furthest, step)
-        self._connection.send(Step(self._offset + step, mean, is_last))
+        last = self._offset + repeats_to if repeats_to else 0
+        self._connection.send(Step(self._offset + step, mean, is_last, last))
         verdict: Verdict = self._connection.recv()
         self.verdict = Verdict.CONTINUE if is_last else verdict
         return self.verdict
@@ -73,7 +78,7 @@ class Channel:
         The verdicts are ignored; the next report gets one.
         """
         for step, value in reports:
-            self.report(step, value)
+            self.report(step, value, repeats_to=reports[-1][0])
         self.verdict = Verdict.CONTINUE
 
     def end_run(self, best: float, length: int | None) -> None:

@@ -9,6 +9,9 @@ from enum import Enum, StrEnum, auto
 # A value of a parameter: a number, or the text of an option as typed on the command line.
 Value = int | float | str
 
+# More trials than any sweep runs: the number of trials if only a budget of epochs limits it.
+UNLIMITED = 10**9
+
 
 class State(StrEnum):
     """The state of a trial."""
@@ -141,6 +144,11 @@ def excesses(metrics: Mapping[str, float], limits: Mapping[str, float]) -> dict[
     """By how much each limit is exceeded: at most 0 if it is met, infinite if not measured."""
     found = {name: metrics.get(name, math.nan) - limit for name, limit in limits.items()}
     return {name: math.inf if math.isnan(excess) else excess for name, excess in found.items()}
+
+
+def out_of(count: int, total: int) -> str:
+    """A count in words: "3 of 20", or "3" if there is no limit."""
+    return f"{count} of {total}" if total < UNLIMITED else str(count)
 
 
 def trial_folder(number: int) -> str:

@@ -52,12 +52,14 @@ class Progress:
         step: number of epochs or validations so far.
         value: the first objective.
         is_last: whether the training is complete, so that the trial ends after any verdict.
+        repeats_to: the last step that repeats a report of an earlier attempt; 0 if none does.
     """
 
     number: int
     step: int
     value: float
     is_last: bool
+    repeats_to: int = 0
 
 
 @dataclass(frozen=True)

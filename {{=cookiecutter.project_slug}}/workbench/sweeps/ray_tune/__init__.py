@@ -88,6 +88,9 @@ class TuneEngine(Engine):
             ("more_objectives", {}, "it has one objective"),
             ("storage", None, "it keeps its own state"),
             ("seeds", 1, "it trains each configuration once"),
+            ("epochs", None, "it has n_trials and timeout only"),
+            ("patience", None, "it has n_trials and timeout only"),
+            ("terminator", False, "it has n_trials and timeout only"),
         ):
             if getattr(settings, name) != empty:
                 raise _unsupported(f"hydra.sweeper.{name}", instead)

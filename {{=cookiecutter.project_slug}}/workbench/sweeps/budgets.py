@@ -1,0 +1,107 @@
+"""What ends a sweep besides its number of trials: epochs, patience, and Optuna's terminator.
+
+Everything is derived from the study, so that all commands that use it decide alike.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from .leaderboard import best_trials
+from .types import Objective, State, TrialRecord
+
+
+@dataclass
+class Budgets:
+    """The budgets of a study.
+
+    Attributes:
+        epochs: number of epochs, or of validations if these are what trials report.
+        patience: number of trials in a row without an improvement.
+        terminator: Optuna's; None unless it was requested.
+        every: number of epochs between two reports of a trial.
+    """
+
+    epochs: int | None = None
+    patience: int | None = None
+    terminator: "Terminator | None" = None
+    every: int = 1
+    # The epochs of trials that have ended, by their numbers.
+    _known: dict[int, int] = field(default_factory=dict)
+
+    def trained(self, trials: Sequence[FrozenTrial]) -> int:
+        """The number of epochs that all trials together have trained and reported."""
+        counts = {t.number: self._known.get(t.number) or self._own(t, trials) for t in trials}
+        self._known = {t.number: counts[t.number] for t in trials if t.state.is_finished()}
+        return sum(counts.values())
+
+    def _own(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+        """The number of epochs that a trial has trained itself.
+
+        A resumed trial repeats the reports from before its checkpoint. They count only if the
+        earlier attempt was killed between saving the checkpoint and sending the report.
+        """
+        earlier = (trials[number] for number in trial.user_attrs.get("earlier", ()))
+        sent = {step for attempt in earlier for step in attempt.intermediate_values}
+        spans = trial.user_attrs.get("repeated", ())
+        sent &= {step for first, last in spans for step in range(first, last + 1)}
+        steps = [0, *sorted(trial.intermediate_values)]
+        # A larger gap follows a seed or fold that ended early.
+        return sum(min(b - a, self.every) for a, b in pairwise(steps) if b not in sent)
+
+
+def unimproved(records: Iterable[TrialRecord], objectives: Sequence[Objective]) -> int:
+    """The number of trials that have ended since the last new best one.
+
+    With several objectives, a trial that joins the Pareto front is an improvement. Failed trials do
+    not count, nor does anything before the first result.
+    """
+    states = (State.FINISHED, State.PAUSED, State.PRUNED)
+    ended = [record for record in records if not record.superseded and record.state in states]
+    ended.sort(key=lambda record: (record.ended or datetime.max, record.number))
+    front: list[TrialRecord] = []
+    count = 0
+    for place, record in enumerate(ended):
+        # Of equal values, the lowest number is the best.
+        candidate = replace(record, number=place)
+        front = best_trials([*front, candidate], objectives)
+        count = count + 1 if front and candidate not in front else 0
+    return count
+
+
+class Terminator:
+    """Optuna's terminator for results without cross-validation.
+
+    It fits a Gaussian process to the finished trials, and considers a study converged when the
+    expected improvement is a hundredth of what it was for the 11th to 30th trial (Ishibashi et al.,
+    "A stopping criterion for Bayesian optimization by the gap of expected minimum simple regrets",
+    AISTATS 2023).
+    """
+
+    def __init__(self) -> None:
+        self._threshold: Any = None
+        self._judged = (0, False)
+
+    def has_converged(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether more trials will hardly help; judged once per finished trial."""
+        finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        if len(finished) == self._judged[0]:
+            return self._judged[1]
+        from optuna.terminator import EMMREvaluator, MedianErrorEvaluator
+
+        with warnings.catch_warnings():
+            # The evaluators are experimental, and cannot judge a space without a common option.
+            warnings.simplefilter("ignore")
+            self._threshold = self._threshold or MedianErrorEvaluator(EMMREvaluator(seed=0))
+            least = self._threshold.evaluate(finished, study.direction)
+            # A new one each time, so that the judgement depends on the trials only.
+            latest = EMMREvaluator(seed=0)
+            gain = latest.evaluate(finished, study.direction) if least > 0 else least
+        self._judged = len(finished), gain < least
+        return self._judged[1]
