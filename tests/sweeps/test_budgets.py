@@ -58,8 +58,9 @@ def open_promoting(package: Part, tmp_path: Path) -> Open:
         goals = [types.Objective("val/acc", "max")]
         study = search.open_study(optuna.storages.InMemoryStorage(), "study", goals)
         lr = space.Parameter(LR, low=1e-5, high=1.0, log=True)
-        about = (study, space.Space((lr,)), goals, 10**9, 2, {}, lock)
-        found = package("sweeps.promoting_search").PromotingSearch(*about, rungs=rungs)
+        about: tuple[Any, ...] = (study, space.Space((lr,)), goals, 10**9, 2, {}, lock)
+        kind = package("sweeps.promoting_search").PromotingSearch
+        found = kind(*about, rungs=rungs, n_startup_trials=0)
         found.budgets = package("sweeps.budgets").Budgets(**budgets)
         found.join({"name": "random"}, {"name": "promote"}, 7)
         return found
@@ -83,7 +84,7 @@ def test_invalid_budget_is_rejected(
     settings, errors = package("sweeps.settings"), package("errors")
     config = OmegaConf.load(demo.root / "configs/hydra/sweeper/optuna.yaml")
     options = OmegaConf.merge(config, {"sampler": "tpe", "pruner": "none", name: value})
-    options.pop("defaults")
+    del options.defaults
     with pytest.raises(errors.UserError) as raised:
         settings.read_settings(options)
     assert f"hydra.sweeper.{name} must be {expected}" in str(raised.value)
@@ -95,7 +96,7 @@ def test_terminator_needs_one_objective(demo: BakedProject, package: Part) -> No
     config = OmegaConf.load(demo.root / "configs/hydra/sweeper/optuna.yaml")
     more = {"terminator": True, "more_objectives": {"parameters": "min"}}
     options = OmegaConf.merge(config, {"sampler": "tpe", "pruner": "none"}, more)
-    options.pop("defaults")
+    del options.defaults
     with pytest.raises(errors.UserError, match=r"hydra\.sweeper\.terminator judges one objective"):
         settings.read_settings(options)
 
@@ -121,7 +122,8 @@ def test_each_trained_epoch_counts_once(open_search: Open, package: Part) -> Non
     be older or newer than the last report, or missing, and of commands that die.
     """
     types, script = package("sweeps.types"), random.Random(0)
-    search, trained, saved = open_search(), 0, {}
+    search, trained = open_search(), 0
+    saved: dict[int, int] = {}
     for _ in range(60):
         trial = search.ask("0")
         kept = [saved[number] for number in trial.earlier if number in saved]

@@ -215,7 +215,7 @@ def test_stopped_trials_are_shown_as_such(
     assert "trial 1, val/acc 0.95 so far" in remark
     page = tmp_path / "report.html"
     space = sweeps_package("space").Space(())
-    sweeps_package("report").write_report(
+    sweeps_package("report_page").write_report(
         page, "study", records, goals, space, {}, remarks=[remark]
     )
     text = page.read_text("utf-8")
