@@ -325,7 +325,7 @@ def open_search(plan: Plan, kind: Callable[..., S]) -> S:
         version = _join_study(study, plan)
     n_trials, max_retries, limits = plan.n_trials, settings.max_retries, settings.limits
     search = kind(study, space, objectives, n_trials, max_retries, limits, lock, version)
-    every = getattr(plan.config.trainer, "check_val_every_n_epoch", 1)
+    every = getattr(plan.trainer, "check_val_every_n_epoch", 1)
     terminator = Terminator() if settings.terminator else None
     search.budgets = Budgets(
         settings.epochs, settings.patience, terminator, every if plan.unit is Unit.EPOCH else 1
