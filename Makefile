@@ -55,7 +55,7 @@ audit: $(READY) ## check the dependencies for known vulnerabilities
 	$(ENV)/bin/pip-audit
 
 bench: $(READY) ## time epochs, startup, sweeps, generation; SUBJECTS=aids or sweeps:pruning for more
-	$(ENV)/bin/python -m benchmarks $(SUBJECTS)
+	LCBENCH="$(LCBENCH)" $(ENV)/bin/python -m benchmarks $(SUBJECTS)
 
 clean: ## remove all generated files
 	rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache

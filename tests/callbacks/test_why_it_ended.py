@@ -113,7 +113,7 @@ def test_trial_says_that_the_sweep_ended_it(
 ) -> None:
     """A pruned trial looks like one that was trained to its end, with fewer epochs."""
     run, reports = train_as_trial(project, monkeypatch, ["CONTINUE", answer])
-    assert [epochs for epochs, _, _ in reports] == [1, 2]
+    assert [step.step for step in reports] == [1, 2]
     assert run.manifest["ended_because"] == cause
     assert "after epoch 2" in run.manifest["ended_text"]
 
@@ -130,13 +130,13 @@ def test_trial_reports_only_what_was_measured(
     # Each second epoch is validated after 5, 10 and 15 of its 16 batches.
     assert [row["step"] for row in rows] == [21, 26, 31, 53, 58, 63]
     # Counted by validation, because an epoch has several.
-    found = [(number, value) for number, value, _ in reports]
+    found = [(step.step, step.value) for step in reports]
     assert found == [(number, row["val/acc"]) for number, row in enumerate(rows, 1)]
 
 
 def train_as_trial(
     project: Project, monkeypatch: pytest.MonkeyPatch, answers: list[str], *options: str
-) -> tuple[Run, list[tuple[int, float, bool]]]:
+) -> tuple[Run, list[Any]]:
     """Train with a sweep at the other end of the line that gives these answers."""
     link, records = project.module("sweeps.trial_channel"), project.module("sweeps.types")
     sweep, trial = Pipe()

@@ -68,6 +68,7 @@ FILLED_IN = {
 }
 # Options that mean something beside another one only.
 BESIDE = {
+    "hydra.sweeper.pruner.": "hydra/sweeper/pruner=promote",
     "data.target": "data=csv",
     "model.net.weights": "model=resnet18",
     "hydra.sweeper.address": "hydra.sweeper.workers=ray",
