@@ -233,7 +233,7 @@ def test_live_table_of_a_sweep_shows_names_as_they_are(package: Part) -> None:
     from rich.console import Console
 
     display = package("sweeps.display").Display("[red]", "val/[/]", 3)
-    display.start(SimpleNamespace(number=0, params={"a": "[bold]"}), "[host]")
+    display.start(SimpleNamespace(number=0, earlier=(), params={"a": "[bold]"}), "[host]")
     console = Console(file=io.StringIO(), width=200)
     console.print(display.table())
     printed = console.file.getvalue()  # type: ignore[attr-defined]

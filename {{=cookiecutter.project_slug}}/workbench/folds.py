@@ -36,6 +36,7 @@ from .redact import redact
 from .runs import slurm
 from .runs.config import CONFIG, folds_to_train, plain
 from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
+from .runs.logs import log_in_signal
 from .runs.manifest import MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
 from .shell import option
@@ -318,7 +319,8 @@ class FoldLoop:
                 self.workers.kill(fold, TrialOutcome(State.STOPPED))
             return
         self.stopped_by = signal.Signals(signum)
-        log.info("saving and ending the folds; repeat the signal to stop them now")
+        text = "saving and ending the folds; repeat the signal to stop them now"
+        log_in_signal(log, logging.INFO, text)
         for running in self.workers.running.values():
             with suppress(ProcessLookupError):
                 os.kill(running.process.pid or 0, signal.SIGINT)

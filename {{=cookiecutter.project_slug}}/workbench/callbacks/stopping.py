@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.trainer.connectors.signal_connector import _HandlersCompose
 
 from ..runs.ending import INTERRUPTED, TERMINATED, Cause, Ending, EndsTraining
+from ..runs.logs import log_in_signal
 from ..shell import option
 from .checkpoints import LastCheckpoint, last_checkpoint_of
 from .hooks import FreshMetrics, after_module, is_validation_due, is_within_epoch
@@ -129,7 +130,8 @@ class Stopping(EndsTraining, Callback):
 
     def _interrupted(self, signum: int, frame: FrameType | None) -> None:
         self._release()
-        log.warning("Ctrl-C: saving and ending the training; press it again to stop immediately")
+        text = "Ctrl-C: saving and ending the training; press it again to stop immediately"
+        log_in_signal(log, logging.WARNING, text)
         self.ask(INTERRUPTED)
 
     def _release(self) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,15 @@ def console_handler() -> logging.Handler:
     handler.addFilter(lambda record: not hasattr(record, "file_only"))
     handler.addFilter(redact_record)
     return handler
+
+
+def log_in_signal(log: logging.Logger, level: int, text: str) -> None:
+    """Log from a handler of signals.
+
+    The signal may have interrupted a line that is being written to the same stream, which Python
+    does not allow to enter again. Another thread waits until that line is complete.
+    """
+    threading.Thread(target=log.log, args=(level, text)).start()
 
 
 class RunLog(logging.FileHandler):

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from ..errors import UserError
 from ..runs.config import plain
-from ..runs.logs import RunLog, capture_everything, console_handler
+from ..runs.logs import RunLog, capture_everything, console_handler, log_in_signal
 from . import promoting_search, tracking
 from . import trial as trials
 from .application import main_module
@@ -342,7 +342,8 @@ class AskTellSweep(Sweep):
         """Stop the trials after their epoch; on a second Ctrl-C or after a timeout, now."""
         is_first, self.stopped_by = self.stopped_by is None, Stop.INTERRUPT
         if is_first:
-            log.info("the running trials stop after their epochs; interrupt again to stop now")
+            text = "the running trials stop after their epochs; interrupt again to stop now"
+            log_in_signal(log, logging.INFO, text)
             return
         for number in self.workers.running:
             self.workers.kill(number, TrialOutcome(State.STOPPED))

@@ -20,6 +20,7 @@ from ray import tune
 from ray.exceptions import RayTaskError
 
 from ...errors import UserError, first_line
+from ...runs.logs import log_in_signal
 from .. import ray_cluster
 from .. import trial as trials
 from ..engines import slots_of
@@ -180,7 +181,8 @@ class TuneSweep(Sweep):
         """Let Ray Tune save its state and end."""
         if self.stopped_by is None:
             self.stopped_by = why
-            log.info("%s: the running trials end", STOPPED_BY[why])
+            text = f"{STOPPED_BY[why]}: the running trials end"
+            log_in_signal(log, logging.INFO, text)
 
     def interrupt(self, signum: int) -> None:
         """Save the state and end the running trials; on a second Ctrl-C, exit immediately."""
