@@ -37,7 +37,7 @@ LENGTH = 50  # epochs of a complete training
 KEPT = (50, 100, 150, 250, 350, 500, 700, 1000, 1400, 2000, 2800, 4000)
 SHOWN = (250, 500, 1000, 2000, 4000)
 TARGETS = {500: 6.0, 1000: 4.2, 2000: 2.8}
-# With several workers, at most so many times the regret with one.
+# The largest ratio of the regret with several workers to that with one.
 LARGEST_RATIO = 1.1
 RANDOM_CONFIGURATIONS = 1500
 # Without Ax, which takes hours, wilcoxon, which compares the seeds of a configuration, threshold,

@@ -433,7 +433,7 @@ def test_sampler_learns_from_the_highest_rung(open_search: Open, simulate: Any) 
 
 
 def test_model_proposes_after_the_random_configurations(open_search: Open, simulate: Any) -> None:
-    """A model of few values is worse than random ones; one that is never used is no model."""
+    """A model fitted to a few values proposes worse than random; later it must be used."""
     rates = {}
     for mode in ("max", "min"):
         search = open_search(30, "tpe", mode=mode, folder=mode)

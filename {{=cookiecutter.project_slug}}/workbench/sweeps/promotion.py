@@ -98,7 +98,7 @@ class Rungs:
         return tuple(found)
 
     def loss(self, value: float) -> float:
-        """A value of the objective, negated if higher is better; infinite if it is no number."""
+        """A value of the objective, negated if higher is better; infinite if it is not finite."""
         if not math.isfinite(value):
             return math.inf
         return -value if self.mode == "max" else value

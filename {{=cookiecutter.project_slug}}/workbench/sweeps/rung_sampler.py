@@ -39,7 +39,7 @@ class RungSampler(BaseSampler):
         n_startup_trials: int,
         learn: Callable[[int, int], tuple[int, list[FrozenTrial]]],
     ) -> None:
-        # A rung is not looked at before it has enough values for a model.
+        # A rung is used only once it has enough values for a model.
         self._config = {**config, "n_startup_trials": 0}
         self._seed, self._learn = seed, learn
         self._n_startup_trials = n_startup_trials
