@@ -213,7 +213,7 @@ def test_used_up_epochs_start_no_trial(open_search: Open) -> None:
             [("finished", 0.5), ("failed",), ("pruned",), ("paused",), ("finished", 0.4)],
             3,
         ),
-        # An equal value is no improvement.
+        # An equal value does not count as an improvement.
         (("max",), [("finished", 0.5), ("finished", 0.5)], 1),
         (("min",), [("finished", 0.5), ("pruned",), ("finished", 0.4), ("pruned",)], 1),
         # Nothing to improve yet.

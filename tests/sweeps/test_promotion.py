@@ -446,38 +446,3 @@ def test_model_proposes_after_the_random_configurations(open_search: Open, simul
         for mode, found in rates.items()
     }
     assert away["max"] != away["min"]
-
-
-@pytest.mark.parametrize(
-    ("first", "length", "factor", "steps"),
-    [
-        (3, 50, 4, (3, 12, 48, 50)),
-        (3, 48, 4, (3, 12, 48)),
-        (3, 3, 4, (3,)),
-        (3, 2, 4, (2,)),
-        (1, 8, 2, (1, 2, 4, 8)),
-    ],
-)
-def test_rungs(package: Part, first: int, length: int, factor: int, steps: tuple[int, ...]) -> None:
-    """The last rung is a complete training, however long it is."""
-    rungs = package("sweeps.promotion").Rungs.between(first, length, factor, "max")
-    assert rungs.steps == steps
-    assert package("sweeps.promotion").Rungs.between(first, None, factor, "max").steps[0] == first
-
-
-def test_value_of_a_rung_is_the_best_until_then(package: Part) -> None:
-    """Validation every third epoch passes a rung without a value, and NaN is the worst value."""
-    rungs = package("sweeps.promotion").Rungs.between(2, 20, 3, "max")
-    assert rungs.losses({}) == ()
-    assert rungs.losses({1: 0.5}) == ()
-    assert rungs.losses({3: 0.5}) == (-0.5,)
-    assert rungs.losses({3: 0.5, 6: 0.4, 9: 0.9}) == (-0.5, -0.5)
-    assert rungs.losses({1: math.nan, 2: math.nan}) == (math.inf,)
-    assert rungs.losses({1: 0.3}, 0.3) == (-0.3,) * 4
-    # The mean over three seeds is the result.
-    assert rungs.losses({epoch: epoch / 100 for epoch in range(1, 61)}, 0.1) == (
-        -0.02,
-        -0.06,
-        -0.18,
-        -0.1,
-    )

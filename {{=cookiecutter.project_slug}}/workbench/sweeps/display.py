@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .notes import ENDED
 from .types import UNLIMITED, Next, State, Trial, TrialOutcome, Unit, Value, out_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Display:
     def __init__(self, name: str, metric: str, total: int, unit: Unit = Unit.EPOCH) -> None:
         self.name, self.metric, self.total, self.unit = name, metric, total, unit
         self.running: dict[int, Shown] = {}
-        self.counts = dict.fromkeys((State.FINISHED, State.PAUSED, *USUAL[1:]), 0)
+        self.counts = dict.fromkeys(ENDED, 0)
         self._paused: set[int] = set()
         self.best = ""
         # Such as "412 of 1000 epochs".
