@@ -45,8 +45,8 @@ class TrialReporter(EndsTraining, EpochEndCallback):
         if stage == "fit":
             trainer.callbacks = [*trainer.callbacks, _after_checkpoints(self, trainer)]
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Repeat the reports from before a resume."""
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Repeat the reports from before a resume, also if nothing is left to train."""
         if trial_channel.current is not None:
             trial_channel.current.repeat(self.reports)
 

@@ -17,7 +17,7 @@ from ..errors import UserError
 from . import application, tracking, trial_channel
 from .plan import Base, Repeat
 from .space import options_of
-from .trial_channel import is_over, max_epochs_of, unit_of
+from .trial_channel import max_epochs_of, unit_of
 from .types import State, TrialOutcome, Unit, Value, Verdict
 from .workers import run_job
 
@@ -84,7 +84,7 @@ def _run(
     if repeat.fold is not None:
         config.data.fold = repeat.fold
         arguments.append(f"data.fold={repeat.fold}")
-    config.ckpt_path = _checkpoint(places[1:], config.trainer)
+    config.ckpt_path = _checkpoint(places[1:])
     if config.ckpt_path is not None:
         config.weights_from = None
     tracking.mark_runs(config, base.study, base.parent_run, name)
@@ -190,18 +190,15 @@ def metrics_of(folder: Path) -> dict[str, float]:
     return metrics
 
 
-def _checkpoint(folders: list[Path], trainer: DictConfig) -> str | None:
-    """The newest checkpoint of earlier attempts that is not complete."""
+def _checkpoint(folders: list[Path]) -> str | None:
+    """The newest checkpoint of earlier attempts."""
     from ..runs.checkpoints import read_checkpoint
-    from ..runs.resuming import trained_epochs
 
     for folder in folders:
         path = folder / "checkpoints" / "last.ckpt"
         with suppress(UserError):
-            checkpoint = read_checkpoint(path)
-            steps = int(checkpoint["global_step"])
-            if not is_over(trainer, trained_epochs(checkpoint), steps):
-                return str(path)
+            read_checkpoint(path)
+            return str(path)
     return None
 
 
