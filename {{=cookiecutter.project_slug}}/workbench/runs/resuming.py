@@ -115,9 +115,7 @@ def find_resumed(ckpt_path: str | None, directory: Path) -> Path | None:
     return max(left, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def check_resumable(
-    path: str | Path, checkpoint: dict[str, Any], model: "LightningModule"
-) -> None:
+def check_resumable(path: str | Path, checkpoint: dict[str, Any], model: "LightningModule") -> None:
     """Reject a checkpoint from which `model` cannot be resumed.
 
     Raises:
