@@ -40,6 +40,7 @@ from .runs.logs import log_in_signal
 from .runs.manifest import MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
 from .shell import option
+from .sweeps.processes import start_server
 from .sweeps.tracking import close_runs, mark_runs, packages
 from .sweeps.types import State, TrialOutcome
 from .sweeps.workers import (
@@ -49,7 +50,6 @@ from .sweeps.workers import (
     on_interrupt,
     run_alone,
     run_job,
-    start_server,
 )
 
 log = logging.getLogger(__name__)

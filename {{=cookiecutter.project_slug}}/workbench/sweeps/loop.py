@@ -32,6 +32,7 @@ from .notes import Failures, all_failed, progress_of, why_no_winner
 from .optuna_search import OptunaSearch, open_search
 from .plan import Plan
 from .preflight import check_point, make_workers, warn_of_separate_runs
+from .processes import start_server
 from .promotion import PROMOTE
 from .results import finish
 from .types import (
@@ -46,7 +47,7 @@ from .types import (
     out_of,
     trial_folder,
 )
-from .workers import AnyWorkers, Ended, Progress, Workers, on_interrupt, start_server
+from .workers import AnyWorkers, Ended, Progress, Workers, on_interrupt
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,9 @@ from ..errors import UserError, first_line
 from ..machine import usable_cores
 from ..project import project
 from .plan import Base
+from .processes import start_server
 from .types import State, TrialOutcome, Verdict
-from .workers import AnyWorkers, Ended, Progress, Workers, run_alone, start_server
+from .workers import AnyWorkers, Ended, Progress, Workers, run_alone
 
 log = logging.getLogger(__name__)
 
