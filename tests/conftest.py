@@ -139,7 +139,18 @@ def keep_home_clean(tmp_path_factory: pytest.TempPathFactory) -> None:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the template as a fresh clone of the working tree has it."""
     copy = tmp_path_factory.mktemp("template") / "cookiecutter-lightning"
-    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if not (ROOT / ".git").exists():
+        # A copy of the working tree; a project is made of these.
+        copy.mkdir()
+        shutil.copy(ROOT / "cookiecutter.json", copy)
+        for part in ROOT.iterdir():
+            if part.name == "hooks" or part.name.startswith("{{"):
+                unwanted = shutil.ignore_patterns("__pycache__", ".*_cache")
+                shutil.copytree(part, copy / part.name, ignore=unwanted)
+        return copy
+    # The tree may belong to another user, as in a container.
+    git = ("git", "-c", "safe.directory=*")
+    command = (*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for file in filter(None, run(*command, cwd=ROOT).stdout.split("\0")):
         if (ROOT / file).is_file():  # git still lists a file that was just deleted
             (copy / file).parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..checks import require
 from ..errors import UserError
 from ..hydra_errors import explain
-from ..machine import usable_cores
+from ..machine import usable_cores, visible_devices
 from ..project import project
 from ..redact import redact
 from ..runs.directory import register_resolvers
@@ -158,7 +158,7 @@ class Workers:
         here, there = context.Pipe()
         variables = {"OMP_NUM_THREADS": str(self.threads)}
         if self._free is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+            variables["CUDA_VISIBLE_DEVICES"] = visible_devices(gpus)
         process = context.Process(
             target=work, args=(there, variables, log, function, args), name=f"trial-{number}"
         )
