@@ -93,7 +93,7 @@ def test_folds_train_on_the_gpu(project: BakedProject, tmp_path: Path, measured:
 
 
 def test_first_bad_loss_is_named(project: BakedProject, tmp_path: Path, measured: Measured) -> None:
-    """On the GPU losses are checked only now and then; the batch named must be the first bad one."""
+    """The GPU is asked only now and then; the batch named must be the first bad one."""
     options = ("experiment=digits", "optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant")
     done = train(project, tmp_path, *options, "logger=none", check=False).printed
     assert done.returncode == 1

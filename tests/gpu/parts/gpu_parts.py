@@ -164,7 +164,7 @@ def device_files(pid):
     found = set()
     for entry in entries:
         with suppress(OSError):
-            target = os.readlink(entry)
+            target = str(entry.readlink())
             if "nvidia" in target or "dxg" in target:
                 found.add(target)
     return sorted(found)
