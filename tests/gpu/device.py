@@ -20,7 +20,7 @@ IS_GPU = DEVICE == "cuda"
 TRAINER = "trainer=gpu" if IS_GPU else "trainer=cpu"
 # Modules that the commands import: callbacks and data.
 PARTS = Path(__file__).resolve().parent / "parts"
-SECONDS = 120.0  # for one command
+SECONDS = 120.0 if IS_GPU else 900.0  # for one command
 
 
 def variables(**more: str) -> dict[str, str]:
