@@ -54,7 +54,28 @@ fi
 for file in "$WHEELS"/*.tar.xz "$WHEELS"/*.tar.gz; do
     [ -e "$file" ] && "$PYTHON" -m tarfile -e "$file" "$work/packages"
 done
+# Archives may have lost the permission to run the programs in them, such as Ray's.
+find "$work/packages" -path '*/core/src/*' -type f -exec chmod +x {} +
 export PYTHONPATH="$work/packages${PYTHONPATH:+:$PYTHONPATH}"
+
+# A container is often made without compiled files, and then each process compiles everything again.
+"$PYTHON" - << 'END'
+import compileall
+import importlib.util
+import os
+
+known = "torch torchvision torchmetrics pytorch_lightning lightning_fabric numpy scipy sklearn "
+known += "matplotlib sympy tensorboard networkx rich onnx onnxruntime onnxscript PIL pygments"
+places = [path for path in os.environ["PYTHONPATH"].split(os.pathsep) if path]
+for name in known.split():
+    spec = importlib.util.find_spec(name)
+    # One that is compiled stands for the others.
+    if spec is None or spec.origin is None or os.path.exists(spec.cached or ""):
+        continue
+    places += [path for path in spec.submodule_search_locations or () if os.access(path, os.W_OK)]
+for place in places:
+    compileall.compile_dir(place, quiet=2, workers=0)
+END
 echo "packages ready after $SECONDS s"
 
 if ! "$PYTHON" - > "$OUT/machine.txt" 2> "$OUT/machine.err" << 'END'
