@@ -81,7 +81,7 @@ def test_float16_weights_are_named_as_the_cause(package: Package, toy: Callable[
 
         model.configure_optimizers = lambda: torch.optim.Adam(model.parameters(), lr=0.01)
 
-    with pytest.raises(package("errors").UserError, match="use trainer.precision=16-mixed"):
+    with pytest.raises(package("errors").UserError, match="16-mixed or bf16-true"):
         toy(
             package("callbacks").NaNGuard(),
             prepare=use_adam,
