@@ -34,12 +34,15 @@ rm -f "$OUT"/results.* "$OUT"/*.xml
 
 # A wheel is an archive of packages, so a Python without pip can use it too.
 has_pip=$("$PYTHON" -m pip --version > /dev/null 2>&1 && echo yes)
+tag=$("$PYTHON" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 for file in "$WHEELS"/*.whl; do
     [ -e "$file" ] || continue
     if [ -n "$has_pip" ]; then
         echo "$file" >> "$work/wheels"
-    else
+    elif [[ $file =~ -none-any|-$tag-|-abi3- ]]; then
         "$PYTHON" -m zipfile -e "$file" "$work/packages"
+    else
+        echo "left out: $file"
     fi
 done
 if [ -s "$work/wheels" ]; then
