@@ -23,6 +23,11 @@ CUT = 300  # characters of a cell
 OUT = os.environ.get("GPU_TESTS_OUT")
 
 
+# A script in the background ignores Ctrl-C, as do all processes that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """One line that says where the tests run."""
     if DEVICE == "none":

@@ -134,6 +134,23 @@ def test_prediction_export_and_server_agree(
     )
 
 
+def test_predictions_of_a_split_do_not_depend_on_the_device(
+    project: BakedProject, trained: TrainedRun, tmp_path: Path, measured: Measured
+) -> None:
+    """Without `input`, Lightning predicts the test split."""
+    tables = []
+    for name, more in (("here", {}), ("hidden", HIDDEN)):
+        table = tmp_path / f"{name}.csv"
+        places = (f"output={table}", f"hydra.run.dir={tmp_path}/{name}")
+        command(project, "predict.py", f"ckpt_path={trained.checkpoint()}", *places, **more)
+        with table.open(newline="", encoding="utf-8") as file:
+            tables.append([list(row.values()) for row in csv.DictReader(file)])
+    here, hidden = (np.array([row[1:] for row in table], dtype=float) for table in tables)
+    assert len(here) == 359
+    assert np.abs(here - hidden).max() < TF32
+    measured(f"largest difference {np.abs(here - hidden).max():.1e} in {len(here)} samples")
+
+
 @pytest.mark.parametrize("accelerator", ["cpu", "auto"])
 def test_prediction_uses_the_chosen_device(
     accelerator: str, project: BakedProject, trained: TrainedRun, images: Path, tmp_path: Path
