@@ -35,6 +35,7 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"GPU tests: on {DEVICE}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests, and keep those of a file in one process, which have runs in common."""
     here = Path(__file__).parent
