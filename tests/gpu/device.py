@@ -1,10 +1,13 @@
 """Runs commands of a project on the GPU, in forks of a process that has not initialized CUDA."""
 
 import atexit
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import MappingProxyType
 from typing import Any
 
 from ..conftest import BakedProject, own_environment, passed
@@ -23,14 +26,17 @@ PARTS = Path(__file__).resolve().parent / "parts"
 SECONDS = 120.0 if IS_GPU else 900.0  # for one command
 
 
-def variables(**more: str) -> dict[str, str]:
+NO_MORE: Mapping[str, str] = MappingProxyType({})
+
+
+def variables(more: Mapping[str, str] = NO_MORE) -> dict[str, str]:
     """The environment of a command; unlike in other tests, PYTHONPATH holds needed packages."""
     places = [str(PARTS), os.environ.get("PYTHONPATH", "")]
     given = own_environment() | {
         "OMP_NUM_THREADS": "2",
         "PYTHONPATH": os.pathsep.join(filter(None, places)),
     }
-    return given | ({} if IS_GPU else {"CUDA_VISIBLE_DEVICES": ""}) | more
+    return given | ({} if IS_GPU else {"CUDA_VISIBLE_DEVICES": ""}) | dict(more)
 
 
 SERVER = WarmServer(variables(), imports_projects=True)
@@ -38,7 +44,7 @@ atexit.register(SERVER.close)
 
 
 def command(
-    project: BakedProject, *words: str, check: bool = True, **more: str
+    project: BakedProject, *words: str, check: bool = True, more: Mapping[str, str] = NO_MORE
 ) -> "CompletedProcess[str]":
     """Run a script of the project, or `-c code`.
 
@@ -48,16 +54,22 @@ def command(
         check: fail the test if the command fails.
         more: further environment variables.
     """
-    done = SERVER.run(words, project.root, variables(PWD=str(project.root), **more), SECONDS)
+    done = SERVER.run(
+        words, project.root, variables(dict(more) | {"PWD": str(project.root)}), SECONDS
+    )
     return passed(done) if check else done
 
 
 def train(
-    project: BakedProject, folder: Path, *options: str, check: bool = True, **more: str
+    project: BakedProject,
+    folder: Path,
+    *options: str,
+    check: bool = True,
+    more: Mapping[str, str] = NO_MORE,
 ) -> TrainedRun:
     """Run train.py on the GPU and return what it left."""
     words = ("train.py", f"hydra.run.dir={folder}", TRAINER, *options)
-    return TrainedRun(folder, command(project, *words, check=check, **more))
+    return TrainedRun(folder, command(project, *words, check=check, more=more))
 
 
 def sweep(project: BakedProject, folder: Path, *options: str, check: bool = True) -> Swept:
@@ -99,6 +111,4 @@ def interrupt(project: BakedProject, folder: Path, batch: int, *options: str) ->
 
 def json_of(done: "CompletedProcess[str]") -> Any:
     """What the last line of the output says."""
-    import json
-
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sklearn.datasets import load_digits
 from ..conftest import BakedProject
 from ..support.training_runs import TrainedRun
 from .conftest import Measured
-from .device import IS_GPU, TRAINER, command, json_of, train, variables
+from .device import IS_GPU, NO_MORE, TRAINER, command, json_of, train, variables
 
 HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
 IMAGES = 24
@@ -61,11 +62,15 @@ def test_default_trainer_takes_the_gpu(
 
 
 def metrics(
-    project: BakedProject, run: TrainedRun, folder: Path, *options: str, **more: str
+    project: BakedProject,
+    run: TrainedRun,
+    folder: Path,
+    *options: str,
+    more: Mapping[str, str] = NO_MORE,
 ) -> dict[str, float]:
     """The metrics that evaluate.py writes."""
     words = ("evaluate.py", f"ckpt_path={run.checkpoint()}", f"hydra.run.dir={folder}", *options)
-    command(project, *words, **more)
+    command(project, *words, more=more)
     found: dict[str, float] = json.loads((folder / "metrics.json").read_text("utf-8"))["metrics"][
         "test"
     ]
@@ -78,7 +83,7 @@ def test_evaluation_does_not_depend_on_the_device(
     """A checkpoint from the cluster is evaluated on a laptop."""
     reported = trained.metrics["test"]
     here = metrics(project, trained, tmp_path / "here", TRAINER)
-    hidden = metrics(project, trained, tmp_path / "hidden", "analyses=[]", **HIDDEN)
+    hidden = metrics(project, trained, tmp_path / "hidden", "analyses=[]", more=HIDDEN)
     cpu = metrics(project, trained, tmp_path / "cpu", "trainer=cpu", "analyses=[]")
     assert here == pytest.approx(reported, rel=1e-5)
     assert hidden == pytest.approx(cpu, rel=1e-6)
@@ -95,12 +100,17 @@ def test_evaluation_does_not_depend_on_the_device(
 
 
 def predictions(
-    project: BakedProject, run: TrainedRun, images: Path, folder: Path, *options: str, **more: str
+    project: BakedProject,
+    run: TrainedRun,
+    images: Path,
+    folder: Path,
+    *options: str,
+    more: Mapping[str, str] = NO_MORE,
 ) -> tuple[list[str], Any]:
     """Classes and probabilities in the table of predict.py, (N,) and (N, 10)."""
     table = folder / "table.csv"
     places = (f"input={images}", f"output={table}", f"hydra.run.dir={folder}")
-    command(project, "predict.py", f"ckpt_path={run.checkpoint()}", *places, *options, **more)
+    command(project, "predict.py", f"ckpt_path={run.checkpoint()}", *places, *options, more=more)
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if name not in ("input", "prediction", "error")]
@@ -115,7 +125,7 @@ def test_prediction_export_and_server_agree(
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     classes, here = predictions(project, trained, images, tmp_path / "here")
-    others, hidden = predictions(project, trained, images, tmp_path / "hidden", **HIDDEN)
+    others, hidden = predictions(project, trained, images, tmp_path / "hidden", more=HIDDEN)
     assert classes == others
     assert np.mean([name == str(i % 10) for i, name in enumerate(classes)]) > 0.8
     assert np.abs(here - hidden).max() < TF32
@@ -139,10 +149,10 @@ def test_predictions_of_a_split_do_not_depend_on_the_device(
 ) -> None:
     """Without `input`, Lightning predicts the test split."""
     tables = []
-    for name, more in (("here", {}), ("hidden", HIDDEN)):
+    for name, more in (("here", NO_MORE), ("hidden", HIDDEN)):
         table = tmp_path / f"{name}.csv"
         places = (f"output={table}", f"hydra.run.dir={tmp_path}/{name}")
-        command(project, "predict.py", f"ckpt_path={trained.checkpoint()}", *places, **more)
+        command(project, "predict.py", f"ckpt_path={trained.checkpoint()}", *places, more=more)
         with table.open(newline="", encoding="utf-8") as file:
             tables.append([list(row.values()) for row in csv.DictReader(file)])
     here, hidden = (np.array([row[1:] for row in table], dtype=float) for table in tables)

@@ -9,7 +9,7 @@ of both passes, and every optimizer step adds its own.
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 from ..conftest import BakedProject
 from ..support.training_runs import TrainedRun
 from .conftest import Measured
-from .device import IS_GPU, train
+from .device import IS_GPU, NO_MORE, train
 
 STEPS = 5
 BATCH = 32
@@ -100,13 +100,13 @@ def run(project: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> Call
     """Trains a model with further options, and caches it."""
     found: dict[tuple[str, ...], Trained] = {}
 
-    def run_case(name: str, *options: str, **variables: str) -> Trained:
-        key = (name, *options, *variables)
+    def run_case(name: str, *options: str, more: Mapping[str, str] = NO_MORE) -> Trained:
+        key = (name, *options, *more)
         if key not in found:
             folder = tmp_path_factory.mktemp(name)
             save = f"+callbacks.save={{_target_:gpu_parts.SaveInitial,path:{folder}/initial.pt}}"
             words = (*CASES[name].options, *COMMON, save, *options)
-            done = train(project, folder / "run", *words, **variables)
+            done = train(project, folder / "run", *words, more=more)
             found[key] = trained(done, folder / "initial.pt")
         return found[key]
 
@@ -179,7 +179,7 @@ def test_float32_without_tf32(
 ) -> None:
     """With NVIDIA_TF32_OVERRIDE=0 a convolution has all digits of float32."""
     expected = run(name, "trainer.accelerator=cpu", "trainer.precision=32-true")
-    found = run(name, "trainer.precision=32-true", NVIDIA_TF32_OVERRIDE="0")
+    found = run(name, "trainer.precision=32-true", more={"NVIDIA_TF32_OVERRIDE": "0"})
     measured(compare(CASES[name], found, expected, 2.0**-24, 2.0**-24))
 
 

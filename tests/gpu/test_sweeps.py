@@ -156,7 +156,7 @@ def test_memory_is_free_after_the_sweeps(
     measured(f"free before {before[0] / 1e9:.2f} GB, after {after[0] / 1e9:.2f} GB")
 
 
-@pytest.mark.parametrize(("gpus", "count"), [(1, 1), (0.5, 2)])
+@pytest.mark.parametrize(("gpus", "count"), [(0.5, 2)])
 def test_ray_workers_share_the_gpu(
     gpus: float, count: int, project: BakedProject, tmp_path: Path, measured: Measured
 ) -> None:
