@@ -10,6 +10,7 @@ It is replaced when one of these files has changed. Commands with variables of t
 as modules may read variables when they are imported.
 """
 
+import faulthandler
 import importlib
 import json
 import os
@@ -40,7 +41,7 @@ HEAVY = (
 MOST_PROJECTS = 3
 IMPORTS_PROJECTS = "--imports-projects"
 # Variables that no module of a project reads.
-UNREAD = ("COOKIECUTTER_CONFIG", "PWD", "PYTEST_CURRENT_TEST")
+UNREAD = ("COOKIECUTTER_CONFIG", "CUDA_VISIBLE_DEVICES", "PWD", "PYTEST_CURRENT_TEST")
 
 
 class WarmServer:
@@ -60,13 +61,30 @@ class WarmServer:
         self._count = 0
 
     def run(
-        self, command: tuple[str, ...], cwd: Path, variables: dict[str, str]
+        self,
+        command: tuple[str, ...],
+        cwd: Path,
+        variables: dict[str, str],
+        seconds: float | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `script.py option ...` or `-c code argument ...`; several threads may call it."""
+        """Run `script.py option ...` or `-c code argument ...`; several threads may call it.
+
+        Args:
+            command: the words after `python`.
+            cwd: the folder to run in.
+            variables: the environment variables.
+            seconds: after these it ends with a traceback of all threads; None for no limit.
+        """
         with tempfile.TemporaryDirectory() as folder:
             places = [str(Path(folder, name)) for name in ("stdout", "stderr")]
             code = self._request(
-                {"command": command, "cwd": str(cwd), "variables": variables, "places": places}
+                {
+                    "command": command,
+                    "cwd": str(cwd),
+                    "variables": variables,
+                    "places": places,
+                    "seconds": seconds,
+                }
             )
             out, err = (Path(place).read_text("utf-8", errors="replace") for place in places)
         return subprocess.CompletedProcess(["python", *command], code, out, err)
@@ -253,6 +271,8 @@ def become(request: dict[str, Any]) -> NoReturn:
     os.dup2(nothing, 0)
     for stream, place in enumerate(request["places"], 1):
         os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    if request["seconds"] is not None:
+        faulthandler.dump_traceback_later(request["seconds"], exit=True)
     os.environ.clear()
     os.environ.update(request["variables"])
     os.chdir(request["cwd"])

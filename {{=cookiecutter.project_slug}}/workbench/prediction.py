@@ -60,7 +60,8 @@ def predict_inputs(cfg: DictConfig) -> None:
     model = load_predictor(cfg.ckpt_path, cfg.trust_config, "predict")
     inputs = read_inputs(model.hparams["preprocessing"], Path(cfg.input))
     unreadable = inputs.errors
-    inputs, outputs = run_model(model, inputs, cfg.batch_size)
+    device = device_of(cfg.trainer.accelerator)
+    inputs, outputs = run_model(model, inputs, cfg.batch_size, device)
     write_table(Path(cfg.output), inputs, model, outputs)
     log.info("%d predictions written to %s", len(inputs.good), cfg.output)
     warn_of(inputs.names, unreadable, "inputs could not be read", "error")
@@ -108,11 +109,32 @@ def load_predictor(
     return model
 
 
+def device_of(accelerator: str) -> str:
+    """The device of `trainer.accelerator`, "cuda" or "cpu".
+
+    Raises:
+        UserError: a GPU is required and there is none.
+    """
+    has_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    if accelerator in ("gpu", "cuda") and not has_gpu:
+        raise UserError(
+            f"trainer.accelerator={accelerator} needs a CUDA device, and there is none; "
+            "trainer=auto uses what this machine has."
+        )
+    return "cuda" if has_gpu else "cpu"
+
+
 @torch.inference_mode()
 def run_model(
-    model: SupervisedModule, inputs: Inputs, batch_size: int
+    model: SupervisedModule, inputs: Inputs, batch_size: int, device: str | None = None
 ) -> tuple[Inputs, NDArray[Any]]:
-    """Predict all good inputs, on the GPU if there is one.
+    """Predict all good inputs.
+
+    Args:
+        model: the model, which is moved to the device.
+        inputs: what to predict.
+        batch_size: number of inputs that are predicted at a time.
+        device: "cuda" or "cpu"; None for the GPU if there is one.
 
     Returns:
         The inputs, with those whose prediction is not finite moved to `errors`; and the predictions
@@ -121,7 +143,7 @@ def run_model(
     """
     if not inputs.good:
         return inputs, np.empty(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or device_of("auto")
     model = model.to(device)
     batches = [model(batch.to(device)).cpu() for batch in inputs.x.split(batch_size)]
     outputs = model.in_target_unit(torch.cat(batches)).numpy()

@@ -14,6 +14,9 @@ from ..errors import NotFiniteError
 from .records import learning_rates
 
 NONE = -1  # no batch
+ADVICE = "lower the learning rate, set trainer.gradient_clip_val=1"
+# In float16 the eps of Adam and the squares of small gradients are zero, and 0 / 0 is NaN.
+ADVICE_FOR_FLOAT16 = "use trainer.precision=16-mixed or bf16-true, which keep small numbers"
 
 
 class NaNGuard(Callback):
@@ -72,11 +75,11 @@ class NaNGuard(Callback):
         rates = ", ".join(f"{rate:.3g}" for rate in learning_rates(trainer).values())
         step = trainer.fit_loop.total_batch_idx - self._batch_idx + bad
         place = self._place(trainer, pl_module) if bad == self._batch_idx else ""
+        advice = ADVICE_FOR_FLOAT16 if trainer.precision == "16-true" else ADVICE
         return NotFiniteError(
             f"The training loss became NaN or infinite at batch {bad} of epoch "
             f"{trainer.current_epoch} (batch {step} of the run, learning rate {rates}){place}: "
-            "lower the learning rate, set trainer.gradient_clip_val=1, or find the operation with "
-            "debug=anomaly."
+            f"{advice}, or find the operation with debug=anomaly."
         )
 
     def _place(self, trainer: Trainer, pl_module: LightningModule) -> str:

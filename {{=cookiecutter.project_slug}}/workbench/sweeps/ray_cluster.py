@@ -335,6 +335,11 @@ def connect(address: str | None, cores: float | None = None) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = first_line(error)
         raise UserError(f"The Ray cluster {address} cannot be joined: {reason}.") from error
+    except OSError as error:
+        # Its programs are damaged or must not be run, which has nothing to do with our folders.
+        raise UserError(
+            f"Ray cannot be started ({error.filename}: {error.strerror}): install it again."
+        ) from error
 
 
 def room(cpus: float, gpus: float) -> int:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..checks import require
 from ..errors import UserError
 from ..hydra_errors import explain
-from ..machine import usable_cores
+from ..machine import usable_cores, visible_devices
 from ..redact import redact
 from ..runs.directory import register_resolvers
 from .processes import kill_group, launch
@@ -144,7 +144,7 @@ class Workers:
         gpus = self._take_gpus()
         variables = {"OMP_NUM_THREADS": str(self.threads)}
         if self._free is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+            variables["CUDA_VISIBLE_DEVICES"] = visible_devices(gpus)
         process, line = launch(f"trial-{number}", variables, log, function, args)
         self.running[number] = TrialProcess(number, worker, gpus, process, line)
 
