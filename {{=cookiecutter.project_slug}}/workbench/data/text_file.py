@@ -6,7 +6,7 @@ from ..errors import UserError
 
 
 def read_text(path: Path) -> str:
-    """The content of a UTF-8 file, with line ends as "\\n" and without a byte order mark.
+    """The content of a UTF-8 file, with Unix line ends and without a byte order mark.
 
     Raises:
         UserError: the file cannot be read, is empty, or is not UTF-8.

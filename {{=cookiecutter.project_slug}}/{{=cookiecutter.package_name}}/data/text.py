@@ -75,8 +75,8 @@ class TextDataModule(BaseDataModule):
         block_size = self.hparams["block_size"]
         if min(map(len, codes)) == 0 or len(codes[0]) <= block_size:
             raise UserError(
-                f"The text has {len(text)} characters, too few for a validation and a test part and "
-                f"for data.block_size={block_size} in training: use a longer text."
+                f"The text has {len(text)} characters, too few for a validation and a test part, "
+                f"and for data.block_size={block_size} in training: use a longer text."
             )
         whole, (train, val, test) = torch.cat(codes), accumulate(map(len, codes))
         return {
