@@ -103,11 +103,13 @@ class GPT(BaseModule):
         self.shared_step(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Each code of the text, and the bits that the model needs for it."""
+        """Each character or byte of the text, and the bits that the model needs for it."""
         x, y = batch
         nats = F.cross_entropy(self(x).transpose(1, 2), y, ignore_index=IGNORED, reduction="none")
         is_scored = y != IGNORED
-        return {"code": y[is_scored], "bits": nats[is_scored] / math.log(2)}
+        tokens = self.hparams["characters"] or range(256)
+        codes = y[is_scored].tolist()
+        return {"token": [tokens[c] for c in codes], "bits": nats[is_scored] / math.log(2)}
 
     def on_train_start(self) -> None:
         """Log the metrics of an epoch that a resumed run continues rather than starts."""
