@@ -1,7 +1,7 @@
 """What an analysis receives and returns.
 
-An analysis is a function that takes an `Evaluation` and returns a figure, a table or a text, or None
-if there is nothing to show. `configs/analyses/` has a file for each.
+An analysis is a function that takes an `Evaluation` and returns a figure, a table or a text, or
+None if there is nothing to show. `configs/analyses/` has a file for each.
 """
 
 import csv

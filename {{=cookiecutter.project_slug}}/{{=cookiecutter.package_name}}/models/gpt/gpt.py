@@ -60,7 +60,10 @@ class GPT(BaseModule):
             check_integer(f"model.{name}", value, 1)
         check_number("model.dropout", dropout, least=0, below=1)
         if n_embd % n_head:
-            raise UserError(f"model.n_embd={n_embd} is not divisible by model.n_head={n_head}.")
+            raise UserError(
+                f"model.n_embd={n_embd} is not divisible by model.n_head={n_head}: each head gets "
+                "an equal part of the width."
+            )
         self.begins: Tensor
         self.register_buffer("begins", begins_character(characters), persistent=False)
         self.net = Transformer(len(self.begins), block_size, dropout=dropout, **sizes)
