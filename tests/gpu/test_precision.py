@@ -59,6 +59,8 @@ CASES = {
     "cnn": Case(("experiment=digits",), 3, 32 * 8 * 8, True),
     "cifar_cnn": Case((*CIFAR, "model=cnn"), 3, 32 * 32 * 32, True),
     "cifar_resnet18": Case(CIFAR, 18, 32 * 32 * 32, True),
+    # Two embeddings, and four blocks of four layers; a gradient is a sum over all positions.
+    "gpt": Case(("experiment=text",), 18, 32 * 128, False),
 }
 EACH = [pytest.param(name, marks=pytest.mark.xdist_group(f"precision {name}")) for name in CASES]
 
@@ -188,6 +190,7 @@ def test_float32_without_tf32(
     [
         pytest.param("mlp", "32-true", marks=pytest.mark.xdist_group("compiled mlp")),
         pytest.param("cnn", "bf16-mixed", marks=pytest.mark.xdist_group("compiled cnn")),
+        pytest.param("gpt", "bf16-mixed", marks=pytest.mark.xdist_group("compiled gpt")),
     ],
 )
 def test_compiled_agrees_with_the_cpu(
@@ -199,7 +202,3 @@ def test_compiled_agrees_with_the_cpu(
     found = run(name, f"trainer.precision={precision}", "compile=true")
     unit = UNITS[precision]
     measured(compare(case, found, expected, unit, 2.0**-24))
-
-
-# The text model: add a `Case(("experiment=text",), ...)` with its number of layers and the length
-# of its longest sum.
