@@ -151,6 +151,16 @@ class Cell:
     task: str
     seed: int
 
+    @property
+    def own_seed(self) -> int:
+        """Different on each data set, for otherwise all of them would share their random start.
+
+        The standard errors, which take the cells as independent, would be far too small.
+        """
+        import numpy as np
+
+        return int(np.random.SeedSequence([self.seed, int(self.task)]).generate_state(1)[0])
+
 
 class Table:
     """What has been measured, in a CSV file.
@@ -287,7 +297,7 @@ def why_left_out(method: str) -> str | None:
 def measure(project: Project, surrogate: Surrogate, cell: Cell, epochs: int) -> dict[int, float]:
     """The best value after each total number of epochs, in one simulated sweep."""
     with tempfile.TemporaryDirectory() as folder:
-        tuner = make_tuner(project, cell.method, cell.seed, Path(folder))
+        tuner = make_tuner(project, cell.method, cell.own_seed, Path(folder))
         best = simulate(
             tuner, lambda params: surrogate.curve(cell.task, params), cell.workers, epochs
         )
