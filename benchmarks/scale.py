@@ -1,16 +1,17 @@
 """How many workers one sweep serves: its real loop, study and journal with simulated workers.
 
-On the simulated clock every worker reports once a second, and a trial sends ten reports. Measured is
-the processor time of the sweep's own process: for each report, and for each trial apart from its
-reports. One second divided by a trial's time, spread over its reports, is the number of workers that
-one process serves. `make bench SUBJECTS=scale:journal:1000` measures one storage with 1,000 workers;
-`trials=2000` and `sampler=tpe` are options.
+On the simulated clock every worker reports once a second, and a trial sends ten reports. Measured
+is the processor time of the sweep's own process: for each report, and for each trial apart from its
+reports. One second divided by a trial's time, spread over its reports, is the number of workers
+that one process serves. `make bench SUBJECTS=scale:journal:1000` measures one storage with 1,000
+workers; `trials=2000` and `sampler=tpe` are options.
 """
 
 import heapq
 import logging
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -154,8 +155,6 @@ def open_storage(project: Project, name: str, folder: Path, lock: Any, stack: Ex
     url = f"sqlite:///{folder}/study.db"
     if name == "sqlite":
         return storage.open_database(url)
-    import subprocess
-
     serve = "import optuna, sys; optuna.storages.run_grpc_proxy_server(optuna.storages."
     serve += "get_storage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
     storage.open_database(url)
@@ -166,7 +165,9 @@ def open_storage(project: Project, name: str, folder: Path, lock: Any, stack: Ex
     return proxy
 
 
-def make_sweep(project: Project, folder: Path, storage: Any, lock: Any, trials: int, sampler: str) -> Any:
+def make_sweep(
+    project: Project, folder: Path, storage: Any, lock: Any, trials: int, sampler: str
+) -> Any:
     """The sweep of a command, as far as its loop needs it, with a study in this storage."""
     types = project.library("sweeps.types")
     searches = project.library("sweeps.optuna_search")
