@@ -9,8 +9,8 @@ workers; `trials=2000` and `sampler=tpe` are options.
 
 import heapq
 import logging
+import math
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -39,7 +39,6 @@ class Busy:
     """A trial on a simulated worker."""
 
     worker: int
-    rng: random.Random
     step: int = 0
     value: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -83,9 +82,9 @@ class SimulatedWorkers:
     def start(self, number: int, log: Path, function: Callable[..., Any], *args: Any) -> None:
         """Occupy a worker; nothing is run."""
         worker = heapq.heappop(self._idle)
-        self.running[number] = Busy(worker, random.Random(number))
+        self.running[number] = Busy(worker)
         # Workers do not report in step with each other.
-        first = self.clock + (random.Random(-number).random() if self.clock == 0 else 1)
+        first = self.clock + (scattered(number) if self.clock == 0 else 1)
         heapq.heappush(self._events, (first, number))
 
     def answer(self, number: int, answer: Any) -> None:
@@ -116,13 +115,18 @@ class SimulatedWorkers:
             yield self._messages.Ended(number, outcome)
             return
         busy.step += 1
-        busy.value = max(busy.value, busy.rng.random())
+        busy.value = max(busy.value, scattered(REPORTS * number + busy.step))
         self.reports += 1
         self._sent = time.process_time()
         yield self._messages.Progress(number, busy.step, busy.value, busy.step == REPORTS)
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+def scattered(number: int) -> float:
+    """A value from 0 to 1, far from that of the next number (the golden ratio's sequence)."""
+    return number * (math.sqrt(5) - 1) / 2 % 1
 
 
 @dataclass(frozen=True)

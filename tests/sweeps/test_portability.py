@@ -52,7 +52,8 @@ def test_sweep_without_fork(demo: BakedProject, tmp_path: Path) -> None:
     options = ("hydra.sweeper.n_trials=3", "hydra.sweeper.workers=2", "trainer.max_epochs=1")
     fault = f"+callbacks.killed={{_target_:killed_once.Killed,file:'{tmp_path / 'killed'}'}}"
     command = sweep_command(folder, "optimizer.lr=interval(1e-4,1e-2)", fault, *options)
-    done = demo.run("python", *command, WORKBENCH_START_METHOD="spawn", **ON_CPU)
+    variables = ON_CPU | {"WORKBENCH_START_METHOD": "spawn"}
+    done = demo.run("python", *command, check=True, **variables)
     swept = Swept(folder, done.stdout)
     assert swept.states() == {"COMPLETE": 3}
     assert [trial.state.name for trial in swept.study.trials].count("FAIL") == 1
