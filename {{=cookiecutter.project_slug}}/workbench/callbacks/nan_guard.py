@@ -48,7 +48,7 @@ class NaNGuard(Callback):
         """
         # With debug=anomaly the backward pass is about to report more about this batch.
         is_traced = torch.is_anomaly_enabled()
-        if loss.device.type == "cpu" and not is_traced:
+        if is_free_to_read(loss) and not is_traced:
             is_number = loss.numel() == 1 and not loss.is_complex()
             if not (math.isfinite(loss.item()) if is_number else torch.isfinite(loss).all()):
                 raise self._error(trainer, pl_module, self._batch_idx)
@@ -94,6 +94,11 @@ class NaNGuard(Callback):
             module = first_bad_module(pl_module, self._batch, self._batch_idx)
             return f", first in the output of {module}" if module else ", in the loss function"
         return ""
+
+
+def is_free_to_read(loss: Tensor) -> bool:
+    """Whether reading a value waits for nothing: the CPU has computed it already."""
+    return loss.device.type == "cpu"
 
 
 def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> str | None:
