@@ -114,7 +114,7 @@ class OnDevice:
 
         order = torch.randperm if self.shuffles else torch.arange
         every = order(len(dataset), device=dataset.x.device)
-        for chosen in every.split(self.loader.batch_size):
+        for chosen in every.split(self.loader.batch_size):  # type: ignore[no-untyped-call]
             yield dataset.transform(dataset.x[chosen]), dataset.y[chosen]
 
     def copied(self) -> Iterator[Any]:
