@@ -9,9 +9,11 @@ runs, with sizes that say nothing about speed. Each table is printed as soon as 
 
 import math
 import os
+import re
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -81,13 +83,17 @@ def main(words: Sequence[str]) -> None:
         use_made_up_images(project, size)
         put_images_on_device(project, size.device)
         peaks = find_peaks(size, device)
+        failed = []
         for task in tasks(project, asked, peaks, budget):
             if budget.left < task.least:
                 print(f"\n{task.name}: left out, {budget.left:.0f} s are left.", flush=True)
                 continue
             start = time.monotonic()
-            run(task)
+            if not is_measured(task):
+                failed.append(task.name)
             print(f"\n({task.name}: {time.monotonic() - start:.0f} s)", flush=True)
+    if failed:
+        sys.exit(f"error: not measured, for the reasons above: {', '.join(failed)}.")
 
 
 def parse(words: Sequence[str]) -> Asked:
@@ -99,6 +105,8 @@ def parse(words: Sequence[str]) -> Asked:
             f"error: no part {unknown[0]}; there are {', '.join((*PARTS, *WAYS))}, tiny and "
             "minutes=<number>."
         )
+    if not all(re.fullmatch(r"\d+(\.\d+)?", number) for number in minutes):
+        sys.exit("error: write a number of minutes, as in minutes=4.")
     is_tiny = "tiny" in words
     # Compiling takes minutes on a processor.
     ways = WAYS[:1] if is_tiny else WAYS
@@ -139,12 +147,14 @@ def tasks(project: Project, asked: Asked, peaks: Peaks, budget: Budget) -> Itera
             yield speed(net, "compiled", 80, 45)
 
 
-def run(task: Task) -> None:
-    """Measure a part; the others are measured even if it fails."""
+def is_measured(task: Task) -> bool:
+    """Measure a part, and tell why it cannot be measured: the others are measured even so."""
     try:
         task.run()
-    except (RuntimeError, OSError) as error:
-        print(f"\n{task.name}: FAILED, {error}", flush=True)
+    except Exception:
+        print(f"\n{task.name} failed:\n{traceback.format_exc()}", flush=True)
+        return False
+    return True
 
 
 def find_peaks(size: Size, device: str) -> Peaks:

@@ -5,6 +5,7 @@ The windows of a text are gathered on the CPU, as the project does, and copied t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,28 @@ TIMES = 5
 
 def use_made_up_images(project: Project, size: Size) -> None:
     """Let the project read made-up images in place of CIFAR-10."""
+    # Here, so that the processes that are forked from this one have them.
+    noise(size.train + size.val + size.batch_size)
     data = project.module("data.torchvision_images").CIFAR10DataModule
     data.prepare_data = lambda self: None
     data.read = lambda self: made_up_images(project, size)
+
+
+@cache
+def noise(count: int) -> Any:
+    """Pixels in the shape of CIFAR-10's."""
+    import torch
+
+    torch.manual_seed(0)
+    return torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
 
 
 def made_up_images(project: Project, size: Size) -> Any:
     """Noise in the shape of CIFAR-10, with a test split of the size of a batch."""
     import torch
 
-    torch.manual_seed(0)
     count = size.train + size.val + size.batch_size
-    pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+    pixels = noise(count)
     labels = torch.arange(count) % size.classes
     names = [f"class {number}" for number in range(size.classes)]
     return project.library("data.image_arrays").ImageArrays(
@@ -103,7 +114,7 @@ class OnDevice:
 
         order = torch.randperm if self.shuffles else torch.arange
         every = order(len(dataset), device=dataset.x.device)
-        for chosen in every.split(self.loader.batch_size):
+        for chosen in every.split(self.loader.batch_size):  # type: ignore[no-untyped-call]
             yield dataset.transform(dataset.x[chosen]), dataset.y[chosen]
 
     def copied(self) -> Iterator[Any]:

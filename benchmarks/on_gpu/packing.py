@@ -115,7 +115,7 @@ def sweep(project: Project, size: Size, at_once: int) -> Sweep:
     """Run a sweep of which so many trials run at once."""
     if size.device == "cuda":
         share = ["trainer=gpu", "hydra.sweeper.gpus=[0]"]
-        share.append(f"hydra.sweeper.gpus_per_trial={1 / at_once}")
+        share.append(f"hydra.sweeper.gpus_per_trial={1 / at_once:g}")
     else:
         share = ["trainer=cpu", f"hydra.sweeper.workers={at_once}"]
     trials = at_once * size.waves if at_once > 1 else max(size.waves, 2)

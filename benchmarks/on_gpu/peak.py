@@ -1,9 +1,11 @@
 """What a network needs and what a GPU can do: floating-point operations, counted and a second."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from ..common import Project
+from .data import use_made_up_images
 from .size import Size, in_a_fork
 
 TERA = 1e12
@@ -63,27 +65,29 @@ def wait(size: Size) -> None:
         torch.cuda.synchronize()
 
 
-def count_operations(project: Project, cfg: Any) -> float:
+def count_operations(project: Project, size: Size, cfg: Any) -> float:
     """Floating-point operations of a sample, forward and backward, without the optimizer.
 
     Multiplications and additions count one each; what torch does not count, such as batch
     normalization, is left out.
     """
-    return float(in_a_fork(lambda: counted(project, cfg)))
+    return float(in_a_fork(lambda: counted(project, size, cfg)))
 
 
-def counted(project: Project, cfg: Any) -> float:
+def counted(project: Project, size: Size, cfg: Any) -> float:
     """Count in this process, on the CPU: a forward and backward pass of two samples."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     from ..contenders.loops import cross_entropy
 
-    datamodule = project.module("training").build_datamodule(cfg)
-    net = project.module("training").build_model(cfg, datamodule).net.cpu()
+    use_made_up_images(project, replace(size, train=90, val=10, batch_size=10))
+    # Not the training's own, which moves the data to the device.
+    assembly = project.library("assembly")
+    datamodule = assembly.build_datamodule(cfg)
+    net = assembly.build_model(cfg, datamodule).net
     x, y = next(iter(datamodule.train_dataloader()))
-    x, y = x[:2].cpu(), y[:2].cpu()
     # Fused attention is an operation of its own on each device, and not always counted.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        cross_entropy(net(x), y).backward()  # type: ignore[no-untyped-call]
-    return counter.get_total_flops() / len(x)
+        cross_entropy(net(x[:2]), y[:2]).backward()  # type: ignore[no-untyped-call]
+    return counter.get_total_flops() / 2

@@ -21,8 +21,8 @@ class Size:
         batch_size: images in a batch.
         text: options for the network that reads text.
         rounds: epochs of each contender, at most.
-        splits_overhead: whether Lightning barebones also trains our module, which tells the cost of
-            metrics from that of callbacks.
+        with_our_module: networks for which Lightning barebones also trains our module, which tells
+            the cost of metrics from that of callbacks.
         waves: of trials, of which each fills the device.
         packed: trials at once.
         trial_epochs: epochs of a trial.
@@ -38,7 +38,7 @@ class Size:
     batch_size: int
     text: tuple[str, ...]
     rounds: int
-    splits_overhead: bool
+    with_our_module: tuple[str, ...]
     waves: int
     packed: tuple[int, ...]
     trial_epochs: int
@@ -72,7 +72,7 @@ ON_GPU = Size(
     batch_size=512,
     text=SMALL_GPT,
     rounds=5,
-    splits_overhead=True,
+    with_our_module=("resnet18", "gpt", "cnn"),
     waves=3,
     packed=(1, 2, 4, 8),
     trial_epochs=20,
@@ -81,7 +81,7 @@ ON_GPU = Size(
     log_every=10,
 )
 # For less than six minutes.
-SHORT = replace(ON_GPU, rounds=3, splits_overhead=False, waves=2, packed=(1, 4, 8))
+SHORT = replace(ON_GPU, rounds=3, with_our_module=("cnn",), waves=2, packed=(1, 4, 8))
 TINY = Size(
     device="cpu",
     train=24,
@@ -90,7 +90,7 @@ TINY = Size(
     batch_size=4,
     text=TINY_GPT,
     rounds=1,
-    splits_overhead=True,
+    with_our_module=("resnet18", "gpt", "cnn"),
     waves=1,
     packed=(1, 2),
     trial_epochs=1,

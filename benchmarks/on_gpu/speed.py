@@ -11,7 +11,7 @@ from ..common import Project, Took, print_table, ratios, spread
 from ..turns import Turn, take_turns
 from .data import OnDevice, write_text
 from .peak import TERA, count_operations, wait
-from .size import Budget, Size, in_a_fork
+from .size import Budget, Size
 
 RAW, BARE, OURS = "raw loop", "Lightning, barebones", "ours, standard config"
 BARE_OURS = f"{BARE}, our module"
@@ -113,13 +113,13 @@ def print_speed(
         BARE_OURS: partial(bare, project, size, cfg, True),
         OURS: partial(ours, project, size, options),
     }
-    if not size.splits_overhead:
+    if net not in size.with_our_module:
         contenders.pop(BARE_OURS)
     found = take_turns(contenders, size.rounds, budget.until(seconds))
     rounds = len(found[RAW])
     how = "compiled" if compiles else "not compiled"
     title = f"{net}, {PRECISION}, {how}, batches of {cfg.data.batch_size}, {size.device}"
-    samples = samples_of(project, cfg)
+    samples = samples_of(size, cfg)
     print_table(
         f"{title}: {rounds} epochs of each, by turns",
         [
@@ -136,16 +136,10 @@ def print_speed(
         print_efficiency(project, size, net, found, samples, peaks)
 
 
-def samples_of(project: Project, cfg: Any) -> int:
+def samples_of(size: Size, cfg: Any) -> int:
     """Training samples of an epoch."""
-
-    def count() -> int:
-        datamodule = project.module("training").build_datamodule(cfg)
-        batches = cfg.trainer.limit_train_batches
-        samples = len(datamodule.datasets["train"])
-        return samples if batches is None else min(samples, batches * cfg.data.batch_size)
-
-    return int(in_a_fork(count))
+    batches = cfg.trainer.limit_train_batches
+    return size.train if batches is None else int(batches * cfg.data.batch_size)
 
 
 def row_of(name: str, tooks: Sequence[Took], raw: Sequence[Took], samples: int) -> list[str]:
@@ -179,7 +173,7 @@ def print_efficiency(
     """Operations a second, as a fraction of what the device can do."""
     if net not in OPERATIONS:
         cfg = project.configure(*options_of(project, net, size, False, 1))
-        OPERATIONS[net] = count_operations(project, cfg)
+        OPERATIONS[net] = count_operations(project, size, cfg)
     operations = OPERATIONS[net]
     rows = []
     for name in (RAW, OURS):

@@ -65,11 +65,11 @@ class SyncCall:
 Tell = Callable[[str], None]
 
 
-class WatchedOperators(TorchDispatchMode):
+class WatchedOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tells of the operators that would wait for a GPU."""
 
     def __init__(self, tell: Tell) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tell = tell
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
