@@ -33,7 +33,7 @@ WORDS = ["über ", "the ", "cat ", "naïve ", "— ", "sat\n", "on ", "😀 "]
 PERIOD = "abcdefghij"
 # Each aid of a training, with options that make it act within two short epochs.
 AIDS = {
-    "finder": ("finders=lr", "finders.lr.num_steps=40"),
+    "finder": ("finders=lr", "finders.lr.num_steps=40", "trainer.max_epochs=4"),
     "averages": ("callbacks=[default,ema]", "callbacks.ema.start=0.3"),
     "swa": ("callbacks=[default,swa]", "callbacks.swa.start=0.3"),
     "watching": ("callbacks=[default,histograms,activations]", "logger=csv", "profiler=simple"),
