@@ -280,8 +280,9 @@ def check_resume(
     """
     checkpoint = read_checkpoint(path)
     check_resumable(path, checkpoint, model)
-    # A trial, fold or job that was killed after its last epoch is resumed to complete its results.
-    if is_given("ckpt_path"):
+    # A trial, fold or job that was killed after its last epoch is resumed to complete its results;
+    # other processes of a DDP trial are started with the option.
+    if is_given("ckpt_path") and rank_zero_only.rank == 0:
         check_unfinished(path, checkpoint, trainer)
     # Population-based training resumes with other options on purpose.
     if not any(getattr(callback, "changes_options", False) for callback in trainer.callbacks):

@@ -14,6 +14,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, read_write
 
 from ..errors import UserError
+from ..shell import resume_options
 from . import application, tracking, trial_channel
 from .plan import Base, Repeat
 from .space import options_of
@@ -87,6 +88,7 @@ def _run(
     config.ckpt_path = _checkpoint(places[1:])
     if config.ckpt_path is not None:
         config.weights_from = None
+        arguments += resume_options(config.ckpt_path)
     tracking.mark_runs(config, base.study, base.parent_run, name)
     sys.argv = [base.script, *arguments, f"seed={config.seed}"]
     result = run_job(config, partial(_train, function=base.function))
