@@ -205,7 +205,8 @@ class Record(Callback):
 
     Args:
         folder: for the weights before and after the first step, and the outputs of every step.
-        perturb: multiply what every layer returns by 1 + r, |r| at most this.
+        perturb: multiply what every layer returns, and the gradients of its weights, by 1 + r,
+            with |r| of at most this.
         draw: the seed of r.
         stored: round the weights to this type after every step, which are held in float32.
         hooks: look at layers and outputs, which would change what is compiled.
@@ -225,6 +226,8 @@ class Record(Callback):
         for layer in pl_module.net.modules() if self.hooks else ():
             if list(layer.parameters(recurse=False)):
                 layer.register_forward_hook(self.on_forward)
+        for weight in pl_module.net.parameters() if self.perturb else ():
+            weight.register_hook(self.perturbed)
         if self.hooks:
             pl_module.net.register_forward_hook(self.on_output)
 
@@ -239,10 +242,12 @@ class Record(Callback):
             return None
         if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
             self.types.add(str(output.dtype))
-        if not self.perturb:
-            return None
-        noise = torch.rand(output.shape, generator=self.random) * 2 - 1
-        return output * (1 + self.perturb * noise)
+        return self.perturbed(output) if self.perturb else None
+
+    def perturbed(self, values):
+        """The values with random relative errors."""
+        noise = torch.rand(values.shape, generator=self.random) * 2 - 1
+        return values * (1 + self.perturb * noise)
 
     def round(self, pl_module):
         """Round the weights."""
