@@ -11,11 +11,12 @@
 #     PYTHON                  the interpreter; by default python3
 #     GPU_TESTS_SECONDS       the whole time; by default 450, at the end of which it stops
 #     GPU_TESTS_PROCESSES     tests at a time; by default one per two cores, at most 8
+#     GPU_TESTS_THREADS       threads of a test; by default 2
 #     GPU_TESTS_DEVICE=cpu    tries the tests themselves on a machine without a GPU
 #     GPU_TESTS_SELECT        for pytest -k
 #
-# The results are results.md, a line per test in results.jsonl, two JUnit files, pytest's output, and
-# the logs of all runs.
+# The results are results.md, a line per test in results.jsonl, two JUnit files, and logs.tar.gz:
+# pytest's output and the logs of all runs. Some machines return only a few files.
 set -uo pipefail
 
 WHEELS=$(realpath -m -- "${1:-${WHEELS:-/nonexistent}}")
@@ -133,9 +134,14 @@ failed=0
 run parallel $((limit / 3)) -m 'gpu and not serial' "${parallel[@]}" || failed=1
 run serial 5 -m 'gpu and serial' || failed=1
 
-# What the failed runs have written, without checkpoints.
-(cd "$work" && find parallel serial -type f \
-    \( -name '*.log' -o -name run.json -o -name leaderboard.csv -o -path '*/seen/*.json' \) \
+# What the runs have written, without checkpoints.
+mkdir "$work/pytest"
+for file in machine.txt machine.err parallel.txt serial.txt; do
+    [ -e "$OUT/$file" ] && mv "$OUT/$file" "$work/pytest"
+done
+(cd "$work" && find pytest parallel serial -type f \
+    \( -path 'pytest/*' -o -name '*.log' -o -name run.json -o -name leaderboard.csv \
+    -o -path '*/seen/*.json' \) \
     -size -200k -print0 2> /dev/null | tar --null -czf "$OUT/logs.tar.gz" -T - 2> /dev/null)
 cat "$OUT/results.md"
 exit "$failed"

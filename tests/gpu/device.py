@@ -33,7 +33,7 @@ def variables(more: Mapping[str, str] = NO_MORE) -> dict[str, str]:
     """The environment of a command; unlike in other tests, PYTHONPATH holds needed packages."""
     places = [str(PARTS), os.environ.get("PYTHONPATH", "")]
     given = own_environment() | {
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": os.environ.get("GPU_TESTS_THREADS", "2"),
         "PYTHONPATH": os.pathsep.join(filter(None, places)),
     }
     return given | ({} if IS_GPU else {"CUDA_VISIBLE_DEVICES": ""}) | dict(more)

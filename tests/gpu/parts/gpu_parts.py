@@ -200,12 +200,69 @@ def gpu_processes():
     ]
 
 
-class SaveInitial(Callback):
-    """Saves the initial weights."""
+class Record(Callback):
+    """Writes down what a training computes, for a comparison with another one.
 
-    def __init__(self, path):
-        self.path = path
+    Args:
+        folder: for the weights before and after the first step, and the outputs of every step.
+        perturb: multiply what every layer returns, and the gradients of its weights, by 1 + r,
+            with |r| of at most this.
+        draw: the seed of r.
+        stored: round the weights to this type after every step, which are held in float32.
+        hooks: look at layers and outputs, which would change what is compiled.
+    """
+
+    def __init__(self, folder, perturb=0.0, draw=0, stored=None, hooks=True):
+        self.folder, self.perturb, self.hooks = Path(folder), perturb, hooks
+        self.stored = getattr(torch, stored) if stored else None
+        self.random = torch.Generator().manual_seed(draw)
+        self.outputs, self.types = [], set()
 
     def on_fit_start(self, trainer, pl_module):
-        """Save them."""
-        torch.save(pl_module.state_dict(), self.path)
+        """Save the initial weights, and look at every layer from now on."""
+        self.round(pl_module)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.save(pl_module.state_dict(), self.folder / "initial.pt")
+        for layer in pl_module.net.modules() if self.hooks else ():
+            if list(layer.parameters(recurse=False)):
+                layer.register_forward_hook(self.on_forward)
+        for weight in pl_module.net.parameters() if self.perturb else ():
+            weight.register_hook(self.perturbed)
+        if self.hooks:
+            pl_module.net.register_forward_hook(self.on_output)
+
+    def on_output(self, net, inputs, output):
+        """Keep what the network has returned in training."""
+        if net.training:
+            self.outputs.append(output.detach().float().cpu())
+
+    def on_forward(self, layer, inputs, output):
+        """Note the type of a result of many sums; replace any result by a perturbed one."""
+        if not layer.training or not isinstance(output, torch.Tensor):
+            return None
+        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
+            self.types.add(str(output.dtype))
+        return self.perturbed(output) if self.perturb else None
+
+    def perturbed(self, values):
+        """The values with random relative errors."""
+        noise = torch.rand(values.shape, generator=self.random) * 2 - 1
+        return values * (1 + self.perturb * noise)
+
+    def round(self, pl_module):
+        """Round the weights."""
+        if self.stored is not None:
+            with torch.no_grad():
+                for weight in pl_module.net.parameters():
+                    weight.copy_(weight.to(self.stored))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        """Save the weights after the first step."""
+        self.round(pl_module)
+        if batch_idx == 0:
+            torch.save(pl_module.state_dict(), self.folder / "first.pt")
+
+    def on_train_end(self, trainer, pl_module):
+        """Write what is left."""
+        torch.save(pl_module.state_dict(), self.folder / "final.pt")
+        torch.save({"outputs": self.outputs, "types": sorted(self.types)}, self.folder / "seen.pt")
