@@ -1,10 +1,11 @@
 """How many workers one sweep serves: its real loop, study and journal with simulated workers.
 
 On the simulated clock every worker reports once a second, and a trial sends ten reports. Measured
-is the processor time of the sweep's own process: for each report, and for each trial apart from its
-reports. One second divided by a trial's time, spread over its reports, is the number of workers
-that one process serves. `make bench SUBJECTS=scale:journal:1000` measures one storage with 1,000
-workers; `trials=2000` and `sampler=tpe` are options.
+is the time of the sweep's own process, on the clock and on the processor: for each report, and for
+each trial apart from its reports. One second divided by the time of a trial, spread over its
+reports, is the number of workers that one process serves; on the clock, most of it is the wait for
+the disk. `make bench SUBJECTS=scale:journal:1000` measures one storage with 1,000 workers;
+`trials=2000` and `sampler=tpe` are options.
 """
 
 import heapq
@@ -24,7 +25,7 @@ from typing import Any
 
 import optuna
 
-from .common import Project, baked_project, environment, print_table
+from .common import Project, Took, baked_project, environment, print_table
 from .simulation import METRIC, read_options
 
 REPORTS = 10
@@ -56,20 +57,20 @@ class SimulatedWorkers:
     Attributes:
         clock: seconds since the start.
         reports: how many were sent.
-        seconds: processor time between a report and its answer, of all reports.
+        spent: time between a report and its answer, of all reports.
     """
 
     def __init__(self, project: Project, count: int) -> None:
         self.count = count
         self.running: dict[int, Busy] = {}
-        self.clock, self.reports, self.seconds = 0.0, 0, 0.0
+        self.clock, self.reports, self.spent = 0.0, 0, Took(0.0, 0.0)
         self._messages = project.library("sweeps.workers")
         self._types = project.library("sweeps.types")
         self._idle = list(range(count))
         # Time and number of the trial of each event that is to come.
         self._events: list[tuple[float, int]] = []
         self._ended: dict[int, str] = {}
-        self._sent = 0.0
+        self._sent = now()
 
     def free_worker(self) -> int | None:
         """An idle worker."""
@@ -89,7 +90,7 @@ class SimulatedWorkers:
 
     def answer(self, number: int, answer: Any) -> None:
         """Train for another second, or end."""
-        self.seconds += time.process_time() - self._sent
+        self.spent = plus(self.spent, minus(now(), self._sent))
         if answer is not self._types.Verdict.CONTINUE:
             self._ended[number] = "pruned"
         elif self.running[number].step == REPORTS:
@@ -117,7 +118,7 @@ class SimulatedWorkers:
         busy.step += 1
         busy.value = max(busy.value, scattered(REPORTS * number + busy.step))
         self.reports += 1
-        self._sent = time.process_time()
+        self._sent = now()
         yield self._messages.Progress(number, busy.step, busy.value, busy.step == REPORTS)
 
     def close(self) -> None:
@@ -129,26 +130,39 @@ def scattered(number: int) -> float:
     return number * (math.sqrt(5) - 1) / 2 % 1
 
 
+def now() -> Took:
+    """The present time, on both clocks."""
+    return Took(time.perf_counter(), time.process_time())
+
+
+def plus(one: Took, other: Took) -> Took:
+    """The sum of two times."""
+    return Took(one.wall + other.wall, one.cpu + other.cpu)
+
+
+def minus(one: Took, other: Took) -> Took:
+    """The time from the other to the one."""
+    return Took(one.wall - other.wall, one.cpu - other.cpu)
+
+
 @dataclass(frozen=True)
 class Cost:
-    """Processor time in milliseconds, and what it means.
+    """What a sweep costs.
 
     Attributes:
-        trial: for each trial, apart from its reports.
-        late_trial: the same for the last tenth of the trials.
-        report: for each report.
+        trial: seconds for each of the last tenth of the trials, apart from its reports.
+        report: seconds for each report.
         megabytes: of the journal; 0 for other storages.
     """
 
-    trial: float
-    late_trial: float
-    report: float
+    trial: Took
+    report: Took
     megabytes: float
 
-    @property
-    def served(self) -> float:
+    def served(self, clock: str) -> float:
         """How many workers that report once a second one process serves."""
-        return 1000 / (self.report + self.late_trial / REPORTS)
+        trial, report = (getattr(took, clock) for took in (self.trial, self.report))
+        return 1 / (report + trial / REPORTS)
 
 
 def open_storage(project: Project, name: str, folder: Path, lock: Any, stack: ExitStack) -> Any:
@@ -214,24 +228,22 @@ def measure(project: Project, name: str, workers: int, trials: int, sampler: str
         log = logging.FileHandler(folder / "sweep.log")
         stack.callback(log.close)
         logging.basicConfig(level=logging.INFO, handlers=[log], force=True)
-        ends: list[tuple[float, float]] = []
+        # Apart from the reports, after each trial.
+        ends = [now()]
         note_end = sweep.note_end
 
         def note(*args: Any) -> None:
             note_end(*args)
-            ends.append((time.process_time(), simulated.seconds))
+            ends.append(minus(now(), simulated.spent))
 
         sweep.note_end = note
-        start = time.process_time()
         sweep.loop(simulated)
-        whole = time.process_time() - start - simulated.seconds
         last = max(1, len(ends) // 10)
-        late = ends[-1][0] - ends[-last - 1][0] - (ends[-1][1] - ends[-last - 1][1])
+        late, reports = minus(ends[-1], ends[-last - 1]), simulated.reports
         journal = folder / "journal.log"
         return Cost(
-            trial=1000 * whole / len(ends),
-            late_trial=1000 * late / last,
-            report=1000 * simulated.seconds / simulated.reports,
+            trial=Took(late.wall / last, late.cpu / last),
+            report=Took(simulated.spent.wall / reports, simulated.spent.cpu / reports),
             megabytes=journal.stat().st_size / 1e6 if journal.is_file() else 0.0,
         )
 
@@ -249,12 +261,14 @@ def main(words: Sequence[str]) -> None:
             for workers in counts:
                 trials = int(options.get("trials", STORAGES[name]))
                 cost = measure(project, name, workers, max(trials, 2 * workers), sampler)
-                row = [name, f"{workers}", f"{max(trials, 2 * workers)}", f"{cost.report:.2f}"]
-                row += [f"{cost.trial:.1f}", f"{cost.late_trial:.1f}", f"{cost.served:.0f}"]
+                times = [cost.report.cpu, cost.report.wall, cost.trial.cpu, cost.trial.wall]
+                row = [name, f"{workers}", f"{max(trials, 2 * workers)}"]
+                row += [f"{1000 * seconds:.1f}" for seconds in times]
+                row += [f"{cost.served('cpu'):.0f}", f"{cost.served('wall'):.0f}"]
                 rows.append([*row, f"{cost.megabytes:.0f}" if cost.megabytes else ""])
                 print(" ".join(rows[-1]), file=sys.stderr, flush=True)
-    header = ["storage", "workers", "trials", "CPU a report, ms", "CPU a trial, ms"]
-    header += ["of the last tenth", "workers served", "journal, MB"]
+    header = ["storage", "workers", "trials", "CPU a report, ms", "report, ms", "CPU a trial, ms"]
+    header += ["trial, ms", "workers by CPU", "workers on the clock", "journal, MB"]
     print_table(f"Simulated workers, a report a second, {sampler} search", header, rows)
 
 
