@@ -8,8 +8,8 @@ may change the sign that ReLU looks at. ResNet-18 has many of them, and batch no
 change on to all samples: its first update differs by 10% with TF32, by 30% with bfloat16, and its
 fifth by 17% already if float64 replaces float32. That of a small network differs by 3%.
 
-The perturbation stands for the rounding of results. A device also rounds the weights, the inputs and
-the gradients on their way back, and sums in another order: it may be FACTOR times as far away.
+The perturbation stands for the rounding of results. A device also rounds the weights, the inputs
+and the gradients on their way back, and sums in another order: it may be FACTOR times as far away.
 """
 
 import csv
