@@ -73,7 +73,7 @@ def _lock(file: IO[bytes]) -> None:
         import msvcrt
 
         while True:
-            # Gives up after ten seconds.
+            # Fails after ten seconds.
             with suppress(OSError):
                 file.seek(0)
                 msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined, unused-ignore]
