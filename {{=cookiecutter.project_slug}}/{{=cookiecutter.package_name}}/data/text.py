@@ -21,15 +21,15 @@ IGNORED = -100
 
 
 class TextDataModule(BaseDataModule):
-    """A text, of which the end is held out: first the training, then the validation and test part.
+    """A text whose end is held out: the training split comes first, then validation and test.
 
     Batches are codes (B, block_size) and the codes that follow each of them (B, block_size).
 
-    In validation and test, every character is predicted exactly once, from the `block_size / 2` to
-    `block_size` codes before it, which may lie in the preceding part. Training windows begin at
-    random.
+    In validation and test, every code is predicted exactly once, from the `block_size` codes before
+    it or fewer, but at least half of them; some may belong to the preceding split. Training windows
+    begin at random.
 
-    The arguments not listed here are those of `BaseDataModule`, without the random splits.
+    The arguments not listed here are those of `BaseDataModule`.
 
     Args:
         path: a UTF-8 file; null for the help texts that are part of Python.
@@ -44,7 +44,7 @@ class TextDataModule(BaseDataModule):
         path: str | None = None,
         tokens: str = "characters",
         block_size: int = 128,
-        batch_size: int = 32,
+        batch_size: int = 8,
         val_fraction: float = 0.05,
         test_fraction: float = 0.1,
     ) -> None:
@@ -71,11 +71,11 @@ class TextDataModule(BaseDataModule):
         path = self.hparams["path"]
         text = python_help() if path is None else read_text(Path(path).expanduser())
         self.characters = alphabet_of(text) if self.hparams["tokens"] == "characters" else None
-        codes = [encode(part, self.characters) for part in self.parts(text)]
+        codes = [encode(part, self.characters) for part in self.cut(text)]
         block_size = self.hparams["block_size"]
         if min(map(len, codes)) == 0 or len(codes[0]) <= block_size:
             raise UserError(
-                f"The text has {len(text)} characters, too few for a validation and a test part, "
+                f"The text has {len(text)} characters, too few for a validation and a test split, "
                 f"and for data.block_size={block_size} in training: use a longer text."
             )
         whole, (train, val, test) = torch.cat(codes), accumulate(map(len, codes))
@@ -85,8 +85,8 @@ class TextDataModule(BaseDataModule):
             "test": Windows(whole[:test], val, block_size, block_size // 2),
         }
 
-    def parts(self, text: str) -> list[str]:
-        """The training, validation and test part of the text."""
+    def cut(self, text: str) -> list[str]:
+        """The training, validation and test split of a text."""
         options = self.hparams
         test = len(text) - round(len(text) * options["test_fraction"])
         val = max(0, test - round(len(text) * options["val_fraction"]))
@@ -100,7 +100,7 @@ class Windows(Dataset[Batch]):
     those that are left. The other targets are `IGNORED`.
 
     Args:
-        codes: the text up to the end of the part (N,), more than `block_size`.
+        codes: the text up to the end of the split (N,), more than `block_size`.
         begin: position of the first code to predict, at least 1.
         block_size: length of a window.
         stride: number of codes that a window predicts.
