@@ -72,7 +72,6 @@ OPTIONS = {
         (
             "demo/models/gpt",
             "demo/data/text.py",
-            "demo/data/tokens.py",
             "demo/analysis/samples.py",
             "configs/analyses/samples.yaml",
             "configs/data/text.yaml",

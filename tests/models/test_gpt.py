@@ -102,15 +102,3 @@ def test_invalid_sizes_get_one_sentence(package: Part) -> None:
         with pytest.raises(package("errors").UserError) as raised:
             make(package, **options)
         assert message in str(raised.value)
-
-
-def test_biases_and_norms_do_not_decay(package: Part) -> None:
-    """And every weight is in one group."""
-    model = make(package)
-    decayed, free = model.parameter_groups()
-    assert "weight_decay" not in decayed
-    assert free["weight_decay"] == 0
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    found = [names[id(weight)] for group in (decayed, free) for weight in group["params"]]
-    assert sorted(found) == sorted(names.values())
-    assert all(".ln_" in names[id(w)] or names[id(w)].endswith("bias") for w in free["params"])
