@@ -64,13 +64,10 @@ def test_order_matters(package: Part) -> None:
     assert not torch.allclose(one, other, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("characters", "codes"), [("".join(map(chr, range(32, 132))), 100), (None, 256)]
-)
-def test_an_untrained_model_predicts_all_codes_alike(
-    package: Part, characters: str | None, codes: int
-) -> None:
+@pytest.mark.parametrize("codes", [100, 256])
+def test_an_untrained_model_predicts_all_codes_alike(package: Part, codes: int) -> None:
     """The first loss is that of guessing: large initial weights would make it larger."""
+    characters = None if codes == 256 else "".join(map(chr, range(32, 132)))
     model = make(package, characters=characters, n_embd=128).eval()
     x = torch.randint(codes, (32, 17))
     loss = model.shared_step((x[:, :-1], x[:, 1:]), "val").item()
