@@ -70,6 +70,7 @@ FILLED_IN = {
 BESIDE = {
     "hydra.sweeper.pruner.": "hydra/sweeper/pruner=promote",
     "data.target": "data=csv",
+    "data.tokens": "data=text",
     "model.net.weights": "model=resnet18",
     "hydra.sweeper.address": "hydra.sweeper.workers=ray",
     "hydra.sweeper.sampler.parameter_constraints": "hydra/sweeper=ax",
