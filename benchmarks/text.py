@@ -3,9 +3,9 @@
 `make bench SUBJECTS=text` trains the language model with the options of its experiment, which takes
 five minutes on two cores; `text:others` measures the others only.
 
-All predict the test part, the last tenth of the text. The model has learnt from the first 85 %, and
-selected its best epoch on the 5 % in between. The others may learn from all that precedes the test
-part. n-grams do not learn from the test part itself, and neither does the model; compressors do.
+All predict the test split, the last tenth of the text. The model learns from the first 85 %, and
+the 5 % in between select its best epoch. The others learn from everything before the test split.
+n-grams do not learn from the test split itself, and neither does the model; compressors do.
 """
 
 import bz2
@@ -33,12 +33,12 @@ QUOTE = 50
 def main(words: Sequence[str]) -> None:
     """Measure and print."""
     with baked_project() as project:
-        before, text = parts(project)
+        before, text = splits(project)
         rows = [
             [name, f"{compressed_bits(c, before, text):.3f}"] for name, c in COMPRESSORS.items()
         ]
         for order in ORDERS:
-            bits = NGrams(before, order).bits(before, text)
+            bits = NGrams(before, order, len(set(before + text))).bits(before, text)
             rows.append([f"{order}-gram, Kneser-Ney", f"{bits:.3f}"])
         if "others" not in words:
             rows.append(["the language model", trained(project)])
@@ -47,11 +47,11 @@ def main(words: Sequence[str]) -> None:
         print(f"\n{quoted(before, text):.0%} of them lie in quotes of earlier text.")
 
 
-def parts(project: Project) -> tuple[str, str]:
-    """What precedes the test part, and the test part."""
+def splits(project: Project) -> tuple[str, str]:
+    """What precedes the test split, and the test split."""
     datamodule = project.module("data.text").TextDataModule()
     text = project.module("data.text").python_help()
-    train, val, test = datamodule.parts(text)
+    train, val, test = datamodule.cut(text)
     return train + val, test
 
 
@@ -70,10 +70,11 @@ class NGrams:
     Args:
         text: the text to learn from.
         order: the number of characters in a gram.
+        alphabet: the number of different characters.
     """
 
-    def __init__(self, text: str, order: int) -> None:
-        self.order, self.alphabet = order, len(set(text))
+    def __init__(self, text: str, order: int, alphabet: int) -> None:
+        self.order, self.alphabet = order, alphabet
         grams = Counter(text[i : i + order] for i in range(len(text) - order + 1))
         # By length of the context: the counts of the characters that follow each context.
         self.followers: list[dict[str, Counter[str]]] = [{} for _ in range(order)]
@@ -104,9 +105,8 @@ class NGrams:
         """The mean over the characters of `text`, each after those that precede it."""
         whole, context = before + text, self.order - 1
         places = range(len(before), len(whole))
-        return sum(
-            -math.log2(self.probability(whole[i - context : i], whole[i])) for i in places
-        ) / len(text)
+        probabilities = (self.probability(whole[i - context : i], whole[i]) for i in places)
+        return -sum(map(math.log2, probabilities)) / len(text)
 
 
 def quoted(before: str, text: str) -> float:

@@ -23,7 +23,7 @@ def write_text(folder: Path, length: int = 400) -> Path:
 
 def set_up(package: Part, path: Path, **options: Any) -> Any:
     """The data of a file."""
-    datamodule = package("data").TextDataModule(path=str(path), **options)
+    datamodule = package("data.text").TextDataModule(path=str(path), **options)
     datamodule.setup("fit")
     return datamodule
 
@@ -101,7 +101,7 @@ def test_text_of_other_systems_is_read(package: Part, tmp_path: Path) -> None:
 
 def test_pythons_help_is_the_default(package: Part) -> None:
     """No download, and enough text to train on."""
-    data = package("data").TextDataModule()
+    data = package("data.text").TextDataModule()
     data.setup("fit")
     assert len(data.datasets["test"].codes) > 300_000
     assert {"\n", "a", "Z", "_"} <= set(data.characters)
@@ -125,6 +125,6 @@ def test_unusable_files_and_options_get_one_sentence(package: Part, tmp_path: Pa
         ({"block_size": 1}, "data.block_size must be an integer of at least 2, not 1."),
         ({"block_size": 340}, "for data.block_size=340 in training: use a longer text."),
         ({"val_fraction": 0.5, "test_fraction": 0.5}, "use a longer text."),
-        ({"test_fraction": 0.001}, "too few for a validation and a test part"),
+        ({"test_fraction": 0.001}, "too few for a validation and a test split"),
     ):
         assert message in rejection(package, good, **options)

@@ -20,7 +20,7 @@ from ..conftest import ROOT, Bake, BakedProject
 from ..support.doc_code import FENCED, read_blocks, read_commands, read_options
 from ..support.doc_elsewhere import ELSEWHERE, Elsewhere
 from ..support.doc_options import check_options, check_search_space
-from ..support.own_data import write_flats, write_fruit
+from ..support.own_data import write_book, write_flats, write_fruit
 from ..support.training_runs import script
 
 # Their blocks tell one story each; the tests of these files play them.
@@ -70,6 +70,7 @@ FILLED_IN = {
 BESIDE = {
     "hydra.sweeper.pruner.": "hydra/sweeper/pruner=promote",
     "data.target": "data=csv",
+    "data.tokens": "data=text",
     "model.net.weights": "model=resnet18",
     "hydra.sweeper.address": "hydra.sweeper.workers=ray",
     "hydra.sweeper.sampler.parameter_constraints": "hydra/sweeper=ax",
@@ -172,6 +173,7 @@ def make_reader(bake: Bake, name: str, start: str = "digits") -> Reader:
         text = file.read_text("utf-8")
         file.write_text(re.sub(r"max_epochs: \d+", "max_epochs: 2", text), "utf-8")
     write_fruit(project.root / "images", per_class=12)
+    write_book(project.root / "book.txt", words=500)
     write_flats(project.root / "table.csv", rows=100)
     header, *rows = (project.root / "table.csv").read_text("utf-8").splitlines()
     more = [f"{row},{30 * i},{i % 2},{'yes' if i % 3 else 'no'}" for i, row in enumerate(rows)]

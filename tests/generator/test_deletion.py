@@ -14,7 +14,7 @@ from ..support.sweeps import LR, SMALL, sweep
 from ..support.training_runs import script
 
 SINK, DEFAULTS = "configs/experiment/kitchen_sink.yaml", "configs/evaluate.yaml"
-ANALYSES = "classes, losses, confusion, calibration, misclassified, residuals, pca"
+ANALYSES = "classes, losses, confusion, calibration, misclassified, residuals, pca, samples"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,21 @@ OPTIONS = {
             "tests/test_simclr.py",
         ),
         "model=simclr",
+    ),
+    "text": Option(
+        (
+            "demo/models/gpt",
+            "demo/data/text.py",
+            "demo/analysis/samples.py",
+            "configs/analyses/samples.yaml",
+            "configs/data/text.yaml",
+            "configs/experiment/text.yaml",
+            "configs/model/gpt.yaml",
+            "configs/search_space/text.yaml",
+            "tests/test_text.py",
+        ),
+        "model=gpt",
+        {DEFAULTS: (", samples]", "]")},
     ),
 } | {name: analysis(name) for name in ANALYSES.split(", ")}
 # A script and a function; the others are deleted in the same way.

@@ -1,4 +1,4 @@
-"""A table and a folder of pictures such as people bring along."""
+"""A table, a text and a folder of pictures such as people bring along."""
 
 import csv
 from pathlib import Path
@@ -24,6 +24,12 @@ def write_flats(path: Path, rows: int) -> None:
             known = area[i] if i % 29 else "NA"
             place = city[i] if i % 31 else ""
             table.writerow([i, place, known, rng.normal(), price[i].round(2), dear[i]])
+
+
+def write_book(path: Path, words: int) -> None:
+    """Write a text of a few words, in a random order."""
+    rng = np.random.default_rng(0)
+    path.write_text(" ".join(rng.choice(["The", "cat", "für", "statement", "sat"], words)), "utf-8")
 
 
 def write_fruit(folder: Path, per_class: int) -> None:

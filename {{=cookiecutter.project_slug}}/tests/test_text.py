@@ -7,6 +7,8 @@ import pytest
 import torch
 from model_checks import ModelChecks
 
+from workbench.data import tokens
+
 Package = Callable[[str], Any]
 
 
@@ -42,9 +44,8 @@ def test_a_prediction_depends_on_all_earlier_characters_only(model: Any) -> None
         assert is_changed.tolist() == [False] * place + [True] * (8 - place)
 
 
-def test_text_is_read_back_unchanged(package: Package) -> None:
+def test_text_is_read_back_unchanged() -> None:
     """Also letters of several bytes."""
-    tokens = package("data.tokens")
     text = "naïve — 😀\n"
     for characters in (None, tokens.alphabet_of(text)):
         assert tokens.decode(tokens.encode(text, characters), characters) == text

@@ -3,8 +3,7 @@
 from typing import Any
 
 from workbench.analysis import Evaluation
-
-from ..data.tokens import decode
+from workbench.data.tokens import decode
 
 SAMPLES = 3
 LENGTH = 300

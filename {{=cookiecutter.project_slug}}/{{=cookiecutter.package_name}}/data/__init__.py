@@ -4,7 +4,6 @@ from .csv_file import CSVDataModule
 from .diabetes import DiabetesDataModule
 from .digits import DigitsDataModule
 from .image_folder import ImageFolderDataModule
-from .text import TextDataModule
 from .torchvision_images import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "FashionMNISTDataModule",
     "ImageFolderDataModule",
     "MNISTDataModule",
-    "TextDataModule",
 ]

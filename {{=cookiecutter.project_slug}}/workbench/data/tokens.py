@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.errors import UserError
+from ..errors import UserError
 
 
 def alphabet_of(text: str) -> str:
