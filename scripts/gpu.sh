@@ -81,7 +81,7 @@ export PYTHONPATH="$work/packages${PYTHONPATH:+:$PYTHONPATH}"
 
 # A container is often made without compiled files, and then each process compiles everything again.
 # compileall is run as a module: its processes import the main module, and cannot import stdin.
-"$PYTHON" - << 'END' | xargs -0 "$PYTHON" -m compileall -qq -j 0
+"$PYTHON" - << 'END' | xargs -0 -r "$PYTHON" -m compileall -qq -j 0
 import importlib.util
 import os
 
