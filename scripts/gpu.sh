@@ -15,6 +15,18 @@
 #     GPU_TESTS_DEVICE=cpu    tries the tests themselves on a machine without a GPU
 #     GPU_TESTS_SELECT        for pytest -k
 #
+# The wheels are those of everything that a project needs but torch and torchvision, with the packages that
+# these need in turn. On a machine with a network, and with the same kind of processor and the same version
+# of Python as the machine with the GPU:
+#
+#     pip wheel -w wheels cookiecutter fastapi "fsspec[http]" hydra-core matplotlib onnx onnxruntime \
+#         onnxscript "optuna>=5,<6" plotly polars psutil pytest pytest-xdist "ray[tune]" rich \
+#         scikit-learn tensorboard uvicorn
+#     pip wheel -w wheels --no-deps lightning-utilities "pytorch-lightning>=2.6,<2.7" torchmetrics
+#
+# Wheels of packages that the machine has may be deleted. What is missing then is printed at the start, if
+# it has pip.
+#
 # The results are results.md, a line per test in results.jsonl, two JUnit files, and logs.tar.gz:
 # pytest's output and the logs of all runs. Some machines return only a few files.
 set -uo pipefail
@@ -54,17 +66,22 @@ if [ -s "$work/wheels" ]; then
             "${pip[@]}" --target "$work/packages" "$file" || echo "left out: $file"
         done < "$work/wheels"
 fi
-# Packages that are too large for a wheel may be packed otherwise.
+# Packages that are too large for a wheel may be packed otherwise. Python has no need of xz; the filter
+# exists since 3.11.4, and without one Python 3.12 and 3.13 warn.
+filter=()
+"$PYTHON" -m tarfile --help | grep -q -e --filter && filter=(--filter data)
 for file in "$WHEELS"/*.tar.xz "$WHEELS"/*.tar.gz; do
-    [ -e "$file" ] && "$PYTHON" -m tarfile -e "$file" "$work/packages"
+    [ -e "$file" ] && "$PYTHON" -m tarfile "${filter[@]}" -e "$file" "$work/packages"
 done
 # Archives may have lost the permission to run the programs in them, such as Ray's.
 find "$work/packages" -path '*/core/src/*' -type f -exec chmod +x {} +
 export PYTHONPATH="$work/packages${PYTHONPATH:+:$PYTHONPATH}"
+# Tests that need such a package are skipped, or fail.
+[ -n "$has_pip" ] && "$PYTHON" -m pip check --disable-pip-version-check | grep 'not installed'
 
 # A container is often made without compiled files, and then each process compiles everything again.
-"$PYTHON" - << 'END'
-import compileall
+# compileall is run as a module: its processes import the main module, and cannot import stdin.
+"$PYTHON" - << 'END' | xargs -0 -r "$PYTHON" -m compileall -qq -j 0
 import importlib.util
 import os
 
@@ -77,8 +94,7 @@ for name in known.split():
     if spec is None or spec.origin is None or os.path.exists(spec.cached or ""):
         continue
     places += [path for path in spec.submodule_search_locations or () if os.access(path, os.W_OK)]
-for place in places:
-    compileall.compile_dir(place, quiet=2, workers=0)
+print(*places, sep="\0", end="")
 END
 echo "packages ready after $SECONDS s"
 

@@ -45,6 +45,8 @@ METHODS = {
 }
 OF_TORCH = Path(torch.__file__).parent
 OPTIMIZERS = OF_TORCH / "optim"
+# They call whoever asks for a place.
+TELLING = {__file__, warnings.__file__}
 
 
 @dataclass(frozen=True)
@@ -180,14 +182,14 @@ class SyncWatch(Callback):
 
 
 def place() -> str:
-    """Where the caller was called from: the innermost line outside of PyTorch and this file.
+    """Where the caller was called from: the innermost line outside of PyTorch and what tells of it.
 
     Of an installed package, also the line of the project that called it.
     """
     frames = [
         frame
         for frame in reversed(traceback.extract_stack())
-        if not Path(frame.filename).is_relative_to(OF_TORCH) and frame.filename != __file__
+        if not Path(frame.filename).is_relative_to(OF_TORCH) and frame.filename not in TELLING
     ]
     of_project = [frame for frame in frames if is_of_project(frame)]
     chosen = frames[:1] if frames[:1] == of_project[:1] else frames[:1] + of_project[:1]

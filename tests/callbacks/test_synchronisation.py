@@ -3,12 +3,13 @@
 Tested on the CPU, by the calls that would wait if the tensors were on a GPU.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.on_gpu.sync_calls import SyncCall, SyncWatch
+from benchmarks.on_gpu.sync_calls import SyncCall, SyncWatch, on_cuda
 
 from ..conftest import BakedProject
 from .conftest import Package
@@ -111,3 +112,17 @@ def test_a_call_that_waits_is_found(package: Package, toy: Any) -> None:
     ]
     assert all(isinstance(call, SyncCall) and call.step == 1 for call in watch.calls)
     assert all("test_synchronisation.py" in call.place for call in watch.calls)
+
+
+def test_the_place_of_a_warning_is_the_code_that_caused_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, PyTorch tells of a call by a warning; its place would be Python's own module."""
+    import torch
+
+    # There is none without CUDA.
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
+    watch = SyncWatch(0, 1)
+    with on_cuda(watch._note):
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+    (call,) = watch.calls
+    assert "test_synchronisation.py" in call.place
+    assert "warnings.py" not in call.place
