@@ -10,12 +10,15 @@ It is replaced when one of these files has changed. Commands with variables of t
 as modules may read variables when they are imported.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
 import random
 import runpy
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -137,6 +140,7 @@ class ProjectServer:
             with suppress(Exception):
                 for module in ("workbench.cli", "workbench.dry_run", f"{package}.training"):
                     importlib.import_module(module)
+            gc.freeze()
             serve(requests, answers)
             os._exit(0)
         os.close(requests)
@@ -203,6 +207,8 @@ def start() -> None:
     # What a fork prints must not get between the answers.
     os.dup2(2, 1)
     imports_projects = len(modules) < len(sys.argv) - 1
+    # Collections in the forks would copy the pages of all that was imported.
+    gc.freeze()
     serve(0, answers, Projects(answers) if imports_projects else None)
 
 
@@ -248,7 +254,36 @@ def serve(requests: int, answers: TextIO, projects: Projects | None = None) -> N
 
 
 def become(request: dict[str, Any]) -> NoReturn:
-    """Be the command, in a fork."""
+    """Be the command, in a fork, and end with its exit code as an interpreter does.
+
+    All but one step: an interpreter also takes apart what was imported, which copies every page of
+    it in a fork, and takes several times as long as a short command.
+    """
+    code: object = 0
+    try:
+        run_command(request)
+    except SystemExit as error:
+        code = error.code
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1 if isinstance(error, Exception) else -signal.SIGINT
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    # As an interpreter does: wait for threads, call what was registered, write what is buffered.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(ValueError):  # closed
+            stream.flush()
+    if code == -signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(int(code or 0))  # type: ignore[call-overload]
+
+
+def run_command(request: dict[str, Any]) -> None:
+    """Run the command with its folder, variables, arguments and output."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     for stream, place in enumerate(request["places"], 1):
@@ -277,7 +312,6 @@ def become(request: dict[str, Any]) -> NoReturn:
         sys.argv = [first, *rest]
         sys.path[0] = str(Path(first).absolute().parent)
         runpy.run_path(first, run_name="__main__")
-    sys.exit()
 
 
 def spawn_or_fork(path: bytes, arguments: Sequence[Any], kept: Sequence[int]) -> int:
@@ -312,3 +346,4 @@ spawn = util.spawnv_passfds
 
 if __name__ == "__main__":
     start()
+    os._exit(0)
