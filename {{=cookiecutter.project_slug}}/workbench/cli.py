@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from .composing import compose_once
 from .config_checks import check_complete
 from .errors import UserError
 from .experiment_files import register_experiments
@@ -39,6 +40,7 @@ def run(main: Callable[[], Any]) -> None:
     # Hydra 1.3 copies all stored configs for each of the hundred lookups behind --help. The store
     # is a singleton, and 1.4 no longer copies it.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+    compose_once()
     sys.argv[1:] = [new for word in sys.argv[1:] for new in _without_null(word)]
     with one_sentence_errors():
         register_resolvers()
