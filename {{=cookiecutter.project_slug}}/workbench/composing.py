@@ -11,8 +11,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-usual_mode = Hydra.get_mode
-
 
 def compose_once() -> None:
     """Let Hydra run with the config that it has composed to find out the mode."""
@@ -22,17 +20,19 @@ def compose_once() -> None:
 def find_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
     """The mode that the config sets; None if it sets none, or if there is an error to report."""
     loader: Any = hydra.config_loader
+    # Options with a single value mean the same in both modes, and others only in a sweep.
+    likely = RunMode.MULTIRUN if _has_several(overrides) else RunMode.RUN
     try:
-        config = loader.load_configuration(config_name, overrides, RunMode.RUN)
+        config = loader.load_configuration(config_name, overrides, likely)
     except Exception:
-        # An option with several values is an error outside a sweep. Others are reported later.
-        return usual_mode(hydra, config_name, overrides) if _has_several(overrides) else None
+        return None
 
-    def load_again(*_: object, **__: object) -> DictConfig:
+    def load_again(*words: Any, run_mode: RunMode, **names: Any) -> DictConfig:
         del loader.load_configuration
-        return config
+        if likely in (RunMode.RUN, run_mode):
+            return config
+        return loader.load_configuration(*words, run_mode=run_mode, **names)
 
-    # Both modes compose the same from options with a single value.
     loader.load_configuration = load_again
     return config.hydra.mode
 
@@ -40,6 +40,8 @@ def find_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> An
 def _has_several(overrides: list[str]) -> bool:
     """Whether an option lists several values."""
     with suppress(Exception):
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        # Parsing takes some milliseconds an option.
+        lists = [word for word in overrides if {",", "("} & set(word)]
+        parsed = OverridesParser.create().parse_overrides(lists)
         return any(override.is_sweep_override() for override in parsed)
     return False
