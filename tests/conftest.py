@@ -22,7 +22,7 @@ from cookiecutter.main import cookiecutter
 from .support.modules import project_module
 from .support.template_package import NAME, Part, template_package
 from .support.training_runs import ON_CPU, TrainedRun, script, train
-from .support.warm_server import WarmServer
+from .support.warm_server import WarmProcess, WarmServer
 
 # Read when torch is imported, by the tests that train in this process: threads that spin while they
 # wait make small networks twenty times slower on a busy machine.
@@ -115,6 +115,11 @@ def run_warm(
         return run("python", *command, cwd=cwd, check=check, **variables)
     done = WARM.run(command, cwd, own_environment() | {"PWD": str(cwd)} | variables)
     return passed(done) if check else done
+
+
+def start_warm(*command: str, cwd: Path, **variables: str) -> WarmProcess:
+    """Start a Python script as `run_warm` does, and leave it running."""
+    return WARM.start(command, cwd, own_environment() | {"PWD": str(cwd)} | variables)
 
 
 def passed(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -46,6 +47,47 @@ IMPORTS_PROJECTS = "--imports-projects"
 UNREAD = ("COOKIECUTTER_CONFIG", "PWD", "PYTEST_CURRENT_TEST")
 
 
+class WarmProcess:
+    """A command that the server runs, with what the tests use of `subprocess.Popen`.
+
+    Attributes:
+        pid: the fork's.
+        returncode: as that of `Popen`, None while the command runs.
+    """
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.returncode: int | None = None
+        self.has_started, self.has_ended = threading.Event(), threading.Event()
+        self.output = -1
+
+    def poll(self) -> int | None:
+        """The exit code, None while the command runs."""
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the command, unless it has ended."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def communicate(self, timeout: float = 1000) -> tuple[str, None]:
+        """Wait for the end of the command and of all that it has started, and return its output.
+
+        Raises:
+            subprocess.TimeoutExpired: after so many seconds.
+        """
+        end = time.monotonic() + timeout
+        received = b""
+        with os.fdopen(self.output, "rb", buffering=0) as output:
+            while select.select([output], [], [], max(0, end - time.monotonic()))[0]:
+                if not (part := output.read(1 << 16)):
+                    break
+                received += part
+        if not self.has_ended.wait(max(0, end - time.monotonic())):
+            raise subprocess.TimeoutExpired("a warm command", timeout, received)
+        return received.decode("utf-8", errors="replace"), None
+
+
 class WarmServer:
     """The client's side: starts the server when it is first needed, and ends it with the tests."""
 
@@ -59,7 +101,7 @@ class WarmServer:
         self._arguments = (*([IMPORTS_PROJECTS] if imports_projects else []), *modules)
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
-        self._waiting: dict[int, tuple[threading.Event, list[int]]] = {}
+        self._running: dict[int, WarmProcess] = {}
         self._count = 0
 
     def run(
@@ -68,11 +110,22 @@ class WarmServer:
         """Run `script.py option ...` or `-c code argument ...`; several threads may call it."""
         with tempfile.TemporaryDirectory() as folder:
             places = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-            code = self._request(
-                {"command": command, "cwd": str(cwd), "variables": variables, "places": places}
-            )
+            process = self._request(command, cwd, variables, places)
+            process.has_ended.wait()
             out, err = (Path(place).read_text("utf-8", errors="replace") for place in places)
-        return subprocess.CompletedProcess(["python", *command], code, out, err)
+        assert process.returncode is not None
+        return subprocess.CompletedProcess(["python", *command], process.returncode, out, err)
+
+    def start(self, command: tuple[str, ...], cwd: Path, variables: dict[str, str]) -> WarmProcess:
+        """Start a command and leave it running, in a session of its own, as a terminal does."""
+        with tempfile.TemporaryDirectory() as folder:
+            place = str(Path(folder, "output"))
+            # The reader of a pipe notices when the last writer has ended.
+            os.mkfifo(place)
+            process = self._request(command, cwd, variables, [place] * 2)
+            process.output = os.open(place, os.O_RDONLY)
+            process.has_started.wait()
+        return process
 
     def close(self) -> None:
         """End the server."""
@@ -80,20 +133,28 @@ class WarmServer:
             self._process.stdin.close()
             self._process.wait()
 
-    def _request(self, request: dict[str, Any]) -> int:
+    def _request(
+        self, command: tuple[str, ...], cwd: Path, variables: dict[str, str], places: list[str]
+    ) -> WarmProcess:
+        """Let the server run a command.
+
+        Args:
+            command: the words after `python`.
+            cwd: its folder.
+            variables: its environment.
+            places: files for its output and its errors.
+        """
         with self._lock:
             if self._process is None:
                 self._start()
             assert self._process is not None
             assert self._process.stdin is not None
             self._count += 1
-            ended: tuple[threading.Event, list[int]] = (threading.Event(), [])
-            self._waiting[self._count] = ended
-            print(
-                json.dumps({"number": self._count} | request), file=self._process.stdin, flush=True
-            )
-        ended[0].wait()
-        return ended[1][0]
+            process = self._running[self._count] = WarmProcess()
+            request = {"number": self._count, "command": command, "cwd": str(cwd)}
+            request |= {"variables": variables, "places": places}
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+        return process
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
@@ -110,13 +171,19 @@ class WarmServer:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             answer = json.loads(line)
-            event, codes = self._waiting.pop(answer["number"])
-            codes.append(answer["code"])
-            event.set()
+            if "pid" in answer:
+                process = self._running[answer["number"]]
+                process.pid = answer["pid"]
+                process.has_started.set()
+            else:
+                process = self._running.pop(answer["number"])
+                process.returncode = answer["code"]
+                process.has_ended.set()
         # The server has died: nobody may wait for it.
-        for event, codes in self._waiting.values():
-            codes.append(-1)
-            event.set()
+        for process in self._running.values():
+            process.returncode = -1
+            process.has_started.set()
+            process.has_ended.set()
 
 
 class ProjectServer:
@@ -241,6 +308,8 @@ def serve(requests: int, answers: TextIO, projects: Projects | None = None) -> N
                     answers.close()
                     become(request)
                 numbers[child] = request["number"]
+                started = {"number": request["number"], "pid": child}
+                print(json.dumps(started), file=answers, flush=True)
         elif not is_open:
             select.select([], [], [], 0.01)
         with suppress(ChildProcessError):
@@ -284,6 +353,9 @@ def become(request: dict[str, Any]) -> NoReturn:
 
 def run_command(request: dict[str, Any]) -> None:
     """Run the command with its folder, variables, arguments and output."""
+    if request["places"][0] == request["places"][1]:
+        # Left running: a test may send it Ctrl-C as a terminal does, to all of its processes.
+        os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     for stream, place in enumerate(request["places"], 1):
