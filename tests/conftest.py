@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from cookiecutter.main import cookiecutter
+from jinja2 import Environment
 
 from .support.modules import project_module
 from .support.template_package import NAME, Part, template_package
@@ -138,6 +140,24 @@ def keep_home_clean(tmp_path_factory: pytest.TempPathFactory) -> None:
     config = folder / "config.yaml"
     config.write_text(f"cookiecutters_dir: {folder}/clones\nreplay_dir: {folder}/replays\n")
     os.environ["COOKIECUTTER_CONFIG"] = str(config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_templates_once() -> Iterator[None]:
+    """Keep what Jinja compiles: cookiecutter has an environment of its own for every project."""
+    usual = Environment.compile
+    compiled: dict[Any, Any] = {}
+
+    def compile_once(environment: Environment, source: Any, *words: Any, **names: Any) -> Any:
+        # Environments with the same delimiters share their lexer.
+        key = (id(environment.lexer), source, words, *sorted(names.items()))
+        if key not in compiled:
+            compiled[key] = usual(environment, source, *words, **names)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Environment, "compile", compile_once)
+        yield
 
 
 @pytest.fixture(scope="session")
