@@ -75,7 +75,7 @@ class BakedProject:
     def run_warm(
         self, *command: str, check: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script of the project, or `-c code`, in a fork of a process with heavy imports."""
+        """Run a script of the project, `-c code` or `-m module` in a fork with heavy imports."""
         return run_warm(*command, cwd=self.root, check=check, **variables)
 
 
@@ -109,11 +109,11 @@ def run(
 def run_warm(
     *command: str, cwd: Path, check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a Python script, or `-c code`, as `run` does, in a fork of a process with heavy imports.
+    """Run `script.py`, `-c code` or `-m module` as `run` does, in a fork with heavy imports.
 
     The words are those after `python`. Other options of the interpreter need a new one.
     """
-    if command[0] != "-c" and not command[0].endswith(".py"):
+    if command[0] not in ("-c", "-m") and not command[0].endswith(".py"):
         return run("python", *command, cwd=cwd, check=check, **variables)
     done = WARM.run(command, cwd, own_environment() | {"PWD": str(cwd)} | variables)
     return passed(done) if check else done
