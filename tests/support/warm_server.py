@@ -33,16 +33,35 @@ from typing import Any, NoReturn, TextIO
 
 HEAVY = (
     "hydra",
+    "matplotlib.backends.backend_agg",
     "matplotlib.figure",
+    "optuna.importance",
+    "optuna.visualization",
+    "plotly.graph_objects",
     "pytorch_lightning",
+    "sklearn.datasets",
+    "sklearn.ensemble",
     "sklearn.model_selection",
     "torch._dynamo",
     "torch.utils.tensorboard",
     "torchvision.models",
 )
+PROJECT = (
+    "workbench.cli",
+    "workbench.dry_run",
+    "workbench.evaluation",
+    "workbench.prediction",
+    "workbench.sweeps.engines",
+    "workbench.sweeps.figures",
+    "workbench.sweeps.loop",
+    "workbench.sweeps.optuna_engine",
+    "workbench.sweeps.results",
+)
 # Each keeps some memory of its own.
 MOST_PROJECTS = 3
 IMPORTS_PROJECTS = "--imports-projects"
+# Importing torch sets some variables, which the forks do without.
+VARIABLES = dict(os.environ)
 # Variables that no module of a project reads.
 UNREAD = ("COOKIECUTTER_CONFIG", "PWD", "PYTEST_CURRENT_TEST")
 
@@ -220,9 +239,10 @@ class ProjectServer:
             os.chdir(root)
             sys.path[0] = str(root)
             package = next(root.glob("*/training.py")).parent.name
-            # Whatever is wrong with them, the command itself is to say.
-            with suppress(Exception):
-                for module in ("workbench.cli", "workbench.dry_run", f"{package}.training"):
+            own = (f"{package}.{part}" for part in ("training", "data", "models"))
+            for module in (*own, *PROJECT):
+                # Whatever is wrong with it, the command itself is to say.
+                with suppress(Exception):
                     importlib.import_module(module)
             gc.freeze()
             serve(requests, answers)
@@ -263,7 +283,7 @@ class Projects:
     def server_for(self, request: dict[str, Any]) -> ProjectServer | None:
         """The server that a request can be passed to."""
         root = Path(request["cwd"])
-        is_usual = essential(request["variables"]) == essential(os.environ)
+        is_usual = essential(request["variables"]) == essential(VARIABLES)
         if not is_usual or not list(root.glob("*/training.py")):
             return None
         server = self._servers.pop(root, None)
