@@ -24,7 +24,7 @@ from jinja2 import Environment
 from .support.modules import project_module
 from .support.template_package import NAME, Part, template_package
 from .support.training_runs import ON_CPU, TrainedRun, script, train
-from .support.warm_server import WarmProcess, WarmServer
+from .support.warm_client import WarmProcess, WarmServer
 
 # Read when torch is imported, by the tests that train in this process: threads that spin while they
 # wait make small networks twenty times slower on a busy machine.

@@ -23,7 +23,7 @@ from sklearn.datasets import load_diabetes, load_digits
 
 from ..conftest import BakedProject, start_warm
 from ..support.training_runs import ON_CPU, TrainedRun, run_all
-from ..support.warm_server import WarmProcess
+from ..support.warm_client import WarmProcess
 
 # The dev group has them; an environment made by hand may lack them.
 for name in ("fastapi", "uvicorn"):

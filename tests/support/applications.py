@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..conftest import ROOT, own_environment, run, run_warm, start_warm
 from .sweeps import Swept
-from .warm_server import WarmProcess
+from .warm_client import WarmProcess
 
 SOURCE = ROOT / "{{=cookiecutter.project_slug}}"
 SWEEP = ("app.py", "-m", "hydra/sweeper=workbench")

@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from ..conftest import BakedProject, start_warm
 from .training_runs import ON_CPU, script
-from .warm_server import WarmProcess
+from .warm_client import WarmProcess
 
 # A trial of these is over in half a second.
 SMALL = (
