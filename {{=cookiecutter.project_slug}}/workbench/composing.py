@@ -27,11 +27,13 @@ def find_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> An
     except Exception:
         return None
 
-    def load_again(*words: Any, run_mode: RunMode, **names: Any) -> DictConfig:
+    def load_again(
+        config_name: str | None, overrides: list[str], run_mode: RunMode, **more: Any
+    ) -> DictConfig:
         del loader.load_configuration
         if likely in (RunMode.RUN, run_mode):
             return config
-        return loader.load_configuration(*words, run_mode=run_mode, **names)
+        return loader.load_configuration(config_name, overrides, run_mode, **more)
 
     loader.load_configuration = load_again
     return config.hydra.mode
