@@ -234,13 +234,18 @@ def become(request: dict[str, Any]) -> NoReturn:
 
 def run_command(request: dict[str, Any]) -> None:
     """Run the command with its folder, variables, arguments and output."""
-    if request["places"][0] == request["places"][1]:
+    out, err = request["places"]
+    if out == err:
         # Left running: a test may send it Ctrl-C as a terminal does, to all of its processes.
         os.setsid()
+        # Jobs in the background are started without it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    for stream, place in enumerate(request["places"], 1):
-        os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    # A named pipe is removed as soon as it has been opened.
+    opened = {name: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND) for name in {out, err}}
+    os.dup2(opened[out], 1)
+    os.dup2(opened[err], 2)
     os.environ.clear()
     os.environ.update(request["variables"])
     os.chdir(request["cwd"])
