@@ -27,7 +27,7 @@ DEPENDENCIES := $(shell cat pyproject.toml *cookiecutter*/pyproject.toml cookiec
 READY := $(ENV)/.ready-$(DEPENDENCIES)
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; print(v if v in ("3.11", "3.12", "3.13") else "3.12")')
 
-.PHONY: help demo test test-all lint audit bench clean
+.PHONY: help demo test test-all test-gpu lint audit bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,10 +40,13 @@ demo: $(UV) ## generate a project in build/demo, install it and train it on digi
 	@find $(DEMO)/my-project/logs -name '*.png' | sort
 
 test: $(READY) ## run the fast tests
-	$(ENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not slow'
+	$(ENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
 
-test-all: $(READY) ## run all tests
-	$(ENV)/bin/python -m pytest -n 2 --dist worksteal
+test-all: $(READY) ## run all tests, except those for a GPU
+	$(ENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not gpu'
+
+test-gpu: $(READY) ## run the tests for a GPU, if there is one; the results are in build/gpu
+	@PYTHON=$(ENV)/bin/python bash scripts/gpu.sh
 
 lint: $(READY) ## check the code of the template, the hooks, the tests and the benchmarks
 	$(ENV)/bin/ruff check --config pyproject.toml .

@@ -78,20 +78,38 @@ def baked_project(hides_gpus: bool = True) -> Iterator[Project]:
 
 def copy_template(target: Path) -> None:
     """Copy what git would: compiled files in the template's folder cannot be rendered."""
-    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for file in filter(None, listed.split("\0")):
+    for file in template_files():
         if (ROOT / file).is_file():
             (target / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, target / file)
 
 
+def template_files() -> list[str]:
+    """The files of the template; in a copy without a repository, all but compiled ones."""
+    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        folders = [ROOT / "hooks", *ROOT.glob("{{=cookiecutter*")]
+        paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        written = [str(path.relative_to(ROOT)) for path in paths if path.suffix != ".pyc"]
+        return ["cookiecutter.json", *written]
+    return list(filter(None, done.stdout.split("\0")))
+
+
 @dataclass(frozen=True)
 class Took:
-    """Seconds on the clock, and of the processor in all threads."""
+    """Seconds on the clock, and of the processor in all threads.
+
+    Attributes:
+        wall: on the clock.
+        cpu: of the processor.
+        steps: on the clock, of the training steps of an epoch alone; 0 where nobody asked.
+    """
 
     wall: float
     cpu: float
+    steps: float = 0.0
 
 
 def ratios(ones: Sequence[Took], others: Sequence[Took], clock: str = "wall") -> list[float]:

@@ -1,87 +1,172 @@
-"""A GPU: images a second beside a raw loop, and trials of a sweep that share it.
+"""A GPU: epochs beside a raw loop and Lightning barebones, and trials of a sweep that share it.
 
-The data lie on the device, in both; precision and compilation are the same. Without a CUDA device
-all of it is left out. `make bench SUBJECTS=gpu:tiny` tries on the processor whether it runs, with
-sizes that say nothing about speed; `gpu:resnet18`, `gpu:packing` measure a part.
+The data lie on the device; precision and compilation are the same for all. Without a CUDA device
+all of it is left out. `make bench SUBJECTS=gpu` takes at most eight minutes, `gpu:minutes=4` leaves
+out what does not fit. `gpu:resnet18`, `gpu:cnn`, `gpu:gpt`, `gpu:packing` and `gpu:syncs` measure a
+part, `gpu:resnet18:compiled` one way of it. `gpu:tiny` tries on the processor whether all of it
+runs, with sizes that say nothing about speed. Each table is printed as soon as it is measured.
 """
 
+import math
 import os
+import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from .common import (
-    Project,
-    Took,
-    baked_project,
-    environment,
-    print_table,
-    ratios,
-    spread,
-    time_command,
-    use_one_thread,
-)
-from .turns import Turn, take_turns
+from .common import Project, baked_project, environment, use_one_thread
+from .on_gpu.data import put_images_on_device, use_made_up_images
+from .on_gpu.packing import print_packing
+from .on_gpu.peak import measured_peak, on_data_sheet
+from .on_gpu.size import ON_GPU, SHORT, TINY, Budget, Size
+from .on_gpu.speed import NETS, Peaks, has, print_speed
+from .on_gpu.syncs import print_syncs
+
+PACKING, SYNCS = "packing", "syncs"
+PARTS = (*NETS, PACKING, SYNCS)
+WAYS = ("eager", "compiled")
+MINUTES = 8.0
+# With fewer, each part is smaller.
+FOR_ALL = 6.0
+ASK_FOR_GPU = "import torch; print(torch.cuda.is_available() and torch.cuda.get_device_name())"
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much is measured, and on what.
+class Asked:
+    """What the command asks for.
 
     Attributes:
-        device: cuda or cpu.
-        images: for training and validation.
-        classes: of the images.
-        batch_size: images in a batch.
-        compiles: whether networks are compiled.
-        rounds: epochs of each contender.
-        trials: of each sweep.
-        packed: trials at once.
+        parts: names of PARTS.
+        ways: names of WAYS.
+        minutes: for all of it.
+        size: of it.
     """
 
-    device: str
-    images: int
-    classes: int
-    batch_size: int
-    compiles: bool
-    rounds: int
-    trials: int
-    packed: tuple[int, ...]
+    parts: Sequence[str]
+    ways: Sequence[str]
+    minutes: float
+    size: Size
 
 
-ON_GPU = Size("cuda", 50_000, 10, 512, True, rounds=5, trials=16, packed=(1, 2, 4, 8))
-TINY = Size("cpu", 24, 2, 8, False, rounds=1, trials=2, packed=(1, 2))
-NETS = ("cnn", "resnet18")
-PACKING = "packing"
-ASK_FOR_GPU = "import torch; print(torch.cuda.is_available() and torch.cuda.get_device_name())"
+@dataclass(frozen=True)
+class Task:
+    """A part to measure.
+
+    Attributes:
+        name: for the line that says that it is left out.
+        least: seconds without which it cannot be measured.
+        run: measures and prints.
+    """
+
+    name: str
+    least: float
+    run: Callable[[], None]
 
 
 def main(words: Sequence[str]) -> None:
     """Measure and print: all parts, or those that are named."""
-    parts = [word for word in words if word != "tiny"] or [*NETS, PACKING]
-    unknown = [part for part in parts if part not in (*NETS, PACKING)]
-    if unknown:
-        sys.exit(f"error: no part {unknown[0]}; there are {', '.join((*NETS, PACKING))}.")
-    size = TINY if "tiny" in words else ON_GPU
-    device = "processor" if size is TINY else name_of_gpu()
+    asked = parse(words)
+    size = asked.size
+    budget = Budget(math.inf if size.is_tiny else 60 * asked.minutes)
+    device = "processor" if size.is_tiny else name_of_gpu()
     if device is None:
         print("GPU: left out, there is no CUDA device; gpu:tiny tries the code on the processor.")
         return
     use_one_thread()
-    with baked_project(hides_gpus=size is TINY) as project:
-        print(f"{environment()}, {device}", flush=True)
+    with baked_project(hides_gpus=size.is_tiny) as project:
+        limit = "" if size.is_tiny else f", at most {asked.minutes:g} minutes"
+        print(f"{environment()}, {device}{limit}", flush=True)
         use_made_up_images(project, size)
-        for part in parts:
-            if part == PACKING:
-                print_packing(project, size)
-            else:
-                print_speed(project, size, part)
+        put_images_on_device(project, size.device)
+        peaks = find_peaks(size, device)
+        failed = []
+        for task in tasks(project, asked, peaks, budget):
+            if budget.left < task.least:
+                print(f"\n{task.name}: left out, {budget.left:.0f} s are left.", flush=True)
+                continue
+            start = time.monotonic()
+            if not is_measured(task):
+                failed.append(task.name)
+            print(f"\n({task.name}: {time.monotonic() - start:.0f} s)", flush=True)
+    if failed:
+        sys.exit(f"error: not measured, for the reasons above: {', '.join(failed)}.")
+
+
+def parse(words: Sequence[str]) -> Asked:
+    """Understand the words of the command."""
+    minutes = [word.partition("=")[2] for word in words if word.startswith("minutes=")]
+    plain = [word for word in words if word != "tiny" and not word.startswith("minutes=")]
+    if unknown := [word for word in plain if word not in (*PARTS, *WAYS)]:
+        sys.exit(
+            f"error: no part {unknown[0]}; there are {', '.join((*PARTS, *WAYS))}, tiny and "
+            "minutes=<number>."
+        )
+    if not all(re.fullmatch(r"\d+(\.\d+)?", number) for number in minutes):
+        sys.exit("error: write a number of minutes, as in minutes=4.")
+    is_tiny = "tiny" in words
+    # Compiling takes minutes on a processor.
+    ways = WAYS[:1] if is_tiny else WAYS
+    limit = float(minutes[0]) if minutes else MINUTES
+    return Asked(
+        [word for word in plain if word in PARTS] or PARTS,
+        [word for word in plain if word in WAYS] or ways,
+        limit,
+        TINY if is_tiny else SHORT if limit < FOR_ALL else ON_GPU,
+    )
+
+
+def tasks(project: Project, asked: Asked, peaks: Peaks, budget: Budget) -> Iterator[Task]:
+    """The parts, the most important first: those at the end may be left out."""
+    size = asked.size
+    # Nothing is left out of a try.
+    scale = math.inf if size.is_tiny else 1.0
+    nets = [net for net in NETS if net in asked.parts]
+    for net in nets:
+        if not has(project, net):
+            print(f"\n{net}: left out, this project has no such experiment.", flush=True)
+    nets = [net for net in nets if has(project, net)]
+
+    def speed(net: str, way: str, seconds: float, least: float) -> Task:
+        is_compiled = way == "compiled"
+        run = partial(print_speed, project, size, net, is_compiled, peaks, budget, seconds)
+        return Task(f"{net}, {way}", least, run)
+
+    if "eager" in asked.ways:
+        for net in nets:
+            yield speed(net, "eager", 45, 20)
+    if SYNCS in asked.parts:
+        yield Task(SYNCS, 12, partial(print_syncs, project, size, "cnn"))
+    if PACKING in asked.parts:
+        yield Task(PACKING, 40, partial(print_packing, project, size, budget, scale * 80))
+    if "compiled" in asked.ways:
+        for net in nets:
+            yield speed(net, "compiled", 80, 45)
+
+
+def is_measured(task: Task) -> bool:
+    """Measure a part, and tell why it cannot be measured: the others are measured even so."""
+    try:
+        task.run()
+    except Exception:
+        print(f"\n{task.name} failed:\n{traceback.format_exc()}", flush=True)
+        return False
+    return True
+
+
+def find_peaks(size: Size, device: str) -> Peaks:
+    """What the device can do, once in words."""
+    peaks = Peaks(on_data_sheet(device), measured_peak(size))
+    known = "unknown" if peaks.on_data_sheet is None else f"{peaks.on_data_sheet:.0f} TFLOP/s"
+    print(
+        f"\nbf16 peak: {known} by the data sheet (dense), {peaks.measured:.3g} TFLOP/s measured "
+        f"with matrices of {size.matrix} x {size.matrix}",
+        flush=True,
+    )
+    return peaks
 
 
 def name_of_gpu() -> str | None:
@@ -90,146 +175,6 @@ def name_of_gpu() -> str | None:
     command = (sys.executable, "-c", ASK_FOR_GPU)
     name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return None if name == "False" else name
-
-
-def print_speed(project: Project, size: Size, net: str) -> None:
-    """Images a second of a network."""
-    epochs = size.rounds + 2
-    precision = "32-true" if size is TINY else "bf16-mixed"
-    options = (
-        *("experiment=cifar10_resnet", f"model={net}", "data.shift=0", "data.flip=false"),
-        *(f"data.batch_size={size.batch_size}", f"trainer.max_epochs={epochs}", "test=false"),
-        *("optimizer=adamw", "scheduler=cosine", f"trainer.precision={precision}"),
-        *(f"trainer.accelerator={size.device}", f"compile={str(size.compiles).lower()}"),
-    )
-    cfg = project.configure(*options)
-    contenders = {
-        "raw loop": partial(raw, project, size, cfg),
-        "ours, standard config": partial(ours, project, size, options),
-    }
-    found = take_turns(contenders, size.rounds)
-    images = size.images - round(size.images * cfg.data.val_fraction)
-    rows = [
-        [
-            name,
-            spread([images / took.wall for took in tooks], 0),
-            spread([1 / ratio for ratio in ratios(tooks, found["raw loop"])]),
-        ]
-        for name, tooks in found.items()
-    ]
-    header = ["contender", "training images a second", "to the raw loop"]
-    compiled = "compiled" if size.compiles else "not compiled"
-    title = f"{net}, 3 x 32 x 32, {precision}, {compiled}, batches of {size.batch_size}"
-    print_table(f"{title}, {size.device}, {size.rounds} epochs by turns", header, rows)
-
-
-def use_made_up_images(project: Project, size: Size) -> None:
-    """Let the project read made-up images in place of CIFAR-10, and put them on the device."""
-    data = project.module("data.torchvision_images").CIFAR10DataModule
-    data.prepare_data = lambda self: None
-    data.read = lambda self: made_up_images(project, size)
-    training = project.module("training")
-    plain = training.build_datamodule
-
-    def build(cfg: Any) -> Any:
-        datamodule = plain(cfg)
-        for dataset in datamodule.datasets.values():
-            dataset.x, dataset.y = dataset.x.to(size.device), dataset.y.to(size.device)
-            normalise = dataset.transform
-            normalise.mean = normalise.mean.to(size.device)
-            normalise.std = normalise.std.to(size.device)
-        return datamodule
-
-    training.build_datamodule = build
-
-
-def made_up_images(project: Project, size: Size) -> Any:
-    """Noise in the shape of CIFAR-10."""
-    import torch
-
-    tested = size.images // 5
-    torch.manual_seed(0)
-    pixels = torch.randint(0, 256, (size.images + tested, 3, 32, 32), dtype=torch.uint8)
-    labels = torch.arange(size.images + tested) % size.classes
-    names = [f"class {number}" for number in range(size.classes)]
-    return project.library("data.image_arrays").ImageArrays(pixels, labels, names, tested)
-
-
-def next_epoch(size: Size, turn: Turn) -> None:
-    """Wait for the turn, once the device has done all that it was told."""
-    import torch
-
-    if size.device == "cuda":
-        torch.cuda.synchronize()
-    turn.next_epoch()
-
-
-def raw(project: Project, size: Size, cfg: Any, turn: Turn) -> None:
-    """A loop by hand."""
-    from .contenders.loops import train_by_hand
-
-    training = project.module("training")
-    datamodule = training.build_datamodule(cfg)
-    train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
-    net = training.build_model(cfg, datamodule).net.to(size.device)
-    epochs = cfg.trainer.max_epochs
-    on_epoch = partial(next_epoch, size, turn)
-    steps = epochs * len(train)
-    train_by_hand(net, train, val, epochs, steps, on_epoch, precision_of(cfg, size))
-
-
-def precision_of(cfg: Any, size: Size) -> Callable[[], AbstractContextManager[Any]]:
-    """The precision of a config, for the raw loop."""
-    import torch
-
-    is_mixed = cfg.trainer.precision == "bf16-mixed"
-    return partial(torch.autocast, size.device, dtype=torch.bfloat16, enabled=is_mixed)
-
-
-def ours(project: Project, size: Size, options: Sequence[str], turn: Turn) -> None:
-    """What `train.py` does with these options."""
-    from pytorch_lightning import Callback, Trainer
-
-    class Waits(Callback):
-        def on_train_epoch_start(self, *args: Any) -> None:
-            next_epoch(size, turn)
-
-    plain = Trainer.fit
-
-    def fit(trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        trainer.callbacks.insert(0, Waits())  # type: ignore[attr-defined]
-        plain(trainer, *args, **kwargs)
-
-    Trainer.fit = fit  # type: ignore[assignment,method-assign]
-    project.train(*options)
-
-
-def print_packing(project: Project, size: Size) -> None:
-    """How long a sweep takes when more and more trials share the device."""
-    found = [sweep(project, size, count) for count in size.packed]
-    rows = [
-        [f"{count}", f"{took.wall:.1f}", f"{found[0].wall / took.wall:.2f}"]
-        for count, took in zip(size.packed, found, strict=True)
-    ]
-    header = ["trials at once", "seconds", "times the speed of one at a time"]
-    title = f"{size.trials} trials of digits on one device ({size.device}), start-up included, once"
-    print_table(title, header, rows)
-
-
-def sweep(project: Project, size: Size, count: int) -> Took:
-    """Seconds of a sweep of which so many trials run at once."""
-    if size.device == "cuda":
-        share = ["trainer=gpu", "hydra.sweeper.gpus=[0]"]
-        share.append(f"hydra.sweeper.gpus_per_trial={1 / count}")
-    else:
-        share = ["trainer=cpu", f"hydra.sweeper.workers={count}"]
-    epochs = 20 if size is ON_GPU else 1
-    options = (f"trainer.max_epochs={epochs}", f"hydra.sweeper.n_trials={size.trials}", *share)
-    with tempfile.TemporaryDirectory() as folder:
-        place = (f"hydra.sweep.dir={folder}", "hydra.sweeper.study_name=study")
-        command = (sys.executable, "train.py", "-m", *place, *options, "hydra/sweeper/pruner=none")
-        variables = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        return time_command(command, Path(project.root), variables)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ workers (see `simulation`) on the curves of a network with seven hyperparameters
 its `model.onnx` and `encoding.json`.
 
 The regret is the distance to the best accuracy known for a data set, in points of validation
-accuracy. Whatever is measured is kept in build/lcbench/cells.csv, from which an interrupted run
-continues: delete the file after a change to the search. Options follow the name, such as
+accuracy. Whatever is measured is kept in build/lcbench/cells*.csv, from which an interrupted run
+continues: delete these files after a change to the search. Options follow the name, such as
 `sweeps:lcbench:tasks=even:seeds=2:workers=1:epochs=2000:methods=tpe+promote,random+none`; a method
 is a sampler and a pruner by the names of their config files, ray/ before those of Ray Tune's
-engine, or optuna, for Optuna's defaults.
+engine, or optuna, for Optuna's defaults. `part=1/4` measures a quarter of the sweeps, so that four
+processes share the work; a command without it then shows all of them.
 """
 
 import csv
@@ -150,29 +151,37 @@ class Cell:
     task: str
     seed: int
 
+    @property
+    def own_seed(self) -> int:
+        """Different on each data set, for otherwise all of them would share their random start.
+
+        The standard errors, which take the cells as independent, would be far too small.
+        """
+        import numpy as np
+
+        return int(np.random.SeedSequence([self.seed, int(self.task)]).generate_state(1)[0])
+
 
 class Table:
     """What has been measured, in a CSV file.
+
+    Args:
+        folder: of the CSV files.
+        name: of the file that new cells are appended to; those of the others are read.
 
     Attributes:
         best: of each cell, the best value after each total number of epochs.
         seconds: what each cell took.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / name
         self.best: dict[Cell, dict[int, float]] = {}
         self.seconds: dict[Cell, float] = {}
-        if path.is_file():
+        for path in sorted(folder.glob("cells*.csv")):
             with path.open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
-                    cell = Cell(row["method"], int(row["workers"]), row["task"], int(row["seed"]))
-                    known = {n: row[str(n)] for n in KEPT}
-                    self._keep(
-                        cell,
-                        float(row["seconds"]),
-                        {n: float(value) for n, value in known.items() if value},
-                    )
+                    self._read(row)
 
     def add(self, cell: Cell, seconds: float, best: dict[int, float]) -> None:
         """Append a cell."""
@@ -187,6 +196,12 @@ class Table:
             about = {"method": cell.method, "workers": cell.workers, "task": cell.task}
             values = {str(n): f"{value:.4f}" for n, value in best.items()}
             writer.writerow(about | {"seed": cell.seed, "seconds": f"{seconds:.2f}"} | values)
+
+    def _read(self, row: Mapping[str, str]) -> None:
+        cell = Cell(row["method"], int(row["workers"]), row["task"], int(row["seed"]))
+        known = {n: row[str(n)] for n in KEPT}
+        best = {n: float(value) for n, value in known.items() if value}
+        self._keep(cell, float(row["seconds"]), best)
 
     def _keep(self, cell: Cell, seconds: float, best: dict[int, float]) -> None:
         self.best[cell], self.seconds[cell] = best, seconds
@@ -210,6 +225,7 @@ class Choice:
     tasks: Sequence[str]
     seeds: int
     epochs: int
+    part: tuple[int, int]
 
     def cells(self, method: str, workers: int) -> list[Cell]:
         """The cells of a row of the table."""
@@ -228,7 +244,7 @@ def read_choice(words: Sequence[str], tasks: Sequence[str]) -> Choice:
         SystemExit: an unknown option or value.
     """
     given = {"methods": ",".join(USUAL), "workers": "1,8", "tasks": "all", "seeds": "5"}
-    given["epochs"] = f"{KEPT[-1]}"
+    given |= {"epochs": f"{KEPT[-1]}", "part": "1/1"}
     for word in words:
         name, _, value = word.partition("=")
         if name not in given or not value:
@@ -243,7 +259,9 @@ def read_choice(words: Sequence[str], tasks: Sequence[str]) -> Choice:
             if name not in known and not is_pair:
                 sys.exit(f"error: no {kind} {name}; there are {', '.join(known)}.")
     workers = [int(count) for count in given["workers"].split(",")]
-    return Choice(methods, workers, chosen, int(given["seeds"]), int(given["epochs"]))
+    number, _, count = given["part"].partition("/")
+    part = (int(number) - 1, int(count))
+    return Choice(methods, workers, chosen, int(given["seeds"]), int(given["epochs"]), part)
 
 
 def make_tuner(project: Project, method: str, seed: int, folder: Path) -> Tuner:
@@ -279,7 +297,7 @@ def why_left_out(method: str) -> str | None:
 def measure(project: Project, surrogate: Surrogate, cell: Cell, epochs: int) -> dict[int, float]:
     """The best value after each total number of epochs, in one simulated sweep."""
     with tempfile.TemporaryDirectory() as folder:
-        tuner = make_tuner(project, cell.method, cell.seed, Path(folder))
+        tuner = make_tuner(project, cell.method, cell.own_seed, Path(folder))
         best = simulate(
             tuner, lambda params: surrogate.curve(cell.task, params), cell.workers, epochs
         )
@@ -294,7 +312,8 @@ def fill(project: Project, surrogate: Surrogate, choice: Choice, table: Table) -
             continue
         start = time.monotonic()
         wanted = [n for n in KEPT if n <= choice.epochs][-1]
-        cells = choice.cells(method, workers)
+        index, count = choice.part
+        cells = choice.cells(method, workers)[index::count]
         missing = [cell for cell in cells if wanted not in table.best.get(cell, {})]
         for done, cell in enumerate(missing):
             before = time.process_time()
@@ -397,8 +416,12 @@ def lcbench(project: Project, names: Sequence[str]) -> None:
             "LCBENCH=<the folder lcbench of github.com/slds-lmu/yahpo_data, with model.onnx>."
         )
     surrogate = Surrogate(folder)
-    choice, table = read_choice(names, surrogate.tasks), Table(FOLDER / "cells.csv")
+    choice = read_choice(names, surrogate.tasks)
+    index, count = choice.part
+    table = Table(FOLDER, f"cells-{index + 1}.csv" if count > 1 else "cells.csv")
     fill(project, surrogate, choice, table)
+    if count > 1:
+        return
     found = regrets(choice, table, best_known(surrogate, choice.tasks, table))
     show(choice, found, table)
     draw(choice, found, FOLDER / "regret.png")

@@ -5,6 +5,7 @@ else the machine does then meets all of them alike, and a ratio is of epochs tha
 other. The first epoch of each is not measured, nor what comes before it.
 """
 
+import math
 import multiprocessing
 import os
 import tempfile
@@ -27,12 +28,19 @@ class Turn:
     def __init__(self, line: Connection) -> None:
         self._line = line
         self._started: Took | None = None
+        self._trained = 0.0
+
+    def end_training(self) -> None:
+        """To be called, if at all, between the last step of an epoch and its validation."""
+        self._trained = time.perf_counter()
 
     def next_epoch(self) -> None:
         """To be called at the start of every epoch: tell of the one before, and wait."""
         if self._started is not None:
             wall, cpu = self._started.wall, self._started.cpu
-            self._line.send(Took(time.perf_counter() - wall, time.process_time() - cpu))
+            now = time.perf_counter()
+            steps = max(self._trained - wall, 0.0)
+            self._line.send(Took(now - wall, time.process_time() - cpu, steps))
         try:
             self._line.recv()
         except EOFError:  # all rounds are over
@@ -43,12 +51,15 @@ class Turn:
 Training = Callable[[Turn], Any]
 
 
-def take_turns(trainings: Mapping[str, Training], rounds: int) -> dict[str, list[Took]]:
+def take_turns(
+    trainings: Mapping[str, Training], rounds: int, until: float = math.inf
+) -> dict[str, list[Took]]:
     """Seconds of so many epochs of each training, measured by turns.
 
     Args:
         trainings: they must not end before `rounds + 2` epochs have started.
-        rounds: epochs to measure.
+        rounds: epochs to measure, at most.
+        until: when to begin no further round but the first, by `time.monotonic`.
 
     Raises:
         RuntimeError: a training ended early.
@@ -71,6 +82,8 @@ def take_turns(trainings: Mapping[str, Training], rounds: int) -> dict[str, list
             contender.receive()
         found: dict[str, list[Took]] = {name: [] for name in contenders}
         for turn in range(rounds):
+            if turn > 0 and time.monotonic() > until:
+                break
             # None is always the first.
             first = turn % len(contenders)
             order = list(contenders.values())

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -164,12 +165,30 @@ def compile_templates_once() -> Iterator[None]:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the template as a fresh clone of the working tree has it."""
     copy = tmp_path_factory.mktemp("template") / "cookiecutter-lightning"
-    command = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    for file in filter(None, run(*command, cwd=ROOT).stdout.split("\0")):
+    for file in listed_by_git() or parts_of_template():
         if (ROOT / file).is_file():  # git still lists a file that was just deleted
             (copy / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, copy / file)
     return copy
+
+
+def listed_by_git() -> list[str]:
+    """The files of a fresh clone; none where the working tree was copied without its repository."""
+    # The tree may belong to another user, as in a container.
+    git = ("git", "-c", "safe.directory=*")
+    command = (*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    with suppress(FileNotFoundError):
+        done = run(*command, cwd=ROOT, check=False)
+        return [file for file in done.stdout.split("\0") if file and done.returncode == 0]
+    return []
+
+
+def parts_of_template() -> list[str]:
+    """The files that a project is made of."""
+    folders = [ROOT / "hooks", *ROOT.glob("{{*")]
+    paths = [path for folder in folders for path in folder.rglob("*")]
+    kept = [path for path in paths if "__pycache__" not in path.parts]
+    return [str(path.relative_to(ROOT)) for path in (ROOT / "cookiecutter.json", *kept)]
 
 
 @pytest.fixture(scope="session")

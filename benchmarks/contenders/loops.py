@@ -33,6 +33,11 @@ def optimizer_and_schedule(net: nn.Module, steps: int) -> tuple[AdamW, LambdaLR]
     return optimizer, LambdaLR(optimizer, factor)
 
 
+def cross_entropy(outputs: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
+    """Loss of logits (B, C) or of every position of a text (B, T, C)."""
+    return F.cross_entropy(outputs.flatten(0, -2), y.flatten(), reduction=reduction)
+
+
 def train_by_hand(
     net: nn.Module,
     train: Iterable[Batch],
@@ -41,6 +46,7 @@ def train_by_hand(
     steps: int,
     on_epoch: Callable[[], None],
     precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    on_steps_end: Callable[[], None] = lambda: None,
 ) -> None:
     """The raw loop.
 
@@ -52,6 +58,7 @@ def train_by_hand(
         steps: in all epochs together.
         on_epoch: called at the start of each epoch.
         precision: what losses are computed in.
+        on_steps_end: called between the last step of each epoch and its validation.
     """
     device = next(net.parameters()).device
     optimizer, schedule = optimizer_and_schedule(net, steps)
@@ -61,17 +68,18 @@ def train_by_hand(
         for x, y in train:
             optimizer.zero_grad()
             with precision():
-                loss = F.cross_entropy(net(x), y)
+                loss = cross_entropy(net(x), y)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
+        on_steps_end()
         net.eval()
         total, correct = torch.zeros(2, device=device).unbind()
         with torch.no_grad(), precision():
             for x, y in val:
                 outputs = net(x)
-                total += F.cross_entropy(outputs, y, reduction="sum")
-                correct += (outputs.argmax(dim=1) == y).sum()
+                total += cross_entropy(outputs, y, reduction="sum")
+                correct += (outputs.argmax(dim=-1) == y).sum()
         print(f"loss {total.item()}, correct {correct.item()}")
 
 
@@ -85,13 +93,13 @@ class Bare(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
         x, y = batch
-        return F.cross_entropy(self.net(x), y)
+        return cross_entropy(self.net(x), y)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Any:
         """Loss and share of right answers of a batch."""
         x, y = batch
         outputs = self.net(x)
-        return F.cross_entropy(outputs, y), (outputs.argmax(dim=1) == y).float().mean()
+        return cross_entropy(outputs, y), (outputs.argmax(dim=-1) == y).float().mean()
 
     def configure_optimizers(self) -> Any:
         """AdamW, its rate set at every step."""

@@ -71,3 +71,21 @@ def test_loss_that_is_looked_at_later_is_told_with_its_own_batch(
             detect_anomaly=True,
             log_every_n_steps=3,
         )
+
+
+def test_float16_weights_are_named_as_the_cause(package: Package, toy: Callable[..., Any]) -> None:
+    """A lower rate does not help where the eps of Adam is zero."""
+
+    def use_adam(model: Any) -> None:
+        import torch
+
+        model.configure_optimizers = lambda: torch.optim.Adam(model.parameters(), lr=0.01)
+
+    with pytest.raises(package("errors").UserError, match="16-mixed or bf16-true"):
+        toy(
+            package("callbacks").NaNGuard(),
+            prepare=use_adam,
+            precision="16-true",
+            max_epochs=3,
+            num_sanity_val_steps=0,
+        )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -138,6 +139,23 @@ def test_failed_fold_leaves_the_others_alone_and_is_completed_later(
     found = manifest_of(tmp_path / "run")["metrics"]["test"]["test/loss"]
     assert found == pytest.approx(statistics.fmean(values))
     assert "had other options" in train().stderr  # it has finished
+
+
+def test_fold_killed_after_its_last_epoch_is_completed(
+    crossed: tuple[Path, str], demo: BakedProject, tmp_path: Path
+) -> None:
+    """A kill between the last epoch and the test would leave a fold that can never be completed."""
+    whole, cut = crossed[0], tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    manifest = manifest_of(cut / "fold_1") | {"status": "running"}
+    (cut / "fold_1" / "run.json").write_text(json.dumps(manifest), "utf-8")
+    (cut / "run.json").unlink()
+    options = ("experiment=diabetes", "data.folds=3", "trainer.max_epochs=3", "logger=none")
+    done = script(demo, "train.py", f"hydra.run.dir={cut}", *options)
+    assert "fold 0  finished earlier" in done.stdout
+    assert "fold 1  finished earlier" not in done.stdout
+    for key in ("metrics", "deviations"):
+        assert manifest_of(cut)[key] == manifest_of(whole)[key]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import bake, epochs, gpu, start, sweeps  # noqa: E402
 from benchmarks.common import Project, Took  # noqa: E402
+from benchmarks.on_gpu import packing  # noqa: E402
 from tests.support.warm_client import WarmServer  # noqa: E402
 from tests.support.warm_server import HEAVY  # noqa: E402
 
@@ -40,9 +41,10 @@ def main(root: Path) -> None:
 
     for module in (epochs, gpu, start):
         vars(module).update(baked_project=the_project)
-    vars(start).update(time_command=in_a_fork)
+    for module in (packing, start):
+        vars(module).update(time_command=in_a_fork)
     epochs.main(["tiny"])
-    gpu.main(["tiny", "cnn"])
+    gpu.main(["tiny", "cnn", "syncs", "packing"])
     start.main(["help", "step", "1"])
     sweeps.size(project, ["10"])
     bake.main(["1"])

@@ -91,12 +91,23 @@ class WarmServer:
         self._count = 0
 
     def run(
-        self, command: tuple[str, ...], cwd: Path, variables: dict[str, str]
+        self,
+        command: tuple[str, ...],
+        cwd: Path,
+        variables: dict[str, str],
+        seconds: float | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `script.py option ...`, `-c code ...` or `-m module ...`; threads may share it."""
+        """Run `script.py option ...`, `-c code ...` or `-m module ...`; threads may share it.
+
+        Args:
+            command: the words after `python`.
+            cwd: the folder to run in.
+            variables: the environment variables.
+            seconds: after these it ends with a traceback of all threads; None for no limit.
+        """
         with tempfile.TemporaryDirectory() as folder:
             places = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-            process = self._request(command, cwd, variables, places)
+            process = self._request(command, cwd, variables, places, seconds)
             process.has_ended.wait()
             out, err = (Path(place).read_text("utf-8", errors="replace") for place in places)
         assert process.returncode is not None
@@ -119,16 +130,14 @@ class WarmServer:
             self._process.wait()
 
     def _request(
-        self, command: tuple[str, ...], cwd: Path, variables: dict[str, str], places: list[str]
+        self,
+        command: tuple[str, ...],
+        cwd: Path,
+        variables: dict[str, str],
+        places: list[str],
+        seconds: float | None = None,
     ) -> WarmProcess:
-        """Let the server run a command.
-
-        Args:
-            command: the words after `python`.
-            cwd: its folder.
-            variables: its environment.
-            places: files for its output and its errors.
-        """
+        """Let the server run a command; `places` are files for its output and its errors."""
         with self._lock:
             if self._process is None:
                 self._start()
@@ -137,7 +146,7 @@ class WarmServer:
             self._count += 1
             process = self._running[self._count] = WarmProcess()
             request = {"number": self._count, "command": command, "cwd": str(cwd)}
-            request |= {"variables": variables, "places": places}
+            request |= {"variables": variables, "places": places, "seconds": seconds}
             print(json.dumps(request), file=self._process.stdin, flush=True)
         return process
 

@@ -11,6 +11,7 @@ as modules may read variables when they are imported.
 """
 
 import atexit
+import faulthandler
 import gc
 import importlib
 import json
@@ -60,7 +61,7 @@ IMPORTS_PROJECTS = "--imports-projects"
 # Importing torch sets some variables, which the forks do without.
 VARIABLES = dict(os.environ)
 # Variables that no module of a project reads.
-UNREAD = ("COOKIECUTTER_CONFIG", "PWD", "PYTEST_CURRENT_TEST")
+UNREAD = ("COOKIECUTTER_CONFIG", "CUDA_VISIBLE_DEVICES", "PWD", "PYTEST_CURRENT_TEST")
 
 
 class ProjectServer:
@@ -246,6 +247,8 @@ def run_command(request: dict[str, Any]) -> None:
     opened = {name: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND) for name in {out, err}}
     os.dup2(opened[out], 1)
     os.dup2(opened[err], 2)
+    if request.get("seconds") is not None:
+        faulthandler.dump_traceback_later(request["seconds"], exit=True)
     os.environ.clear()
     os.environ.update(request["variables"])
     os.chdir(request["cwd"])

@@ -93,6 +93,42 @@ def test_promoted_trial_has_the_weights_of_one_without_a_pause(
     assert "<h2>Paused</h2>" in page
 
 
+@pytest.mark.slow
+def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
+    demo: BakedProject, tmp_path: Path
+) -> None:
+    """The second process of a DDP trial is a command of its own, and has to resume as well."""
+    options = ("trainer=ddp_cpu", LR, "trainer.max_epochs=2", "hydra.sweeper.workers=1")
+    promote = ("hydra/sweeper/pruner=promote", "hydra.sweeper.pruner.min_epochs=1")
+    points = ",".join(f"{{optimizer.lr:{lr}}}" for lr in (GOOD, 1e-4))
+    swept = sweep(
+        demo,
+        tmp_path / "promoted",
+        *options,
+        *promote,
+        "hydra.sweeper.pruner.factor=2",
+        "hydra.sweeper.n_trials=2",
+        f"hydra.sweeper.enqueue=[{points}]",
+    )
+    alone = sweep(
+        demo,
+        tmp_path / "alone",
+        *options,
+        "hydra/sweeper/pruner=none",
+        "hydra.sweeper.n_trials=1",
+        f"hydra.sweeper.enqueue=[{{optimizer.lr:{GOOD}}}]",
+    )
+    (winner,) = [row for row in swept.rows if row["state"] == "finished"]
+    (whole,) = alone.rows
+    assert swept.study.trials[int(winner["number"])].user_attrs["earlier"] == [0]
+    saved = state(swept.folder / winner["folder"] / "checkpoints/best.ckpt")
+    expected = state(alone.folder / whole["folder"] / "checkpoints/best.ckpt")
+    assert winner["val/acc"] == whole["val/acc"]
+    for name, value in expected.items():
+        same = torch.equal(saved[name], value) if torch.is_tensor(value) else saved[name] == value
+        assert same, name
+
+
 def kill_a_trial(folder: Path) -> bool:
     """Kill a process that trains; whether there was one."""
     for process in processes_of(folder / "trials"):

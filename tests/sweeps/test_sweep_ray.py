@@ -245,3 +245,18 @@ def test_missing_package_is_named_with_the_command(
     errors = project_module("demo", "errors")
     with pytest.raises(errors.UserError, match=r"uv sync --extra ray"):
         module.connect(None)
+
+
+def test_damaged_installation_is_named(
+    sweeps_package: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Advice to choose another folder for the runs would send a user the wrong way."""
+    import ray
+
+    def fail(**options: Any) -> None:
+        raise PermissionError(13, "Permission denied", "ray/core/src/ray/gcs/gcs_server")
+
+    monkeypatch.setattr(ray, "init", fail)
+    errors = project_module("demo", "errors")
+    with pytest.raises(errors.UserError, match="install it again"):
+        sweeps_package("ray_cluster").connect(None)

@@ -49,6 +49,8 @@ CHECKS: dict[str, Callable[[str, Any], None]] = DATA_CHECKS | {
     "trainer.max_steps": partial(check_integer, least=-1),
     "trainer.num_nodes": positive,
     "trainer.val_check_interval": above_zero,
+    "writing.length": positive,
+    "writing.temperature": at_least_zero,
 }
 SWITCHES = ("compile", "test", "trust_config")
 # An empty one would mean the folder of the command.

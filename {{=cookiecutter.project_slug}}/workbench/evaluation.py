@@ -136,13 +136,15 @@ def _other(split: str) -> str:
 
 
 def analyse(evaluation: Evaluation, analyses: dict[str, Analysis], directory: Path) -> None:
-    """Write plots to `figures/` and tables to `tables/` of the directory."""
+    """Write plots to `figures/`, tables to `tables/` and texts to `texts/` of the directory."""
     for name, make in analyses.items():
         made = make(evaluation)
         if made is None:
             log.info("%s: nothing to show", name)
         elif isinstance(made, Figure):
             made.savefig(_folder(directory, "figures") / f"{name}.png", dpi=150)
+        elif isinstance(made, str):
+            (_folder(directory, "texts") / f"{name}.txt").write_text(made, "utf-8")
         else:
             made.save(_folder(directory, "tables") / f"{name}.csv")
             made.show(name)

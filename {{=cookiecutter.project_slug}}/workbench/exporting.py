@@ -178,7 +178,11 @@ def write_and_compare(model: LightningModule, loader: Any, path: Path) -> tuple[
     if not inputs:
         raise UserError("The validation loader is empty, so there is nothing to compare on.")
     example_batch = torch.cat([inputs[0][:1]] * 2)
-    onnx.save(to_onnx(type(model).__name__, model, example_batch, INPUT), path)
+    longest = getattr(model, "longest_input", None)
+    proto = to_onnx(type(model).__name__, model, example_batch, INPUT, longest=longest)
+    onnx.save(proto, path)
+    if longest is not None:
+        inputs = [part for x in inputs for part in of_several_lengths(x)]
     return compare_forward(model, open_session(path), inputs)
 
 
@@ -196,7 +200,12 @@ def write(model: SupervisedModule, path: Path) -> None:
 
 
 def to_onnx(
-    shown: str, module: nn.Module, batch: Tensor, name: str, outputs: list[str] | None = None
+    shown: str,
+    module: nn.Module,
+    batch: Tensor,
+    name: str,
+    outputs: list[str] | None = None,
+    longest: int | None = None,
 ) -> Any:
     """A module as ONNX, with a batch axis of any length.
 
@@ -206,17 +215,21 @@ def to_onnx(
         batch: an example of its input, of at least two samples: one would become a constant.
         name: name of the input.
         outputs: names of the outputs.
+        longest: the maximum length of a sequence, if the second axis is dynamic too.
 
     Raises:
         UserError: ONNX cannot express what the module does.
     """
+    axes = {0: torch.export.Dim("batch")}
+    if longest is not None:
+        axes[1] = torch.export.Dim("length", max=longest)
     try:
         program = torch.onnx.export(
             module,
             (batch,),
             input_names=[name],
             output_names=outputs,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=(axes,),
             dynamo=True,
             # The optimizer would drop the addition of a target mean of 1e-12 as almost zero.
             # Runtimes optimize the file when they load it.
@@ -227,6 +240,11 @@ def to_onnx(
         raise UserError(f"{shown} cannot be exported: {first_line(error)}.") from error
     assert program is not None
     return program.model_proto
+
+
+def of_several_lengths(x: Tensor) -> list[Tensor]:
+    """A batch of sequences (B, T), and the first half and the first element of each."""
+    return [x, x[:, : max(1, x.shape[1] // 2)], x[:, :1]]
 
 
 def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:

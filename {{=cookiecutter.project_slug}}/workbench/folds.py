@@ -39,7 +39,8 @@ from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
 from .runs.logs import log_in_signal
 from .runs.manifest import MANIFEST, Manifest, read_manifest
 from .runs.summary import print_averages, split_name
-from .shell import option
+from .shell import option, resume_options
+from .sweeps.processes import start_server
 from .sweeps.tracking import close_runs, mark_runs, packages
 from .sweeps.types import State, TrialOutcome
 from .sweeps.workers import (
@@ -49,7 +50,6 @@ from .sweeps.workers import (
     on_interrupt,
     run_alone,
     run_job,
-    start_server,
 )
 
 log = logging.getLogger(__name__)
@@ -229,6 +229,8 @@ def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
 def train_fold(config: DictConfig, script: str) -> Metrics | TrialOutcome:
     """Train a fold in a worker process: its metrics, or why there are none."""
     sys.argv = [script, *config.hydra.overrides.task]
+    if config.ckpt_path is not None:
+        sys.argv += resume_options(config.ckpt_path)
     folder = Path(config.hydra.run.dir)
     mark_runs(config, folder.parent.name, None, f"{folder.parent.name}/{folder.name}")
     try:

@@ -1,4 +1,4 @@
-"""Predictions of a checkpoint for new images or table rows."""
+"""Predictions of a checkpoint for new images or table rows, and continuations of a text."""
 
 import csv
 import logging
@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from pytorch_lightning import LightningModule
 
 from .config_checks import check_complete
 from .data.inputs import Inputs, read_inputs
+from .data.text_file import read_text
 from .errors import UserError
 from .loading import load_model
 from .models.supervised import SupervisedModule
 from .prediction_columns import Cell, has_categories, result_columns, result_rows
 from .runs.logs import capture_everything
+from .seeding import seed_generators
 
 log = logging.getLogger(__name__)
 
@@ -54,19 +57,47 @@ def predict(cfg: DictConfig) -> None:
 def predict_inputs(cfg: DictConfig) -> None:
     """Predict `cfg.input` with the model of `cfg.ckpt_path` and write a CSV table.
 
+    A model with the method `continue_text` continues the text of the file instead.
+
     Raises:
         UserError: the checkpoint or the input cannot be read, or the file cannot be written.
     """
-    model = load_predictor(cfg.ckpt_path, cfg.trust_config, "predict")
+    loaded = load_model(cfg.ckpt_path, cfg.trust_config)
+    if hasattr(loaded, "continue_text"):
+        continue_file(cfg, loaded)
+        return
+    model = as_predictor(loaded, cfg.ckpt_path, "predict")
     inputs = read_inputs(model.hparams["preprocessing"], Path(cfg.input))
     unreadable = inputs.errors
-    inputs, outputs = run_model(model, inputs, cfg.batch_size)
+    device = device_of(cfg.trainer.accelerator)
+    inputs, outputs = run_model(model, inputs, cfg.batch_size, device)
     write_table(Path(cfg.output), inputs, model, outputs)
     log.info("%d predictions written to %s", len(inputs.good), cfg.output)
     warn_of(inputs.names, unreadable, "inputs could not be read", "error")
     not_finite = {i: inputs.errors[i] for i in inputs.errors.keys() - unreadable.keys()}
     warn_of(inputs.names, not_finite, "predictions are not finite numbers", "error")
     warn_of(inputs.names, inputs.unknown, UNKNOWN, "unknown")
+
+
+def continue_file(cfg: DictConfig, model: LightningModule) -> None:
+    """Write the text of `cfg.input` and its continuation to `cfg.output`, with `.txt` for `.csv`.
+
+    Raises:
+        UserError: the input cannot be read, or the file cannot be written.
+    """
+    prompt = read_text(Path(cfg.input).expanduser())
+    if cfg.seed is not None:
+        seed_generators(cfg.seed)
+    continued = model.to(device_of(cfg.trainer.accelerator)).continue_text(prompt, **cfg.writing)
+    path = Path(cfg.output)
+    if path.suffix == ".csv":
+        path = path.with_suffix(".txt")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(prompt + continued, "utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from error
+    log.info("the text and %d more characters written to %s", len(continued), path)
 
 
 def warn_of(names: list[str], told: dict[int, str], what: str, column: str) -> None:
@@ -98,7 +129,20 @@ def load_predictor(
     Raises:
         UserError: the checkpoint cannot be read, or its model cannot read files.
     """
-    model = load_model(path, trust_config)
+    return as_predictor(load_model(path, trust_config), path, command)
+
+
+def as_predictor(model: LightningModule, path: str | Path, command: str) -> SupervisedModule:
+    """The model of a checkpoint as a classifier or regressor.
+
+    Raises:
+        UserError: it is another one, and cannot read files.
+    """
+    if hasattr(model, "continue_text"):
+        raise UserError(
+            f"{path} holds a {type(model).__name__}, and serve.py serves classifiers and "
+            "regressors: continue a text with predict.py input=prompt.txt."
+        )
     # The user's own datamodules need not describe how a file becomes an input.
     if not (isinstance(model, SupervisedModule) and model.hparams.get("preprocessing")):
         raise UserError(
@@ -108,11 +152,32 @@ def load_predictor(
     return model
 
 
+def device_of(accelerator: str) -> str:
+    """The device of `trainer.accelerator`, "cuda" or "cpu".
+
+    Raises:
+        UserError: a GPU is required and there is none.
+    """
+    has_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    if accelerator in ("gpu", "cuda") and not has_gpu:
+        raise UserError(
+            f"trainer.accelerator={accelerator} needs a CUDA device, and there is none; "
+            "trainer=auto uses what this machine has."
+        )
+    return "cuda" if has_gpu else "cpu"
+
+
 @torch.inference_mode()
 def run_model(
-    model: SupervisedModule, inputs: Inputs, batch_size: int
+    model: SupervisedModule, inputs: Inputs, batch_size: int, device: str | None = None
 ) -> tuple[Inputs, NDArray[Any]]:
-    """Predict all good inputs, on the GPU if there is one.
+    """Predict all good inputs.
+
+    Args:
+        model: the model, which is moved to the device.
+        inputs: what to predict.
+        batch_size: number of inputs that are predicted at a time.
+        device: "cuda" or "cpu"; None for the GPU if there is one.
 
     Returns:
         The inputs, with those whose prediction is not finite moved to `errors`; and the predictions
@@ -121,7 +186,7 @@ def run_model(
     """
     if not inputs.good:
         return inputs, np.empty(0)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or device_of("auto")
     model = model.to(device)
     batches = [model(batch.to(device)).cpu() for batch in inputs.x.split(batch_size)]
     outputs = model.in_target_unit(torch.cat(batches)).numpy()

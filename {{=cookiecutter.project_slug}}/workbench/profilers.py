@@ -15,6 +15,7 @@ from types import CodeType
 import torch
 from pytorch_lightning import profilers
 from pytorch_lightning.profilers import Profiler
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerAction
 
 log = logging.getLogger(__name__)
@@ -134,8 +135,9 @@ class PyTorchProfiler(profilers.PyTorchProfiler):
         self._costs = [
             (op.key, (op.self_cpu_time_total + op.self_device_time_total) / 1e6, op.count)
             for op in operations
-            # The other entries enclose the operations.
-            if not op.key.startswith(("[pl]", "ProfilerStep"))
+            # The other entries enclose the operations, or are the kernels that these have started,
+            # whose time is the operation's.
+            if not op.key.startswith(("[pl]", "ProfilerStep")) and op.device_type == DeviceType.CPU
         ]
         trace = Path(str(self.dirpath)) / self._prepare_filename(extension=".trace.json.gz")
         trace.parent.mkdir(parents=True, exist_ok=True)

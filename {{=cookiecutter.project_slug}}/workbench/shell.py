@@ -14,6 +14,11 @@ def option(key: str, value: str | Path | list[str]) -> str:
     return shlex.quote(f"{key}={text}")
 
 
+def resume_options(ckpt_path: str) -> list[str]:
+    """The options with which other processes of a DDP run, started as commands, resume as well."""
+    return [f"ckpt_path={as_text(ckpt_path)}", "weights_from=null"]
+
+
 def as_text(value: object) -> str:
     """A value that Hydra reads as text, quoted if it would read anything else."""
     text = str(value)

@@ -13,7 +13,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from .assembly import build_all, build_quiet_trainer, check_options_read, why_no_test
+from .assembly import (
+    build_all,
+    build_quiet_trainer,
+    check_options_read,
+    is_given,
+    why_no_test,
+)
 from .building import facts_of, has_loader, has_step
 from .callbacks import MetricHistory, WeightAverage
 from .callbacks.checkpoints import last_checkpoint_of
@@ -40,6 +46,7 @@ from .runs.manifest import Manifest
 from .runs.resuming import (
     check_options,
     check_resumable,
+    check_unfinished,
     find_resumed,
     fingerprints,
     make_record,
@@ -272,7 +279,11 @@ def check_resume(
         UserError: the checkpoint does not fit, or its run had another length or other options.
     """
     checkpoint = read_checkpoint(path)
-    check_resumable(path, checkpoint, model, trainer)
+    check_resumable(path, checkpoint, model)
+    # A trial, fold or job that was killed after its last epoch is resumed to complete its results;
+    # other processes of a DDP trial are started with the option.
+    if is_given("ckpt_path") and rank_zero_only.rank == 0:
+        check_unfinished(path, checkpoint, trainer)
     # Population-based training resumes with other options on purpose.
     if not any(getattr(callback, "changes_options", False) for callback in trainer.callbacks):
         found = [finder.option for finder in build_all(cfg.finders)]

@@ -76,6 +76,7 @@ def collect(
         class_names=model.output_names if model.task != "regression" else [],
         target_names=model.target_names,
         preprocessing=dict(model.hparams["preprocessing"] or {}),
+        model=model,
     )
 
 
@@ -116,6 +117,7 @@ def collect_features(
         positions=recorder.positions,
         class_names=[str(name) for name in names],
         target_names=["target"],
+        model=model,
     )
 
 

@@ -1,7 +1,7 @@
 """What an analysis receives and returns.
 
-An analysis is a function that takes an `Evaluation` and returns a figure or a table, or None if
-there is nothing to show. `configs/analyses/` has a file for each.
+An analysis is a function that takes an `Evaluation` and returns a figure, a table or a text, or
+None if there is nothing to show. `configs/analyses/` has a file for each.
 """
 
 import csv
@@ -44,6 +44,7 @@ class Evaluation:
         class_names: names of the classes or labels, in the order of their indices.
         target_names: names of the predicted values.
         preprocessing: how raw inputs became the model's.
+        model: the model, in evaluation mode.
     """
 
     task: str | None
@@ -57,6 +58,7 @@ class Evaluation:
     class_names: list[str] = field(default_factory=list)
     target_names: list[str] = field(default_factory=list)
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    model: LightningModule | None = None
 
     def inputs(self, positions: list[int]) -> Tensor:
         """The model's inputs at these positions of the dataset."""
@@ -110,7 +112,7 @@ def _text(value: Any, numbers: str = "") -> str:
     return format(value, numbers) if isinstance(value, float) else str(value)
 
 
-Analysis = Callable[[Evaluation], Figure | Table | None]
+Analysis = Callable[[Evaluation], Figure | Table | str | None]
 
 
 def choose_analyses(
@@ -119,7 +121,8 @@ def choose_analyses(
     """The analyses that apply to a model, by name.
 
     Args:
-        config: by name, the `function` and optionally the `tasks` of each analysis.
+        config: by name, the `function` of each analysis and optionally its `tasks`, or the
+            `method` that the model must have.
         model: the model to analyse.
         is_explicit: whether the command names the analyses instead of using the default.
 
@@ -129,8 +132,8 @@ def choose_analyses(
     task = model.task if judges_samples(model) else None
     chosen = {}
     for name, entry in (config or {}).items():
-        tasks = entry.get("tasks")
-        if tasks is None or task in tasks:
+        tasks, method = entry.get("tasks"), entry.get("method")
+        if (tasks is None or task in tasks) and (method is None or hasattr(model, method)):
             chosen[str(name)] = get_method(entry.function)
         elif is_explicit:
             raise UserError(

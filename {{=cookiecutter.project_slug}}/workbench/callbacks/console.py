@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+import warnings
 from collections.abc import Mapping
 
 from pytorch_lightning import LightningModule, Trainer
@@ -73,7 +74,10 @@ class NetSummary(ModelSummary):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the table."""
-        summary = self._summary(trainer, pl_module)
+        with warnings.catch_warnings():
+            # It concerns a size in megabytes, which the table does not contain.
+            warnings.filterwarnings("ignore", message=".*not supported by the model summary")
+            summary = self._summary(trainer, pl_module)
         columns = dict(summary._get_summary_data())
         rows = zip(*(columns[name] for name in COLUMNS), strict=True)
         metrics = {name for name, module in pl_module.named_modules() if is_metric(module)}

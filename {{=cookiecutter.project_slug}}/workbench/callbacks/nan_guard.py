@@ -14,6 +14,9 @@ from ..errors import NotFiniteError
 from .records import learning_rates
 
 NONE = -1  # no batch
+ADVICE = "lower the learning rate, set trainer.gradient_clip_val=1"
+# In float16 the eps of Adam and the squares of small gradients are zero, and 0 / 0 is NaN.
+ADVICE_FOR_FLOAT16 = "use trainer.precision=16-mixed or bf16-true, which keep small numbers"
 
 
 class NaNGuard(Callback):
@@ -48,7 +51,7 @@ class NaNGuard(Callback):
         """
         # With debug=anomaly the backward pass is about to report more about this batch.
         is_traced = torch.is_anomaly_enabled()
-        if loss.device.type == "cpu" and not is_traced:
+        if is_free_to_read(loss) and not is_traced:
             is_number = loss.numel() == 1 and not loss.is_complex()
             if not (math.isfinite(loss.item()) if is_number else torch.isfinite(loss).all()):
                 raise self._error(trainer, pl_module, self._batch_idx)
@@ -72,11 +75,11 @@ class NaNGuard(Callback):
         rates = ", ".join(f"{rate:.3g}" for rate in learning_rates(trainer).values())
         step = trainer.fit_loop.total_batch_idx - self._batch_idx + bad
         place = self._place(trainer, pl_module) if bad == self._batch_idx else ""
+        advice = ADVICE_FOR_FLOAT16 if trainer.precision == "16-true" else ADVICE
         return NotFiniteError(
             f"The training loss became NaN or infinite at batch {bad} of epoch "
             f"{trainer.current_epoch} (batch {step} of the run, learning rate {rates}){place}: "
-            "lower the learning rate, set trainer.gradient_clip_val=1, or find the operation with "
-            "debug=anomaly."
+            f"{advice}, or find the operation with debug=anomaly."
         )
 
     def _place(self, trainer: Trainer, pl_module: LightningModule) -> str:
@@ -94,6 +97,11 @@ class NaNGuard(Callback):
             module = first_bad_module(pl_module, self._batch, self._batch_idx)
             return f", first in the output of {module}" if module else ", in the loss function"
         return ""
+
+
+def is_free_to_read(loss: Tensor) -> bool:
+    """Whether reading a value waits for nothing: the CPU has computed it already."""
+    return loss.device.type == "cpu"
 
 
 def first_bad_module(pl_module: LightningModule, batch: Any, batch_idx: int) -> str | None:

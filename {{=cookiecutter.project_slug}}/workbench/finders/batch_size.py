@@ -109,6 +109,11 @@ def set_batch_size(datamodule: LightningDataModule, size: int) -> None:
         datamodule.batch_size = size
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error means that memory is exhausted; NVIDIA's libraries say it their own way."""
+    return is_oom_error(error) or "_STATUS_ALLOC_FAILED" in str(error)
+
+
 def _fits(size: int, model: LightningModule, datamodule: LightningDataModule, trial: Trial) -> bool:
     set_batch_size(datamodule, size)
     try:
@@ -117,7 +122,7 @@ def _fits(size: int, model: LightningModule, datamodule: LightningDataModule, tr
             options: dict[str, Any] = {"max_epochs": -1, "max_steps": STEPS, "limit_val_batches": 0}
             trial(callbacks=[WithoutSchedules()], **options).fit(model, datamodule)
     except RuntimeError as error:
-        if not is_oom_error(error):
+        if not is_out_of_memory(error):
             raise
         log.info("a batch of %d does not fit into memory", size)
         return False

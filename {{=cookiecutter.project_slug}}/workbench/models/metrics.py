@@ -20,6 +20,7 @@ from torchmetrics import (
 )
 
 from ..errors import UserError, cannot_build, nearest
+from .class_metrics import WITHOUT_WAITING
 from .regression_metrics import R2, OfTarget
 
 Spec = str | Mapping[str, Any]
@@ -93,6 +94,7 @@ def classification_metrics(
 
     def build(logged: str, name: str, options: dict[str, Any]) -> dict[str, Metric]:
         found = find_class(name, task)
+        found = WITHOUT_WAITING.get(found, found)
         if found.__name__.endswith("Accuracy"):
             options = {"average": "micro"} | options
         number = "num_labels" if task == "multilabel" else "num_classes"

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor]
 STAGES = ("train", "val", "test")
+# A config in `configs/model/` for the tasks that most models do not support.
+EXAMPLES = {"regression": "mlp_regressor", "text": "gpt"}
 
 
 class SupervisedModule(BaseModule):
@@ -220,8 +222,7 @@ def check_task(model_class: Any, task: str | None) -> None:
     if tasks and task and task not in tasks:
         raise UserError(
             f"The data are a {task} task and {model_class.__name__} does {tasks[0]}: choose "
-            f"another model group, for example "
-            f"model={'mlp_regressor' if task == 'regression' else 'mlp'}."
+            f"another model group, for example model={EXAMPLES.get(task, 'mlp')}."
         )
 
 

@@ -54,7 +54,6 @@ def describe_hardware() -> dict[str, Any]:
     import psutil
     import torch
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "host": platform.node(),
         "platform": platform.platform(),
@@ -62,9 +61,19 @@ def describe_hardware() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "gpus": gpus,
+        "gpus": [name_of_gpu(i) for i in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda,
     }
+
+
+def name_of_gpu(index: int) -> str:
+    """The name of a GPU; a run on the CPU needs no driver that works."""
+    import torch
+
+    try:
+        return torch.cuda.get_device_name(index)
+    except RuntimeError:
+        return "unknown: the driver does not work"
 
 
 def describe_model(model: "LightningModule") -> dict[str, Any]:

@@ -115,13 +115,11 @@ def find_resumed(ckpt_path: str | None, directory: Path) -> Path | None:
     return max(left, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def check_resumable(
-    path: str | Path, checkpoint: dict[str, Any], model: "LightningModule", trainer: "Trainer"
-) -> None:
+def check_resumable(path: str | Path, checkpoint: dict[str, Any], model: "LightningModule") -> None:
     """Reject a checkpoint from which `model` cannot be resumed.
 
     Raises:
-        UserError: it is of another model, or already trained for as long as `trainer` would.
+        UserError: it is of another model, or contains only weights.
     """
     saved_class = str(checkpoint["model_class"])
     if saved_class != class_name(type(model)):
@@ -144,6 +142,14 @@ def check_resumable(
         raise UserError(
             f"{path} contains only weights, which is not enough to resume: use last.ckpt."
         )
+
+
+def check_unfinished(path: str | Path, checkpoint: dict[str, Any], trainer: "Trainer") -> None:
+    """Reject a checkpoint that was already trained for as long as `trainer` would.
+
+    Raises:
+        UserError: nothing is left to train.
+    """
     epochs, steps = trained_epochs(checkpoint), int(checkpoint["global_step"])
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
         raise UserError(

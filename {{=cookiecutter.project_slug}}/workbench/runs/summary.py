@@ -141,3 +141,5 @@ def print_places(directory: Path, manifest: dict[str, Any]) -> None:
         CONSOLE.print(f"plot             {path}")
     for path in sorted(directory.glob("tables/*.csv")):
         CONSOLE.print(f"table            {path}")
+    for path in sorted(directory.glob("texts/*.txt")):
+        CONSOLE.print(f"text             {path}")

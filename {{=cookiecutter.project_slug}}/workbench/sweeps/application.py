@@ -25,9 +25,10 @@ from ..project import register_application
 from ..runs.config import CheckedRun, flatten, plain
 from . import trial_channel
 from .plan import Base, Repeat
+from .processes import MAIN
 from .trial_channel import TrialEnded
 from .types import Objective, TrialOutcome, Value
-from .workers import MAIN, failed
+from .workers import failed
 
 # A part of a path that differs between any two commands.
 TIMED = re.compile(r"[^/]*\$\{now:[^}]*\}[^/]*")

@@ -32,6 +32,7 @@ from .notes import Failures, all_failed, progress_of, why_no_winner
 from .optuna_search import OptunaSearch, open_search
 from .plan import Plan
 from .preflight import check_point, make_workers, warn_of_separate_runs
+from .processes import start_server
 from .promotion import PROMOTE
 from .results import finish
 from .types import (
@@ -46,7 +47,7 @@ from .types import (
     out_of,
     trial_folder,
 )
-from .workers import AnyWorkers, Ended, Progress, Workers, on_interrupt, start_server
+from .workers import AnyWorkers, Ended, Progress, Workers, on_interrupt
 
 log = logging.getLogger(__name__)
 
@@ -322,12 +323,19 @@ class AskTellSweep(Sweep):
         self.note_end(self.study, trial, outcome, decision)
         if self.plan.base.is_application:
             return  # its files are not known
-        # Nothing resumes from these.
-        done = [trial.number] if decision is Next.NOTHING else []
-        done += trial.earlier if decision in (Next.NOTHING, Next.PAUSE) else ()
-        for number in done:
-            # Each seed and fold has its own.
-            for last in (self.plan.folder / trial_folder(number)).glob("**/last.ckpt"):
+        if decision in (Next.NOTHING, Next.PAUSE):
+            self.delete_checkpoints(trial, decision)
+
+    def delete_checkpoints(self, trial: Trial, decision: Next) -> None:
+        """Delete the last checkpoints that nothing resumes from; each seed and fold has its own."""
+        own, *earlier = (self.plan.folder / trial_folder(n) for n in (trial.number, *trial.earlier))
+        for folder in earlier:
+            for last in folder.glob("**/last.ckpt"):
+                # An attempt that trained nothing has saved nothing.
+                if decision is Next.NOTHING or (own / last.relative_to(folder)).exists():
+                    last.unlink()
+        if decision is Next.NOTHING:
+            for last in own.glob("**/last.ckpt"):
                 last.unlink()
 
     def kill_late(self, workers: AnyWorkers) -> None:

@@ -1,4 +1,4 @@
-"""Work that the fork server does once for all trials: imports, and reading what never changes.
+"""Work that is done ahead of the trials: imports, and reading what never changes.
 
 No trainer and no CUDA tensor is created here: each trial initializes CUDA itself, on its own GPUs.
 """
@@ -11,7 +11,6 @@ gc.disable()
 
 import atexit
 import os
-import signal
 
 import tensorboard.plugins.hparams.api_pb2
 import tensorboard.plugins.hparams.metadata
@@ -28,10 +27,9 @@ from ..runs.config import plain
 from ..runs.directory import register_resolvers
 from ..runs.environment import versions
 from . import reporter, trial  # noqa: F401
+from .processes import ignore_termination
 
-# A cluster sends SIGTERM to all processes of a job, including this server and the trials. Only the
-# sweep handles it, and lets the epochs end; Lightning would end them at once.
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+ignore_termination()
 
 register_resolvers()
 # Parsing the first option or interpolation takes longer than parsing all others.

@@ -1,20 +1,18 @@
-"""Work that the fork server does once for an application: it imports the main module.
+"""Work that is done ahead of the trials of an application: importing its main module.
 
 As `multiprocessing` does in every process that it spawns: children find the module imported.
 """
 
 import json
 import os
-import signal
 from multiprocessing import spawn
 
 from hydra import compose, initialize
 
 from . import trial  # noqa: F401
-from .workers import MAIN
+from .processes import MAIN, ignore_termination
 
-# Only the sweep handles it; see `preload.py`.
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+ignore_termination()
 
 spawn.prepare(json.loads(os.environ[MAIN]))
 del os.environ[MAIN]

@@ -23,8 +23,9 @@ from ..errors import UserError, first_line
 from ..machine import usable_cores
 from ..project import project
 from .plan import Base
+from .processes import start_server
 from .types import State, TrialOutcome, Verdict
-from .workers import AnyWorkers, Ended, Progress, Workers, run_alone, start_server
+from .workers import AnyWorkers, Ended, Progress, Workers, run_alone
 
 log = logging.getLogger(__name__)
 
@@ -334,6 +335,11 @@ def connect(address: str | None, cores: float | None = None) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = first_line(error)
         raise UserError(f"The Ray cluster {address} cannot be joined: {reason}.") from error
+    except OSError as error:
+        # Its programs are damaged or must not be run, which has nothing to do with our folders.
+        raise UserError(
+            f"Ray cannot be started ({error.filename}: {error.strerror}): install it again."
+        ) from error
 
 
 def room(cpus: float, gpus: float) -> int:

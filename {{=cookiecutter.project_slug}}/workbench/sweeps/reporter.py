@@ -45,10 +45,14 @@ class TrialReporter(EndsTraining, EpochEndCallback):
         if stage == "fit":
             trainer.callbacks = [*trainer.callbacks, _after_checkpoints(self, trainer)]
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Repeat the reports from before a resume."""
-        if trial_channel.current is not None:
-            trial_channel.current.repeat(self.reports)
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Repeat the reports from before a resume, also if nothing is left to train."""
+        verdict = Verdict.CONTINUE
+        if trial_channel.current is not None and trainer.is_global_zero:
+            verdict = trial_channel.current.repeat(self.reports)
+        if trainer.strategy.broadcast(verdict) is Verdict.PAUSE:
+            self.ending = self._paused(trainer)
+            trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the state of the epoch."""
@@ -97,8 +101,7 @@ class TrialReporter(EndsTraining, EpochEndCallback):
             text = f"the sweep stopped the trial {place}, to be resumed"
             self.ending = Ending(Cause.STOPPED, text)
         elif verdict is Verdict.PAUSE:
-            text = f"the sweep paused the trial {place}, to be resumed if it is promoted"
-            self.ending = Ending(Cause.PAUSED, text)
+            self.ending = self._paused(trainer)
         if self.ending is not None:
             self._end(trainer)
 
@@ -114,6 +117,11 @@ class TrialReporter(EndsTraining, EpochEndCallback):
     def _note(self, step: int, value: float) -> None:
         self.reports.append((step, value))
         self._is_sent = False
+
+    def _paused(self, trainer: Trainer) -> Ending:
+        place = f"after {unit_of(trainer)} {self.reports[-1][0]}"
+        text = f"the sweep paused the trial {place}, to be resumed if it is promoted"
+        return Ending(Cause.PAUSED, text)
 
     def _end(self, trainer: Trainer) -> None:
         """End the training; within an epoch, so that it can be resumed from there."""

@@ -42,11 +42,9 @@ class FileLock:
 
     def acquire(self) -> bool:
         """Wait until no other process holds the lock."""
-        import fcntl
-
         if self._depth == 0:
             self._file = self.path.open("ab")
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            _lock(self._file)
         self._depth += 1
         return True
 
@@ -65,6 +63,22 @@ class FileLock:
             yield
         finally:
             self.release()
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Lock an open file until it is closed, as soon as no other process has locked it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        while True:
+            # Fails after ten seconds.
+            with suppress(OSError):
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined, unused-ignore]
+                return
+    fcntl.lockf(file, fcntl.LOCK_EX)
 
 
 class Journal(JournalFileBackend):

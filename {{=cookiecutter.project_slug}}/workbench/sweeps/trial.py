@@ -14,10 +14,11 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, read_write
 
 from ..errors import UserError
+from ..shell import resume_options
 from . import application, tracking, trial_channel
 from .plan import Base, Repeat
 from .space import options_of
-from .trial_channel import is_over, max_epochs_of, unit_of
+from .trial_channel import max_epochs_of, unit_of
 from .types import State, TrialOutcome, Unit, Value, Verdict
 from .workers import run_job
 
@@ -84,9 +85,10 @@ def _run(
     if repeat.fold is not None:
         config.data.fold = repeat.fold
         arguments.append(f"data.fold={repeat.fold}")
-    config.ckpt_path = _checkpoint(places[1:], config.trainer)
+    config.ckpt_path = _checkpoint(places[1:])
     if config.ckpt_path is not None:
         config.weights_from = None
+        arguments += resume_options(config.ckpt_path)
     tracking.mark_runs(config, base.study, base.parent_run, name)
     sys.argv = [base.script, *arguments, f"seed={config.seed}"]
     result = run_job(config, partial(_train, function=base.function))
@@ -190,18 +192,15 @@ def metrics_of(folder: Path) -> dict[str, float]:
     return metrics
 
 
-def _checkpoint(folders: list[Path], trainer: DictConfig) -> str | None:
-    """The newest checkpoint of earlier attempts that is not complete."""
+def _checkpoint(folders: list[Path]) -> str | None:
+    """The newest checkpoint of earlier attempts."""
     from ..runs.checkpoints import read_checkpoint
-    from ..runs.resuming import trained_epochs
 
     for folder in folders:
         path = folder / "checkpoints" / "last.ckpt"
         with suppress(UserError):
-            checkpoint = read_checkpoint(path)
-            steps = int(checkpoint["global_step"])
-            if not is_over(trainer, trained_epochs(checkpoint), steps):
-                return str(path)
+            read_checkpoint(path)
+            return str(path)
     return None
 
 

@@ -72,14 +72,17 @@ class Channel:
         self.verdict = Verdict.CONTINUE if is_last else verdict
         return self.verdict
 
-    def repeat(self, reports: list[tuple[int, float]]) -> None:
+    def repeat(self, reports: list[tuple[int, float]]) -> Verdict:
         """Send the reports of an earlier attempt: to the sweep, a resumed trial is a new one.
 
-        The verdicts are ignored; the next report gets one.
+        The verdict is PAUSE if the attempt was killed when it had to pause, and else CONTINUE: a
+        trial that resumes is not pruned before its next report.
         """
         for step, value in reports:
             self.report(step, value, repeats_to=reports[-1][0])
-        self.verdict = Verdict.CONTINUE
+        if self.verdict is not Verdict.PAUSE:
+            self.verdict = Verdict.CONTINUE
+        return self.verdict
 
     def end_run(self, best: float, length: int | None) -> None:
         """Continue with the next seed or fold.

@@ -1,22 +1,14 @@
-"""Processes for trials, forked in milliseconds from a server that has imported everything.
-
-Importing torch and Lightning takes longer than many trials, so a server does it once. As each trial
-has its own process, it cannot affect others, and its memory and GPUs are free afterwards.
-"""
+"""The workers of this machine: which trials run, on which GPUs, and what they report."""
 
 import logging
-import multiprocessing
-import os
 import signal
-import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, forkserver
-from multiprocessing.context import ForkServerProcess
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -28,19 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 from ..checks import require
 from ..errors import UserError
 from ..hydra_errors import explain
-from ..machine import usable_cores
-from ..project import project
+from ..machine import usable_cores, visible_devices
 from ..redact import redact
 from ..runs.directory import register_resolvers
-from . import trial_channel
+from .processes import kill_group, launch
 from .trial_channel import Result, Step
 from .types import State, TrialOutcome, Verdict
 
 log = logging.getLogger(__name__)
-
-context = multiprocessing.get_context("forkserver")
-# How the fork server imports the main module of an application.
-MAIN = "WORKBENCH_MAIN"
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,7 @@ class TrialProcess:
     number: int
     worker: int
     gpus: list[int]
-    process: ForkServerProcess
+    process: BaseProcess
     line: connection.Connection
     started: float = field(default_factory=time.monotonic)
     result: Result | None = None
@@ -155,24 +142,11 @@ class Workers:
         worker = self.free_worker()
         assert worker is not None
         gpus = self._take_gpus()
-        here, there = context.Pipe()
         variables = {"OMP_NUM_THREADS": str(self.threads)}
         if self._free is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
-        process = context.Process(
-            target=work, args=(there, variables, log, function, args), name=f"trial-{number}"
-        )
-        try:
-            process.start()
-        except (EOFError, OSError) as error:
-            guard = "; a script must call its function below `if __name__ == '__main__':`"
-            raise UserError(
-                "The workers cannot start: the project's modules cannot be imported, for the "
-                f"reason above{'' if project().package else guard}."
-            ) from error
-        # Otherwise the death of the child would not close the connection.
-        there.close()
-        self.running[number] = TrialProcess(number, worker, gpus, process, here)
+            variables["CUDA_VISIBLE_DEVICES"] = visible_devices(gpus)
+        process, line = launch(f"trial-{number}", variables, log, function, args)
+        self.running[number] = TrialProcess(number, worker, gpus, process, line)
 
     def answer(self, number: int, answer: Verdict) -> None:
         """Answer a report."""
@@ -192,7 +166,7 @@ class Workers:
         """End a process and all it started, with this outcome."""
         running = self.running[number]
         running.killed = running.killed or outcome
-        _kill_group(running.process)
+        kill_group(running.process)
 
     def _listen(self, running: TrialProcess) -> Iterator[Progress | Ended]:
         with suppress(EOFError, OSError):
@@ -205,7 +179,7 @@ class Workers:
         if running.process.exitcode is None:
             return
         # Its own child processes must not outlive it.
-        _kill_group(running.process)
+        kill_group(running.process)
         running.process.join()
         running.line.close()
         del self.running[running.number]
@@ -240,39 +214,6 @@ class Workers:
             self._free[gpu] += self._unit
 
 
-def start_server(packages: Sequence[str] = (), main_module: str | None = None) -> None:
-    """Start the fork server and its imports, which the first process waits for.
-
-    Args:
-        packages: imported in addition.
-        main_module: of an application, which is imported instead of a project.
-    """
-    if main_module is not None:
-        context.set_forkserver_preload([f"{__package__}.preload_main", *packages])
-        variable, value = MAIN, main_module
-    else:
-        own = project().package
-        # Not `__main__`, which would be imported before the server knows where the project is.
-        preload = f"{__package__}.preload"
-        context.set_forkserver_preload([own, f"{own}.training", *packages, preload])
-        paths = [str(project().root), os.environ.get("PYTHONPATH")]
-        variable, value = "PYTHONPATH", os.pathsep.join(filter(None, paths))
-    with _environment(variable, value):
-        forkserver.ensure_running()
-
-
-@contextmanager
-def _environment(variable: str, value: str) -> Iterator[None]:
-    before = os.environ.get(variable)
-    os.environ[variable] = value
-    try:
-        yield
-    finally:
-        del os.environ[variable]
-        if before is not None:
-            os.environ[variable] = before
-
-
 @contextmanager
 def on_interrupt(act: Callable[[int], None]) -> Iterator[None]:
     """Call a function with the number of the signal on Ctrl-C or SIGTERM, instead of ending."""
@@ -286,42 +227,6 @@ def on_interrupt(act: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def work(
-    line: connection.Connection,
-    variables: dict[str, str],
-    log: Path,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-) -> None:
-    """Run a function in this process, which was forked for it, and send its result."""
-    # A process group of its own: Ctrl-C in the terminal is for the sweep, and the processes that
-    # the trial starts can be killed with it.
-    os.setsid()
-    # A trial starts its own processes, independently of the number of tasks of the job.
-    os.environ.pop("SLURM_NTASKS", None)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
-    _write_to(log)
-    os.environ.update(variables)
-    # With the default method every DataLoader worker would import torch again.
-    multiprocessing.set_start_method("fork", force=True)
-
-    import rich
-
-    # Output goes to a file, not to the terminal of the server.
-    rich.reconfigure()
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
-    trial_channel.current = trial_channel.Channel(line)
-    try:
-        line.send(Result(function(*args)))
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        _leave(1)
-    _leave(0)
 
 
 def run_alone(workers: Workers, log_file: Path, function: Callable[..., Any], *args: Any) -> Any:
@@ -378,38 +283,6 @@ def check_gpus_per_trial(gpus: float, count: int) -> None:
         raise UserError(
             f"hydra.sweeper.gpus_per_trial={gpus:g} needs more GPUs than the {count} available."
         )
-
-
-def _leave(code: int) -> None:
-    """Exit at once: the loggers are closed, and the usual clean-up takes time."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _die_with(sentinel: int) -> None:
-    """Kill the process group once the process of the sweep has ended, for whatever reason."""
-    connection.wait([sentinel])
-    os.killpg(0, signal.SIGKILL)
-
-
-def _write_to(log: Path) -> None:
-    """Redirect all output to a log, including that of child processes."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    for stream in (1, 2):
-        os.dup2(file, stream)
-    os.close(file)
-
-
-def _kill_group(process: ForkServerProcess) -> None:
-    """Kill a process and its group, which it may not have created yet."""
-    pid = process.pid
-    assert pid is not None
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    if process.exitcode is None:
-        process.kill()
 
 
 def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
