@@ -16,14 +16,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from cookiecutter.main import cookiecutter
+from jinja2 import Environment
 
 from .support.modules import project_module
 from .support.template_package import NAME, Part, template_package
 from .support.training_runs import ON_CPU, TrainedRun, script, train
-from .support.warm_server import WarmServer
+from .support.warm_client import WarmProcess, WarmServer
 
 # Read when torch is imported, by the tests that train in this process: threads that spin while they
 # wait make small networks twenty times slower on a busy machine.
@@ -74,7 +76,7 @@ class BakedProject:
     def run_warm(
         self, *command: str, check: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script of the project, or `-c code`, in a fork of a process with heavy imports."""
+        """Run a script of the project, `-c code` or `-m module` in a fork with heavy imports."""
         return run_warm(*command, cwd=self.root, check=check, **variables)
 
 
@@ -108,14 +110,19 @@ def run(
 def run_warm(
     *command: str, cwd: Path, check: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a Python script, or `-c code`, as `run` does, in a fork of a process with heavy imports.
+    """Run `script.py`, `-c code` or `-m module` as `run` does, in a fork with heavy imports.
 
     The words are those after `python`. Other options of the interpreter need a new one.
     """
-    if command[0] != "-c" and not command[0].endswith(".py"):
+    if command[0] not in ("-c", "-m") and not command[0].endswith(".py"):
         return run("python", *command, cwd=cwd, check=check, **variables)
     done = WARM.run(command, cwd, own_environment() | {"PWD": str(cwd)} | variables)
     return passed(done) if check else done
+
+
+def start_warm(*command: str, cwd: Path, **variables: str) -> WarmProcess:
+    """Start a Python script as `run_warm` does, and leave it running."""
+    return WARM.start(command, cwd, own_environment() | {"PWD": str(cwd)} | variables)
 
 
 def passed(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
@@ -134,6 +141,24 @@ def keep_home_clean(tmp_path_factory: pytest.TempPathFactory) -> None:
     config = folder / "config.yaml"
     config.write_text(f"cookiecutters_dir: {folder}/clones\nreplay_dir: {folder}/replays\n")
     os.environ["COOKIECUTTER_CONFIG"] = str(config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compile_templates_once() -> Iterator[None]:
+    """Keep what Jinja compiles: cookiecutter has an environment of its own for every project."""
+    usual = Environment.compile
+    compiled: dict[Any, Any] = {}
+
+    def compile_once(environment: Environment, source: Any, *words: Any, **names: Any) -> Any:
+        # Environments with the same delimiters share their lexer.
+        key = (id(environment.lexer), source, words, *sorted(names.items()))
+        if key not in compiled:
+            compiled[key] = usual(environment, source, *words, **names)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Environment, "compile", compile_once)
+        yield
 
 
 @pytest.fixture(scope="session")

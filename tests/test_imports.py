@@ -19,6 +19,7 @@ LIBRARY = "workbench"
 LAYERS = {
     "helpers": {
         "checks",
+        "composing",
         "config_headers",
         "errors",
         "experiment_files",

@@ -12,7 +12,7 @@ import torch
 
 from ..conftest import ROOT, Bake, BakedProject
 from ..support.doc_code import Block, apply_edit, read_blocks
-from ..support.training_runs import is_same, run_all
+from ..support.training_runs import is_same, run_all, script
 
 PAGE = ROOT / "docs" / "your-own-model.md"
 SIMCLR = ("train.py", "experiment=digits_simclr", "logger=none")
@@ -137,7 +137,7 @@ def test_option_that_a_plain_model_never_reads_is_refused(examples: Examples) ->
 
 
 def test_checks_of_the_page_pass(project: BakedProject) -> None:
-    done = project.run("python", "-m", "pytest", "-q", "tests/test_autoencoder.py")
+    done = script(project, "-m", "pytest", "-q", "tests/test_autoencoder.py")
     assert "7 passed, 1 deselected" in done.stdout
 
 

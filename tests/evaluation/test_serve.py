@@ -3,13 +3,10 @@
 import csv
 import io
 import json
-import os
 import pickle
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -24,8 +21,9 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_diabetes, load_digits
 
-from ..conftest import BakedProject
+from ..conftest import BakedProject, start_warm
 from ..support.training_runs import ON_CPU, TrainedRun, run_all
+from ..support.warm_client import WarmProcess
 
 # The dev group has them; an environment made by hand may lack them.
 for name in ("fastapi", "uvicorn"):
@@ -36,7 +34,7 @@ for name in ("fastapi", "uvicorn"):
 class Server:
     """A running server."""
 
-    process: "subprocess.Popen[str]"
+    process: WarmProcess
     address: str
 
     def ask(self, path: str, body: bytes | None = None) -> tuple[int, Any]:
@@ -53,25 +51,11 @@ class Server:
 def serving(demo: BakedProject, run: TrainedRun, folder: Path) -> Iterator[Server]:
     """Start a server and stop it with Ctrl-C."""
     options = ("port=0", f"ckpt_path={run.checkpoint()}", f"hydra.run.dir={folder}")
-    with subprocess.Popen(
-        [sys.executable, "serve.py", *options],
-        cwd=demo.root,
-        env=os.environ | ON_CPU,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-    ) as process:
-        assert process.stdout
-        printed = ""
-        for line in process.stdout:
-            printed += line
-            if found := re.search(r"answering on (http://\S+)", line):
-                break
-        else:
-            pytest.fail(printed)
-        yield Server(process, found[1])
-        process.send_signal(signal.SIGINT)
-        rest = process.communicate(timeout=300)[0]
+    process = start_warm("serve.py", *options, cwd=demo.root, **ON_CPU)
+    (address,) = re.findall(r"answering on (http://\S+) until", process.read_until(" until Ctrl-C"))
+    yield Server(process, address)
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=300)[0]
     assert "Traceback" not in rest
     assert process.returncode == 0
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..conftest import BakedProject, own_environment, passed
 from ..support.sweeps import Swept, sweep_command
 from ..support.training_runs import TrainedRun, is_same
-from ..support.warm_server import WarmServer
+from ..support.warm_client import WarmServer
 
 # GPU_TESTS_DEVICE=cpu tries on any machine what these tests do, except what needs CUDA.
 DEVICE = os.environ.get("GPU_TESTS_DEVICE") or (

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import Bake
+from ..support.training_runs import script
 
 MODELS = Path(__file__).parents[1] / "support" / "models_to_check.py"
 FAILED = re.compile(r"^FAILED .*::Test(\w+)::test_(\w+)", re.MULTILINE)
@@ -34,9 +35,9 @@ def run_checks(bake: Bake, *options: str) -> tuple[dict[str, set[str]], str]:
     """The checks that failed, by the name of the class, and what pytest printed."""
     project = bake(project_name="Demo", author_email="ada@example.org", git="yes")
     (project.root / "tests" / "test_wrong.py").write_text(MODELS.read_text("utf-8"), "utf-8")
-    command = ("python", "-m", "pytest", "-q", "--tb=short", "tests/test_wrong.py", *options)
+    command = ("-m", "pytest", "-q", "--tb=short", "tests/test_wrong.py", *options)
     try:
-        printed = project.run(*command, check=False).stdout
+        printed = script(project, *command, check=False).stdout
     finally:
         (project.root / "tests" / "test_wrong.py").unlink()
     failed: dict[str, set[str]] = {}

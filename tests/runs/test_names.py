@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from ..conftest import BakedProject, run
+from ..conftest import BakedProject, run_warm
 from ..support.modules import project_module
 
 
@@ -108,8 +108,8 @@ def test_name_that_is_no_folder_is_told_in_a_sentence(commands: Commands, case: 
 @pytest.mark.parametrize("options", [("name=true",), ("name=a/b",), ("-m", "name=null")])
 def test_wrong_name_starts_nothing(demo: BakedProject, tmp_path: Any, options: Any) -> None:
     """Neither a training nor a sweep leaves a folder of a name that was refused."""
-    command = ("python", str(demo.root / "train.py"), *options, f"paths.log_dir={tmp_path}")
-    done = run(*command, cwd=tmp_path, check=False)
+    command = (str(demo.root / "train.py"), *options, f"paths.log_dir={tmp_path}")
+    done = run_warm(*command, cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: name ")
     assert done.stderr.count("\n") == 1

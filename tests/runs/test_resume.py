@@ -1,10 +1,7 @@
 """A run that was killed and goes on must end as the run that was left alone, to the last bit."""
 
 import csv
-import os
 import signal
-import subprocess
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ..conftest import BakedProject
+from ..conftest import BakedProject, start_warm
 from ..support.training_runs import ON_CPU, TrainedRun, is_same, train
 
 EPOCHS, BATCHES = 5, 19
@@ -77,16 +74,11 @@ def kill_and_resume(demo: BakedProject, folder: Path, *options: str) -> Resumed:
 
 def train_and_kill(demo: BakedProject, folder: Path, *options: str) -> None:
     """Train, and kill the process while it is busy with the third epoch."""
-    with subprocess.Popen(
-        [sys.executable, "train.py", f"hydra.run.dir={folder}", *options],
-        cwd=demo.root,
-        env=os.environ | ON_CPU,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
-        assert process.stdout
-        next(line for line in process.stdout if f"epoch 2/{EPOCHS}" in line)
-        process.kill()
+    command = ("train.py", f"hydra.run.dir={folder}", *options)
+    process = start_warm(*command, cwd=demo.root, **ON_CPU)
+    process.read_until(f"epoch 2/{EPOCHS}")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
     assert process.returncode == -signal.SIGKILL
 
 

@@ -84,8 +84,8 @@ def assert_no_secret(folder: Path, printed: str) -> None:
 def test_run_holds_no_secret(alerting: BakedProject, tmp_path: Path) -> None:
     """A run's folder is sent to colleagues, and attached to papers."""
     folder = tmp_path / "run"
-    command = ("python", "train.py", f"hydra.run.dir={folder}", "logger=[tensorboard,csv]")
-    done = alerting.run(*command, *OPTIONS, check=True, **ON_CPU, **ENVIRONMENT)
+    command = ("train.py", f"hydra.run.dir={folder}", "logger=[tensorboard,csv]")
+    done = alerting.run_warm(*command, *OPTIONS, check=True, **ON_CPU, **ENVIRONMENT)
     assert_no_secret(folder, done.stdout + done.stderr)
     run = TrainedRun(folder, done)
     # What is hidden is shown as hidden, and nothing else is gone.

@@ -88,7 +88,7 @@ def test_trainings_of_one_job_do_not_overwrite_each_other(
     command = ("train.py", *SMALL, "logger=csv", f"paths.log_dir={tmp_path}")
 
     def start_one() -> None:
-        demo.run("python", *command, check=True, **JOB, **ON_CPU)
+        demo.run_warm(*command, check=True, **JOB, **ON_CPU)
 
     for started in [side_by_side.submit(start_one) for _ in range(2)]:
         started.result()

@@ -2,11 +2,13 @@
 
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..conftest import ROOT, own_environment, run
+from ..conftest import ROOT, own_environment, run, run_warm, start_warm
 from .sweeps import Swept
+from .warm_client import WarmProcess
 
 SOURCE = ROOT / "{{=cookiecutter.project_slug}}"
 SWEEP = ("app.py", "-m", "hydra/sweeper=workbench")
@@ -31,19 +33,31 @@ class Application:
         """The variables of its user's shell."""
         return own_environment() | {"PYTHONPATH": self.path, "PWD": str(self.root)}
 
-    def sweep(self, *options: str, check: bool = True) -> Swept:
+    def run(
+        self, *words: str, check: bool = True, is_warm: bool = True
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a script with its options.
+
+        Args:
+            words: those after `python`.
+            check: fail the test if the command fails.
+            is_warm: whether it runs in a fork of a process that has done the heavy imports; with
+                the interpreter of the tests only.
+        """
+        if is_warm and self.python == sys.executable:
+            return run_warm(*words, cwd=self.root, check=check, **self.environment)
+        return run(self.python, *words, cwd=self.root, check=check, **self.environment)
+
+    def sweep(self, *options: str, check: bool = True, is_warm: bool = True) -> Swept:
         """Run a sweep to its end."""
-        words = (self.python, *SWEEP, "hydra.sweeper.study_name=study", *options)
-        done = run(*words, cwd=self.root, check=check, **self.environment)
+        words = (*SWEEP, "hydra.sweeper.study_name=study", *options)
+        done = self.run(*words, check=check, is_warm=is_warm)
         return Swept(self.root / "multirun" / "study", done.stdout + done.stderr)
 
-    def start(self, *options: str) -> "subprocess.Popen[bytes]":
+    def start(self, *options: str) -> WarmProcess:
         """Start a sweep and leave it running."""
-        words = [self.python, *SWEEP, "hydra.sweeper.study_name=study", *options]
-        null = subprocess.DEVNULL
-        return subprocess.Popen(
-            words, cwd=self.root, env=self.environment, stdin=null, stdout=null, stderr=null
-        )
+        words = (*SWEEP, "hydra.sweeper.study_name=study", *options)
+        return start_warm(*words, cwd=self.root, **self.environment)
 
 
 def make_library(folder: Path) -> Path:

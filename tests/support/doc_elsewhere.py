@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ..conftest import ROOT, BakedProject, run
@@ -77,9 +78,15 @@ def check_ray(project: BakedProject, command: str) -> None:
     for word in rest:
         assert not word.endswith(".yaml") or (project.root / word).is_file(), word
     if importlib.util.find_spec("ray") is not None:
-        text = project.run("ray", subcommand, "--help").stdout
+        text = ray_help(subcommand)
         options = [word.partition("=")[0] for word in rest if word.startswith("-")]
         assert all(option in text for option in options), command
+
+
+@cache
+def ray_help(subcommand: str) -> str:
+    """What Ray prints about a subcommand; it takes seconds."""
+    return run("ray", subcommand, "--help", cwd=ROOT).stdout
 
 
 def check_if_installed(project: BakedProject, command: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..conftest import own_environment
 from .training_runs import ON_CPU
-from .warm_server import WarmServer
+from .warm_client import WarmServer
 
 if TYPE_CHECKING:
     from ..conftest import BakedProject

@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import bake, epochs, gpu, start, sweeps  # noqa: E402
 from benchmarks.common import Project, Took  # noqa: E402
 from benchmarks.on_gpu import packing  # noqa: E402
-from tests.support.warm_server import HEAVY, WarmServer  # noqa: E402
+from tests.support.warm_client import WarmServer  # noqa: E402
+from tests.support.warm_server import HEAVY  # noqa: E402
 
 
 def main(root: Path) -> None:

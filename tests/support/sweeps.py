@@ -4,8 +4,6 @@ import csv
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
-from ..conftest import OUTER, SLOW, BakedProject
+from ..conftest import BakedProject, start_warm
 from .training_runs import ON_CPU, script
+from .warm_client import WarmProcess
 
 # A trial of these is over in half a second.
 SMALL = (
@@ -80,20 +79,9 @@ def sweep_command(folder: Path, *options: str, small: bool = True) -> tuple[str,
     return ("train.py", "-m", *place, *(SMALL if small else ()), *options)
 
 
-def start_sweep(project: BakedProject, folder: Path, *options: str) -> "subprocess.Popen[str]":
-    """Start a sweep and leave it running."""
-    environment = {key: value for key, value in os.environ.items() if key not in OUTER + SLOW}
-    return subprocess.Popen(
-        [sys.executable, *sweep_command(folder, *options)],
-        cwd=project.root,
-        env=environment | ON_CPU,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        # Its own group, so that a test can send it Ctrl-C as a terminal does.
-        start_new_session=True,
-    )
+def start_sweep(project: BakedProject, folder: Path, *options: str) -> WarmProcess:
+    """Start a sweep in a session of its own and leave it running; its output is one text."""
+    return start_warm(*sweep_command(folder, *options), cwd=project.root, **ON_CPU)
 
 
 def processes_of(folder: Path) -> list[Any]:
@@ -130,7 +118,7 @@ def wait_until(condition: Any, seconds: float = 300) -> None:
         time.sleep(0.05)
 
 
-def has_grown(folder: Path, known: int, process: "subprocess.Popen[str]") -> bool:
+def has_grown(folder: Path, known: int, process: WarmProcess) -> bool:
     """Whether there is more in a folder than before, or a process has ended."""
     return count(folder) > known or process.poll() is not None
 

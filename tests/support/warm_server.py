@@ -10,16 +10,17 @@ It is replaced when one of these files has changed. Commands with variables of t
 as modules may read variables when they are imported.
 """
 
+import atexit
 import faulthandler
+import gc
 import importlib
 import json
 import os
 import random
 import runpy
 import select
-import subprocess
+import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
@@ -30,108 +31,37 @@ from typing import Any, NoReturn, TextIO
 
 HEAVY = (
     "hydra",
+    "matplotlib.backends.backend_agg",
     "matplotlib.figure",
+    "optuna.importance",
+    "optuna.visualization",
+    "plotly.graph_objects",
     "pytorch_lightning",
+    "sklearn.datasets",
+    "sklearn.ensemble",
     "sklearn.model_selection",
     "torch._dynamo",
     "torch.utils.tensorboard",
     "torchvision.models",
 )
+PROJECT = (
+    "workbench.cli",
+    "workbench.dry_run",
+    "workbench.evaluation",
+    "workbench.prediction",
+    "workbench.sweeps.engines",
+    "workbench.sweeps.figures",
+    "workbench.sweeps.loop",
+    "workbench.sweeps.optuna_engine",
+    "workbench.sweeps.results",
+)
 # Each keeps some memory of its own.
 MOST_PROJECTS = 3
 IMPORTS_PROJECTS = "--imports-projects"
+# Importing torch sets some variables, which the forks do without.
+VARIABLES = dict(os.environ)
 # Variables that no module of a project reads.
 UNREAD = ("COOKIECUTTER_CONFIG", "CUDA_VISIBLE_DEVICES", "PWD", "PYTEST_CURRENT_TEST")
-
-
-class WarmServer:
-    """The client's side: starts the server when it is first needed, and ends it with the tests."""
-
-    def __init__(
-        self,
-        variables: dict[str, str],
-        modules: tuple[str, ...] = HEAVY,
-        imports_projects: bool = False,
-    ) -> None:
-        self._variables = variables
-        self._arguments = (*([IMPORTS_PROJECTS] if imports_projects else []), *modules)
-        self._process: subprocess.Popen[str] | None = None
-        self._lock = threading.Lock()
-        self._waiting: dict[int, tuple[threading.Event, list[int]]] = {}
-        self._count = 0
-
-    def run(
-        self,
-        command: tuple[str, ...],
-        cwd: Path,
-        variables: dict[str, str],
-        seconds: float | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run `script.py option ...` or `-c code argument ...`; several threads may call it.
-
-        Args:
-            command: the words after `python`.
-            cwd: the folder to run in.
-            variables: the environment variables.
-            seconds: after these it ends with a traceback of all threads; None for no limit.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            places = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-            code = self._request(
-                {
-                    "command": command,
-                    "cwd": str(cwd),
-                    "variables": variables,
-                    "places": places,
-                    "seconds": seconds,
-                }
-            )
-            out, err = (Path(place).read_text("utf-8", errors="replace") for place in places)
-        return subprocess.CompletedProcess(["python", *command], code, out, err)
-
-    def close(self) -> None:
-        """End the server."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            self._process.wait()
-
-    def _request(self, request: dict[str, Any]) -> int:
-        with self._lock:
-            if self._process is None:
-                self._start()
-            assert self._process is not None
-            assert self._process.stdin is not None
-            self._count += 1
-            ended: tuple[threading.Event, list[int]] = (threading.Event(), [])
-            self._waiting[self._count] = ended
-            print(
-                json.dumps({"number": self._count} | request), file=self._process.stdin, flush=True
-            )
-        ended[0].wait()
-        return ended[1][0]
-
-    def _start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, *self._arguments],
-            env=self._variables,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        )
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            event, codes = self._waiting.pop(answer["number"])
-            codes.append(answer["code"])
-            event.set()
-        # The server has died: nobody may wait for it.
-        for event, codes in self._waiting.values():
-            codes.append(-1)
-            event.set()
 
 
 class ProjectServer:
@@ -151,10 +81,12 @@ class ProjectServer:
             os.chdir(root)
             sys.path[0] = str(root)
             package = next(root.glob("*/training.py")).parent.name
-            # Whatever is wrong with them, the command itself is to say.
-            with suppress(Exception):
-                for module in ("workbench.cli", "workbench.dry_run", f"{package}.training"):
+            own = (f"{package}.{part}" for part in ("training", "data", "models"))
+            for module in (*own, *PROJECT):
+                # Whatever is wrong with it, the command itself is to say.
+                with suppress(Exception):
                     importlib.import_module(module)
+            gc.freeze()
             serve(requests, answers)
             os._exit(0)
         os.close(requests)
@@ -193,7 +125,7 @@ class Projects:
     def server_for(self, request: dict[str, Any]) -> ProjectServer | None:
         """The server that a request can be passed to."""
         root = Path(request["cwd"])
-        is_usual = essential(request["variables"]) == essential(os.environ)
+        is_usual = essential(request["variables"]) == essential(VARIABLES)
         if not is_usual or not list(root.glob("*/training.py")):
             return None
         server = self._servers.pop(root, None)
@@ -215,12 +147,17 @@ class Projects:
 def start() -> None:
     """Import what is heavy, then serve."""
     modules = [word for word in sys.argv[1:] if word != IMPORTS_PROJECTS]
+    # What an import leaves behind is no garbage: looking for some takes a seventh of the time.
+    gc.disable()
     for module in modules:
         importlib.import_module(module)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # What a fork prints must not get between the answers.
     os.dup2(2, 1)
     imports_projects = len(modules) < len(sys.argv) - 1
+    # Collections in the forks would copy the pages of all that was imported.
+    gc.freeze()
+    gc.enable()
     serve(0, answers, Projects(answers) if imports_projects else None)
 
 
@@ -253,6 +190,8 @@ def serve(requests: int, answers: TextIO, projects: Projects | None = None) -> N
                     answers.close()
                     become(request)
                 numbers[child] = request["number"]
+                started = {"number": request["number"], "pid": child}
+                print(json.dumps(started), file=answers, flush=True)
         elif not is_open:
             select.select([], [], [], 0.01)
         with suppress(ChildProcessError):
@@ -266,12 +205,49 @@ def serve(requests: int, answers: TextIO, projects: Projects | None = None) -> N
 
 
 def become(request: dict[str, Any]) -> NoReturn:
-    """Be the command, in a fork."""
+    """Be the command, in a fork, and end with its exit code as an interpreter does.
+
+    All but one step: an interpreter also takes apart what was imported, which copies every page of
+    it in a fork, and takes several times as long as a short command.
+    """
+    code: object = 0
+    try:
+        run_command(request)
+    except SystemExit as error:
+        code = error.code
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1 if isinstance(error, Exception) else -signal.SIGINT
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    # As an interpreter does: wait for threads, call what was registered, write what is buffered.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(ValueError):  # closed
+            stream.flush()
+    if code == -signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(int(code or 0))  # type: ignore[call-overload]
+
+
+def run_command(request: dict[str, Any]) -> None:
+    """Run the command with its folder, variables, arguments and output."""
+    out, err = request["places"]
+    if out == err:
+        # Left running: a test may send it Ctrl-C as a terminal does, to all of its processes.
+        os.setsid()
+        # Jobs in the background are started without it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    for stream, place in enumerate(request["places"], 1):
-        os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-    if request["seconds"] is not None:
+    # A named pipe is removed as soon as it has been opened.
+    opened = {name: os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND) for name in {out, err}}
+    os.dup2(opened[out], 1)
+    os.dup2(opened[err], 2)
+    if request.get("seconds") is not None:
         faulthandler.dump_traceback_later(request["seconds"], exit=True)
     os.environ.clear()
     os.environ.update(request["variables"])
@@ -293,11 +269,13 @@ def become(request: dict[str, Any]) -> NoReturn:
     if first == "-c":
         sys.argv = ["-c", *rest[1:]]
         exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif first == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     else:
         sys.argv = [first, *rest]
         sys.path[0] = str(Path(first).absolute().parent)
         runpy.run_path(first, run_name="__main__")
-    sys.exit()
 
 
 def spawn_or_fork(path: bytes, arguments: Sequence[Any], kept: Sequence[int]) -> int:
@@ -332,3 +310,4 @@ spawn = util.spawnv_passfds
 
 if __name__ == "__main__":
     start()
+    os._exit(0)

@@ -116,7 +116,8 @@ def returning(app: Application, expression: str) -> Application:
 
 def test_number_is_the_objective(sphere: Application) -> None:
     """The example of every sweeper works, without a trainer or a project, and leaves records."""
-    done = sphere.sweep(*VARIED, "hydra.sweeper.n_trials=6", "hydra.sweeper.workers=2")
+    options = ("hydra.sweeper.n_trials=6", "hydra.sweeper.workers=2")
+    done = sphere.sweep(*VARIED, *options, is_warm=False)
     assert done.states() == {"COMPLETE": 6}
     for trial in done.study.trials:
         x, y, z = (trial.params[name] for name in "xyz")
@@ -238,8 +239,7 @@ hydra:
       z: choice(foo, bar)
 """
     (sphere.root / "conf" / "config.yaml").write_text(config, "utf-8")
-    words = (sphere.python, "app.py", "hydra.sweeper.study_name=study")
-    done = run(*words, cwd=sphere.root, check=True, **sphere.environment)
+    done = sphere.run("app.py", "hydra.sweeper.study_name=study")
     assert "3 trials, 2 at once" in done.stdout
     swept = Swept(sphere.root / "multirun" / "study")
     assert swept.study.direction is optuna.study.StudyDirection.MAXIMIZE
@@ -272,7 +272,7 @@ def test_loop_with_reports_is_pruned(loop: Application) -> None:
 
 def test_report_has_no_effect_outside_of_a_sweep(loop: Application) -> None:
     """The same script trains alone."""
-    run(loop.python, "app.py", "hydra.run.dir=alone", cwd=loop.root, check=True, **loop.environment)
+    loop.run("app.py", "hydra.run.dir=alone")
     steps = (loop.root / "alone" / "steps.txt").read_text("utf-8").split()
     assert steps == list("123456")
 
@@ -285,7 +285,7 @@ def test_killed_sweep_resumes(loop: Application, signum: signal.Signals) -> None
     folder = loop.root / "multirun" / "study"
     wait_until(lambda: len(list(folder.glob("trials/*/steps.txt"))) == 2)
     os.kill(process.pid, signum)
-    process.wait()
+    process.communicate()
     wait_until(lambda: not processes_of(folder), 20)
     done = loop.sweep(*options)
     assert done.states() == {"COMPLETE": 3}
@@ -302,7 +302,7 @@ def test_script_without_a_guard_is_one_sentence(sphere: Application) -> None:
     """Importing such a script would start the sweep again in every trial."""
     code = (sphere.root / "app.py").read_text("utf-8")
     (sphere.root / "app.py").write_text(code.replace('if __name__ == "__main__":', "if True:"))
-    done = sphere.sweep("x=1,2", check=False)
+    done = sphere.sweep("x=1,2", check=False, is_warm=False)
     assert "a script must call its function below `if __name__ == '__main__':`." in done.printed
 
 
