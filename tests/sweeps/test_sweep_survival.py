@@ -27,6 +27,30 @@ from ..support.sweeps import (
     wait_until,
 )
 
+KILLED = '''
+"""Dies after the last epoch of the second of two trainings, once."""
+
+import os
+import signal
+from pathlib import Path
+
+from pytorch_lightning import Callback
+
+
+class Killed(Callback):
+    def __init__(self, file):
+        self.file = Path(file)
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        with self.file.open("a") as file:
+            file.write(f"{trainer.current_epoch}\\n")
+
+    def on_fit_end(self, trainer, pl_module):
+        if len(self.file.read_text()) == 12 and not Path(f"{self.file}.killed").exists():
+            Path(f"{self.file}.killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+'''
+
 SLEEPY = '''
 """Epochs that last long enough to be interrupted."""
 
@@ -44,8 +68,9 @@ SLOW = ("+callbacks.sleepy._target_=sleepy.Sleepy", "trainer.max_epochs=4")
 
 @pytest.fixture(scope="module")
 def project(demo: BakedProject) -> BakedProject:
-    """The project, with a callback that takes its time."""
+    """The project, with a callback that takes its time and one that dies."""
     (demo.root / "sleepy.py").write_text(SLEEPY)
+    (demo.root / "killed.py").write_text(KILLED)
     return demo
 
 
@@ -59,6 +84,34 @@ def test_twenty_kills_lose_nothing(project: BakedProject, tmp_path: Path) -> Non
     """The rare moments are found by trying many."""
     # So many trials that even a fast machine has some left for the last kill.
     kill_and_continue(project, tmp_path / "killed", total=160, kills=20)
+
+
+def test_kill_after_the_last_epoch_trains_nothing_twice(
+    project: BakedProject, tmp_path: Path
+) -> None:
+    """A kill during the final plots would cost the epochs of all seeds of a configuration."""
+    epochs = tmp_path / "epochs"
+    swept = sweep(
+        project,
+        tmp_path / "late",
+        LR,
+        "trainer.max_epochs=3",
+        f"+callbacks.faults={{_target_:killed.Killed,file:'{epochs}'}}",
+        "hydra.sweeper.n_trials=1",
+        "hydra.sweeper.seeds=2",
+    )
+    assert swept.states() == {"COMPLETE": 1}
+    broken, tried = swept.study.trials
+    assert tried.user_attrs["earlier"] == [0]
+    assert epochs.read_text().split() == ["0", "1", "2", "0", "1", "2"]
+    # A pruner compares others with these.
+    assert tried.intermediate_values == broken.intermediate_values
+    assert len(tried.intermediate_values) == 6
+    before, after = (
+        json.loads((swept.folder / f"trials/{number:04d}/seed_0/run.json").read_text("utf-8"))
+        for number in (0, 1)
+    )
+    assert after["metrics"] == before["metrics"]
 
 
 def share(project: BakedProject, folder: Path, total: int) -> None:

@@ -1,7 +1,6 @@
 """`python train.py -m`: what a sweep promises, with real trials."""
 
 import csv
-import json
 import re
 from pathlib import Path
 
@@ -44,21 +43,6 @@ class Alike(Callback):
     def on_train_start(self, trainer, pl_module):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         raise RuntimeError(f"the disk is gone at rate {rate}")
-
-
-class KilledAtTheEnd(Callback):
-    def __init__(self, file):
-        self.file = Path(file)
-
-    def on_train_epoch_start(self, trainer, pl_module):
-        with self.file.open("a") as file:
-            file.write(f"{trainer.current_epoch}\\n")
-
-    def on_fit_end(self, trainer, pl_module):
-        # In the second of two trainings, once.
-        if len(self.file.read_text()) == 12 and not Path(f"{self.file}.killed").exists():
-            Path(f"{self.file}.killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
 '''
 
 
@@ -243,34 +227,6 @@ def test_crash_is_tried_again_from_its_checkpoint(project: BakedProject, tmp_pat
     broken, tried = swept.study.trials
     assert tried.params == broken.params
     assert tried.user_attrs["earlier"] == [0]
-
-
-def test_kill_after_the_last_epoch_trains_nothing_twice(
-    project: BakedProject, tmp_path: Path
-) -> None:
-    """A kill during the final plots would cost the epochs of all seeds of a configuration."""
-    epochs = tmp_path / "epochs"
-    swept = sweep(
-        project,
-        tmp_path / "late",
-        LR,
-        "trainer.max_epochs=3",
-        f"+callbacks.faults={{_target_:faults.KilledAtTheEnd,file:'{epochs}'}}",
-        "hydra.sweeper.n_trials=1",
-        "hydra.sweeper.seeds=2",
-    )
-    assert swept.states() == {"COMPLETE": 1}
-    broken, tried = swept.study.trials
-    assert tried.user_attrs["earlier"] == [0]
-    assert epochs.read_text().split() == ["0", "1", "2", "0", "1", "2"]
-    # A pruner compares others with these.
-    assert tried.intermediate_values == broken.intermediate_values
-    assert len(tried.intermediate_values) == 6
-    before, after = (
-        json.loads((swept.folder / f"trials/{number:04d}/seed_0/run.json").read_text("utf-8"))
-        for number in (0, 1)
-    )
-    assert after["metrics"] == before["metrics"]
 
 
 def test_same_error_in_every_trial_ends_the_sweep(project: BakedProject, tmp_path: Path) -> None:
