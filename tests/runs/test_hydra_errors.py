@@ -59,6 +59,7 @@ train.py ~model -> model | configs/model/
 train.py +data=csv -> data=... | without a +
 train.py objective=val/acc -> must be a config group | objective.<option>
 train.py optimizer.lr=0.1,0.01 -> add -m
+SWEEP RATES hydra.sweeper.workers=1,2 -> hydra.sweeper.workers cannot vary | one value
 train.py optimizer.lr=0,01 -> optimizer.lr=0,01 | point
 train.py optimizer.lr=${optimzer.rate} -> optimzer.rate
 train.py name=${oc.env:NOT_SET} -> 'NOT_SET'

@@ -128,6 +128,8 @@ def _wrong_key(error: ConfigCompositionException) -> str:
         comma = re.fullmatch(r"[^=]+=-?\d+,\d+", key)
         hint = ", or write decimals with a point" if comma else ""
         return f"{key} has several values: add -m to run them all{hint}."
+    if varied := re.match(r"Sweeping over Hydra's .* : '([^=]+)=", message):
+        return f"{varied[1]} cannot vary in a sweep, as it is a setting of Hydra: give one value."
     if again := re.search(r"Multiple values for (\w+)|(\w+) appears more than once", message):
         group = again[1] or again[2]
         return (
