@@ -133,6 +133,9 @@ runs.py a b -> b | --help
 runs.py FILES/runs --sort tset -> 'tset' | test
 # How a sweep runs
 SWEEP RATES hydra.sweeper.n_trials=1.5 -> n_trials | 1.5
+SWEEP RATES hydra/sweeper=ax hydra/sweeper/pruner=promote -> promote | needs hydra/sweeper=optuna
+SWEEP RATES hydra/sweeper/pruner=promote hydra.sweeper.pruner.factor=1 -> factor | at least 2
+SWEEP RATES hydra/sweeper/pruner=promote +hydra.sweeper.pruner.min_epoch=2 -> 'min_epochs'
 SWEEP RATES hydra.sweeper.workers=0 -> workers | at least 1
 SWEEP RATES hydra.sweeper.seeds=0 -> seeds | at least 1
 SWEEP RATES hydra.sweeper.gpus_per_trial=half -> gpus_per_trial | 'half'

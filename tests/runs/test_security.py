@@ -211,7 +211,7 @@ def test_checkpoint_with_code_is_refused_whatever_the_environment_says(
     with pytest.raises(pickle.UnpicklingError):
         package("runs.checkpoint_file").CheckpointFile().load_checkpoint(path)
     # A trial that is tried again begins anew.
-    assert package("sweeps.trial")._checkpoint([path.parents[1]], 5) is None
+    assert package("sweeps.trial")._checkpoint([path.parents[1]]) is None
     assert not target.exists()
     with pytest.warns(match="TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
         torch.load(path)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -282,7 +283,8 @@ def check_resume(
     check_resumable(path, checkpoint, model)
     # A trial, fold or job that was killed after its last epoch is resumed to complete its results;
     # other processes of a DDP trial are started with the option.
-    if is_given("ckpt_path") and rank_zero_only.rank == 0:
+    is_named = is_given("ckpt_path") or not HydraConfig.initialized()
+    if is_named and rank_zero_only.rank == 0:
         check_unfinished(path, checkpoint, trainer)
     # Population-based training resumes with other options on purpose.
     if not any(getattr(callback, "changes_options", False) for callback in trainer.callbacks):

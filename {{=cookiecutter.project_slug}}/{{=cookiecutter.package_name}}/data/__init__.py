@@ -4,6 +4,7 @@ from .csv_file import CSVDataModule
 from .diabetes import DiabetesDataModule
 from .digits import DigitsDataModule
 from .image_folder import ImageFolderDataModule
+from .text import TextDataModule
 from .torchvision_images import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "FashionMNISTDataModule",
     "ImageFolderDataModule",
     "MNISTDataModule",
+    "TextDataModule",
 ]
