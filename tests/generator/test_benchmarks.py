@@ -32,6 +32,7 @@ PRINTED = {
         "| --help ",
         "| the first optimizer step ",
     ),
+    "scale": ("Simulated workers, a report a second, random search", "| journal | 10 "),
     "size": ("A study of 8 parameters", "| 10 "),
     "bake": ("A project is written, 1 rounds", "| ours ", "| the smallest template "),
 }
@@ -59,4 +60,4 @@ def test_a_wrong_subject_is_told() -> None:
     command = (sys.executable, "-m", "benchmarks", "epoch")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "there are aids, bake, epochs, gpu, start, sweeps" in done.stderr
+    assert "there are aids, bake, epochs, gpu, samplers, scale, start, sweeps, text" in done.stderr

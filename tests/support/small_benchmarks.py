@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import bake, epochs, gpu, start, sweeps  # noqa: E402
+from benchmarks import bake, epochs, gpu, scale, start, sweeps  # noqa: E402
 from benchmarks.common import Project, Took  # noqa: E402
 from benchmarks.on_gpu import packing  # noqa: E402
 from tests.support.warm_client import WarmServer  # noqa: E402
@@ -39,7 +39,7 @@ def main(root: Path) -> None:
             sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
         return Took(1.0, 1.0)
 
-    for module in (epochs, gpu, start):
+    for module in (epochs, gpu, scale, start):
         vars(module).update(baked_project=the_project)
     for module in (packing, start):
         vars(module).update(time_command=in_a_fork)
@@ -47,6 +47,7 @@ def main(root: Path) -> None:
     gpu.main(["tiny", "cnn", "syncs", "packing"])
     start.main(["help", "step", "1"])
     sweeps.size(project, ["10"])
+    scale.main(["journal", "10", "trials=20"])
     bake.main(["1"])
     server.close()
 
