@@ -88,7 +88,7 @@ CASES = {
     ),
     "lstm": Case(
         "lstm",
-        "text",
+        "wikitext",
         UNTESTED,
         objective="train_loss",
         batches=5,
@@ -96,7 +96,7 @@ CASES = {
         # It carries the hidden state from batch to batch, outside of its checkpoint.
         is_exact_within=False,
     ),
-    "transformer": Case("transformer", "text", UNTESTED, batches=5),
+    "transformer": Case("transformer", "wikitext", UNTESTED, batches=5),
     # 2. and 3. tutorial code
     "tutorial": Case(
         "tutorial",

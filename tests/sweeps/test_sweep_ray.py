@@ -184,7 +184,7 @@ def test_nodes_without_our_disk_send_what_trials_wrote(sweeps_package: Any, tmp_
     (earlier / "checkpoints").mkdir(parents=True)
     (earlier / "checkpoints" / "last.ckpt").write_bytes(b"weights")
     files = {earlier: module._pack(earlier, "checkpoints/last.ckpt")}
-    sweeps_package("workers").start_server()
+    sweeps_package("processes").start_server()
     worker = module.RemoteWorker(1, folder / ".shared-not-here")
     arguments = (earlier / "checkpoints/last.ckpt", trial / "copy.ckpt")
     events, packed = worker.start(3, trial / "run.log", shutil.copyfile, arguments, files)
