@@ -11,8 +11,8 @@ from workbench.checks import check_integer, check_number
 from workbench.data.tokens import begins_character, decode, encode
 from workbench.data.windows import IGNORED
 from workbench.errors import UserError
-from workbench.models.base import BaseModule
 from workbench.models.bits import BitsPerCharacter
+from workbench.models.epoch_logging import EpochLogging
 from workbench.models.precision import EpochMean, at_least_float32
 
 from .transformer import Transformer
@@ -21,7 +21,7 @@ Batch = tuple[Tensor, Tensor]
 STAGES = ("train", "val", "test")
 
 
-class GPT(BaseModule):
+class GPT(EpochLogging):
     """A decoder-only transformer over characters or bytes.
 
     Logs the loss in nats per code, and in bits per character (`val/bpc`).
@@ -73,17 +73,19 @@ class GPT(BaseModule):
         return at_least_float32(self.net(codes))
 
     def shared_step(self, batch: Batch, stage: str) -> Tensor:
-        """Mean loss of a batch in nats; also updates and logs the metrics of the stage."""
+        """Mean loss of a batch in nats; also updates the metrics of the stage."""
         x, y = batch
         loss = F.cross_entropy(self(x).flatten(0, 1), y.flatten(), ignore_index=IGNORED)
         is_scored = y != IGNORED
         count, characters = is_scored.sum(), (is_scored & self.begins[y.clamp(min=0)]).sum()
-        mean, bits = self.losses[f"{stage}/loss"], self.bits[f"{stage}/bpc"]
-        mean.update(loss, count)  # type: ignore[operator]
-        bits.update(loss * count, characters)  # type: ignore[operator]
-        metrics: Any = {f"{stage}/loss": mean, f"{stage}/bpc": bits}
-        self.log_dict(metrics, on_step=False, on_epoch=True)
+        self.losses[f"{stage}/loss"].update(loss, count)  # type: ignore[operator]
+        self.bits[f"{stage}/bpc"].update(loss * count, characters)  # type: ignore[operator]
         return loss
+
+    def log_metrics(self, stage: str) -> None:
+        """Have Lightning compute, log and reset the metrics of a stage when its epoch ends."""
+        self.log(f"{stage}/loss", self.losses[f"{stage}/loss"])
+        self.log(f"{stage}/bpc", self.bits[f"{stage}/bpc"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One optimization step."""
