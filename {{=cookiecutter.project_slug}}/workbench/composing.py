@@ -1,11 +1,13 @@
 """Composing the config of a command once, where Hydra does it twice.
 
-Hydra composes a config to find out `hydra.mode`, and again to run: a sixth of a second each time.
+Hydra 1.3 composes a config to find out `hydra.mode`, and again to run: a sixth of a second each
+time. Later versions find out the mode in another way.
 """
 
 from contextlib import suppress
 from typing import Any
 
+import hydra
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -13,13 +15,14 @@ from omegaconf import DictConfig
 
 
 def compose_once() -> None:
-    """Let Hydra run with the config that it has composed to find out the mode."""
-    Hydra.get_mode = find_mode  # type: ignore[assignment,method-assign]
+    """Let Hydra 1.3 run with the config that it has composed to find out the mode."""
+    if hydra.__version__.startswith("1.3."):
+        Hydra.get_mode = find_mode  # type: ignore[assignment,method-assign]
 
 
-def find_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+def find_mode(instance: Hydra, config_name: str | None, overrides: list[str]) -> Any:
     """The mode that the config sets; None if it sets none, or if there is an error to report."""
-    loader: Any = hydra.config_loader
+    loader: Any = instance.config_loader
     # Options with a single value mean the same in both modes, and others only in a sweep.
     likely = RunMode.MULTIRUN if _has_several(overrides) else RunMode.RUN
     try:
