@@ -86,7 +86,7 @@ def write_text(path: Path) -> None:
 
 @dataclass(frozen=True)
 class OnDevice:
-    """Batches of a loader, gathered by hand on the device if the data lie there.
+    """Batches of a loader, gathered on the device if the data are there.
 
     Attributes:
         loader: of the project.

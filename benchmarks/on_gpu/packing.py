@@ -54,7 +54,7 @@ def print_packing(project: Project, size: Size, budget: Budget, seconds: float) 
     found: list[Sweep] = []
     for at_once in order(size.packed):
         if found and time.monotonic() + found[-1].command > end:
-            print(f"{at_once} at once: left out, there is no time.", flush=True)
+            print(f"{at_once} at once: left out, the time is used up.", flush=True)
             continue
         found.append(sweep(project, size, at_once))
         # Now, because a later one may take too long.
@@ -112,7 +112,7 @@ def first_result(size: Size) -> float:
 
 
 def sweep(project: Project, size: Size, at_once: int) -> Sweep:
-    """Run a sweep of which so many trials run at once."""
+    """Run a sweep with this number of concurrent trials."""
     if size.device == "cuda":
         share = ["trainer=gpu", "hydra.sweeper.gpus=[0]"]
         share.append(f"hydra.sweeper.gpus_per_trial={1 / at_once:g}")

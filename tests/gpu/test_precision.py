@@ -184,7 +184,7 @@ def trainings(project: BakedProject, tmp_path_factory: pytest.TempPathFactory) -
 def compare(found: Trained, expected: Trained, draws: list[Trained]) -> str:
     """Check losses, outputs and weights; how much of the tolerance they used."""
     assert len(found.losses) == len(expected.losses) == STEPS
-    # A network that is compiled has not been looked at.
+    # The outputs of a compiled network are not recorded.
     assert len(found.outputs) in (0, STEPS)
     used = {
         f"outputs of step {step + 1}": norm([one - expected.outputs[step]])

@@ -43,7 +43,7 @@ def most_at_once(facts: list[dict[str, Any]]) -> int:
 
 
 def at_once_options(gpus: float, count: int) -> tuple[str, ...]:
-    """Options for so many trials at once."""
+    """Options for this number of concurrent trials."""
     if IS_GPU:
         return ("hydra.sweeper.gpus=[0]", f"hydra.sweeper.gpus_per_trial={gpus:g}")
     return (f"hydra.sweeper.workers={count}",)

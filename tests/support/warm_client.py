@@ -60,7 +60,7 @@ class WarmProcess:
         """Wait for the end of the command and of all that it has started, and return its output.
 
         Raises:
-            subprocess.TimeoutExpired: after so many seconds.
+            subprocess.TimeoutExpired: the command takes longer than `timeout` seconds.
         """
         end = time.monotonic() + timeout
         received = b""

@@ -10,7 +10,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from ..errors import UserError
-from .base import BaseModule
+from .epoch_logging import EpochLogging
 from .metrics import logged_names
 from .precision import EpochMean, at_least_float32, float32_by_default
 from .regression_metrics import R2
@@ -23,7 +23,7 @@ STAGES = ("train", "val", "test")
 EXAMPLES = {"regression": "mlp_regressor", "text": "gpt"}
 
 
-class SupervisedModule(BaseModule):
+class SupervisedModule(EpochLogging):
     """Training, validation and test of a network on (x, y) batches.
 
     A subclass sets the attributes below, saves its hyperparameters (including `optimizer` and
@@ -181,23 +181,6 @@ class SupervisedModule(BaseModule):
 
     def _metrics_of(self, stage: str) -> dict[str, Metric]:
         return dict(self.metrics[f"{stage}_metrics"].items())  # type: ignore[operator]
-
-    def on_train_start(self) -> None:
-        """Log the metrics of an epoch that a resumed run continues rather than starts."""
-        if self.trainer.fit_loop.restarted_mid_epoch:
-            self.log_metrics("train")
-
-    def on_train_epoch_start(self) -> None:
-        """Log the metrics of an epoch of training."""
-        self.log_metrics("train")
-
-    def on_validation_epoch_start(self) -> None:
-        """Log the metrics of a validation."""
-        self.log_metrics("val")
-
-    def on_test_epoch_start(self) -> None:
-        """Log the metrics of a test."""
-        self.log_metrics("test")
 
     def on_train_epoch_end(self) -> None:
         """Log and report the remaining metrics."""
