@@ -15,7 +15,7 @@ from .device import DEVICE, IS_GPU
 
 Measured = Callable[[str], None]
 
-# Nothing is imported where there is no GPU.
+# Without a GPU, the tests are not even imported.
 collect_ignore_glob = [] if DEVICE != "none" else ["test_*.py"]
 # Seconds of a test, with its fixtures; a machine without a GPU may be busy.
 LIMIT = 200 if IS_GPU else 1800

@@ -147,7 +147,7 @@ def excesses(metrics: Mapping[str, float], limits: Mapping[str, float]) -> dict[
 
 
 def out_of(count: int, total: int) -> str:
-    """A count for people: "3 of 20", or "3" if there is no limit."""
+    """A count as text: "3 of 20", or "3" if there is no limit."""
     return f"{count} of {total}" if total < UNLIMITED else str(count)
 
 
