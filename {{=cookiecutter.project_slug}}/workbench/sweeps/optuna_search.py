@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from .automatic_pruner import kept
 from .budgets import Budgets, Terminator, unimproved
 from .enqueue import TOO_MANY_POINTS, read_points
 from .figures import Figure
@@ -304,27 +305,30 @@ class OptunaSearch:
                 raise
 
 
-def open_search(plan: Plan, kind: Callable[..., S]) -> S:
+def open_search(plan: Plan, kind: Callable[[Plan], Callable[..., S]]) -> S:
     """Open and join the study of a sweep, and queue the configurations to try first.
 
     Args:
         plan: of the sweep.
-        kind: makes the search from the arguments of `OptunaSearch`.
+        kind: for the plan with its final pruner, a class with the arguments of `OptunaSearch`.
 
     Raises:
         UserError: the database cannot be opened, or the command differs from the study.
     """
-    settings, space, objectives = plan.settings, plan.space, plan.objectives
-    if settings.storage is None and not (plan.folder / "journal.log").exists():
+    space, objectives, url = plan.space, plan.objectives, plan.settings.storage
+    if url is None and not (plan.folder / "journal.log").exists():
         check_unused(plan.folder)
     lock = FileLock(plan.folder / "study.lock")
-    url = settings.storage
     storage = open_journal(plan.folder, lock) if url is None else open_database(url)
     with lock.held():
         study = open_study(storage, plan.name, objectives)
+        is_new = IDENTITIES not in study.user_attrs
         version = _join_study(study, plan)
+        plan = kept(plan, study, is_new)
+    settings = plan.settings
     n_trials, max_retries, limits = plan.n_trials, settings.max_retries, settings.limits
-    search = kind(study, space, objectives, n_trials, max_retries, limits, lock, version)
+    about = (study, space, objectives, n_trials, max_retries, limits, lock, version)
+    search = kind(plan)(*about)
     every = getattr(plan.trainer, "check_val_every_n_epoch", 1)
     terminator = Terminator() if settings.terminator else None
     search.budgets = Budgets(

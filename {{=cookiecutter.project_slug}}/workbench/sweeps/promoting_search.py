@@ -7,7 +7,7 @@ command that is killed loses nothing.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,10 +15,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from . import optuna_search
 from .optuna_search import OptunaSearch, attempts, counting, inherited, is_waiting, state_of
 from .plan import Plan
-from .promotion import ENDLESS, Rungs, Standing, read_options
+from .promotion import ENDLESS, PROMOTE, Rungs, Standing, read_options, startup_trials
 from .rung_sampler import MODELS, RungSampler
 from .types import State, Verdict, excesses
 
@@ -30,14 +29,14 @@ class PromotingSearch(OptunaSearch):
         args: of `OptunaSearch`.
         rungs: the numbers of reports at which trials pause.
         n_startup_trials: number of random configurations before a model proposes any.
+        trainings: number of trainings of a configuration, one per seed and fold.
     """
 
-    def __init__(self, *args: Any, rungs: Rungs, n_startup_trials: int) -> None:
+    def __init__(self, *args: Any, rungs: Rungs, n_startup_trials: int, trainings: int = 1) -> None:
         super().__init__(*args)
         self.rungs = rungs
         self._n_startup_trials = n_startup_trials
-        # Of a configuration, one per seed and fold.
-        self.trainings = 1
+        self._trainings = trainings
         # Of trials that have ended.
         self._ended: dict[int, Standing] = {}
 
@@ -137,7 +136,7 @@ class PromotingSearch(OptunaSearch):
         has_winner = any(trial.state == TrialState.COMPLETE for trial in trials)
         if epochs is None or has_winner or steps[-1] == ENDLESS:
             return False
-        due = steps[-1] * self.trainings
+        due = steps[-1] * self._trainings
         for trial in trials:
             if trial.state == TrialState.RUNNING:
                 due += steps[self._goal(trial.user_attrs)] - max(_reports(trial, trials), default=0)
@@ -191,15 +190,14 @@ def _reports(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> dict[int, flo
     return reports
 
 
-def open_search(plan: Plan) -> PromotingSearch:
-    """The study of a sweep, with promotion.
-
-    Raises:
-        UserError: the database cannot be opened, or the command differs from the study.
-    """
+def search_class(plan: Plan) -> Callable[..., OptunaSearch]:
+    """What searches with the pruner of a plan, called as `OptunaSearch` is."""
+    if plan.settings.pruner["name"] != PROMOTE:
+        return OptunaSearch
     options, mode = read_options(plan.settings.pruner), plan.objectives[0].mode
-    rungs = Rungs.between(options["min_epochs"], plan.length, options["factor"], mode)
-    kind = partial(PromotingSearch, rungs=rungs, n_startup_trials=options["n_startup_trials"])
-    search = optuna_search.open_search(plan, kind)
-    search.trainings = len(plan.base.repeats())
-    return search
+    return partial(
+        PromotingSearch,
+        rungs=Rungs.between(options["min_epochs"], plan.length, options["factor"], mode),
+        n_startup_trials=startup_trials(options["n_startup_trials"], plan.n_trials),
+        trainings=len(plan.base.repeats()),
+    )
