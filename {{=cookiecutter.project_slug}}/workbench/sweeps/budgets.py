@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from .census import Census
 from .leaderboard import best_trials
 from .types import Objective, State, TrialRecord
 
@@ -32,22 +33,25 @@ class Budgets:
     patience: int | None = None
     terminator: "Terminator | None" = None
     every: int = 1
-    # The epochs of trials that have ended, by their numbers.
-    _known: dict[int, int] = field(default_factory=dict)
+    # Of each trial, by its number.
+    _trained: dict[int, int] = field(default_factory=dict)
 
-    def trained(self, trials: Sequence[FrozenTrial]) -> int:
+    @property
+    def trained(self) -> int:
         """The number of epochs that all trials together have trained and reported."""
-        counts = {t.number: self._known.get(t.number) or self._own(t, trials) for t in trials}
-        self._known = {t.number: counts[t.number] for t in trials if t.state.is_finished()}
-        return sum(counts.values())
+        return sum(self._trained.values())
 
-    def _own(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+    def note(self, changed: Iterable[FrozenTrial], census: Census) -> None:
+        """Count the epochs of trials that are new or have changed."""
+        self._trained |= {trial.number: self._own(trial, census) for trial in changed}
+
+    def _own(self, trial: FrozenTrial, census: Census) -> int:
         """The number of epochs that a trial has trained itself.
 
         A resumed trial repeats the reports from before its checkpoint. They count only if the
         earlier attempt was killed between saving the checkpoint and sending the report.
         """
-        earlier = (trials[number] for number in trial.user_attrs.get("earlier", ()))
+        earlier = census.attempts(trial)[1:]
         sent = {step for attempt in earlier for step in attempt.intermediate_values}
         spans = trial.user_attrs.get("repeated", ())
         sent &= {step for first, last in spans for step in range(first, last + 1)}
