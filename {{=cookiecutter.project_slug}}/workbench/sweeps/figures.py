@@ -112,9 +112,8 @@ def comparable(
     for rung in sorted({max(record.steps) for record in ended}, reverse=True):
         here = [*done, *(record for record in ended if max(record.steps) >= rung)]
         if len(here) >= ENOUGH:
-            cut = (replace(r, steps={s: v for s, v in r.steps.items() if s <= rung}) for r in here)
-            best = ((r, replace(r, values=()).best_so_far(objectives[0])) for r in cut)
-            kept = [(r, value) for r, value in best if value is not None]
+            best = ((record, record.best_so_far(objectives[0], rung)) for record in here)
+            kept = [(record, value) for record, value in best if value is not None]
             return [replace(r, state=State.FINISHED, values=(v,)) for r, v in kept], rung
     return done, None
 

@@ -9,6 +9,7 @@ commands write.
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -341,7 +342,11 @@ def open_search(plan: Plan, kind: Callable[[Plan], Callable[..., S]]) -> S:
     every = getattr(plan.trainer, "check_val_every_n_epoch", 1)
     terminator = Terminator() if settings.terminator else None
     search.budgets = Budgets(
-        settings.epochs, settings.patience, terminator, every if plan.unit is Unit.EPOCH else 1
+        epochs=settings.epochs,
+        patience=settings.patience,
+        terminator=terminator,
+        every=every if plan.unit is Unit.EPOCH else 1,
+        deadline=time.monotonic() + (settings.timeout or math.inf),
     )
     pruner = settings.pruner if len(objectives) == 1 else {"name": "none"}
     search.join(settings.sampler, pruner, plan.seed)

@@ -7,6 +7,7 @@ command that is killed loses nothing.
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -146,16 +147,31 @@ class PromotingSearch(OptunaSearch):
         return self._ladder.promotable(is_ending)
 
     def _is_short(self) -> bool:
-        """Whether the epochs that are left are needed to train a first configuration completely."""
-        epochs, steps = self.budgets.epochs, self.rungs.steps
-        if epochs is None or steps[-1] == ENDLESS:
+        """Whether the epochs or the time left are needed to train a first configuration completely.
+
+        The others wait for it once those that are running have paused.
+        """
+        budgets, steps = self.budgets, self.rungs.steps
+        if (budgets.epochs is None and budgets.deadline == math.inf) or steps[-1] == ENDLESS:
             return False
         if any(trial.state == TrialState.COMPLETE for trial in self.census.trials):
             return False
         due = steps[-1] * self._trainings
-        for trial in self.census.running:
-            due += steps[self._goal(trial.user_attrs)] - max(self._reports(trial), default=0)
-        return epochs - self.budgets.trained <= due
+        left = [
+            steps[self._goal(trial.user_attrs)] - max(self._reports(trial), default=0)
+            for trial in self.census.running
+        ]
+        if budgets.epochs is not None and budgets.epochs - budgets.trained <= due + sum(left):
+            return True
+        seconds = self._seconds_per_epoch() * (due + max(left, default=0))
+        return budgets.deadline - time.monotonic() <= seconds
+
+    def _seconds_per_epoch(self) -> float:
+        """The average over the configurations that have paused; 0 if none has."""
+        trials = (t for t in self.census.trials if t.duration and "earlier" not in t.user_attrs)
+        known = [(t.duration, max(t.intermediate_values)) for t in trials if t.intermediate_values]
+        seconds = sum(duration.total_seconds() for duration, _ in known if duration)
+        return seconds / max(1, sum(epochs for _, epochs in known))
 
     def _standing(self, trial: FrozenTrial) -> Standing:
         state, result = state_of(trial), trial.values[0] if trial.values else None
