@@ -181,9 +181,12 @@ def test_nodes_without_our_disk_send_what_trials_wrote(sweeps_package: Any, tmp_
     module = sweeps_package("ray_cluster")
     folder = tmp_path / "sweep"
     trial, earlier = folder / "trials/0003", folder / "trials/0001"
-    (earlier / "checkpoints").mkdir(parents=True)
-    (earlier / "checkpoints" / "last.ckpt").write_bytes(b"weights")
-    files = {earlier: module._pack(earlier, "checkpoints/last.ckpt")}
+    for name in ("checkpoints/last.ckpt", "fold_1/checkpoints/best.ckpt", "run.log"):
+        (earlier / name).parent.mkdir(parents=True, exist_ok=True)
+        (earlier / name).write_bytes(b"weights")
+    files = {earlier: module._pack(earlier, module.CHECKPOINTS)}
+    # A resumed trial takes over the best epoch before its pause, and needs no log.
+    assert set(files[earlier]) == {"checkpoints/last.ckpt", "fold_1/checkpoints/best.ckpt"}
     sweeps_package("processes").start_server()
     worker = module.RemoteWorker(1, folder / ".shared-not-here")
     arguments = (earlier / "checkpoints/last.ckpt", trial / "copy.ckpt")
@@ -194,6 +197,8 @@ def test_nodes_without_our_disk_send_what_trials_wrote(sweeps_package: Any, tmp_
     assert isinstance(events[-1].result, Path)
     # It worked on copies, and what it wrote comes only with its answer.
     assert not trial.exists()
+    # The node's disk does not fill up.
+    assert not list(worker.place.rglob("*.ckpt"))
     module._unpack(packed, trial)
     assert (trial / "copy.ckpt").read_bytes() == b"weights"
     assert (trial / "run.log").is_file()
