@@ -18,6 +18,7 @@ import yaml
 
 from ..conftest import BakedProject
 from ..support.modules import project_module
+from ..support.promoted import check_nothing_is_lost, outlive_kills
 from ..support.sweeps import LR, Swept, finished, kill_and_continue, start_sweep, sweep, wait_until
 
 CALLBACKS = '''
@@ -164,6 +165,15 @@ def reports_of(swept: Swept) -> int:
 def test_killed_sweep_goes_on(cluster: Cluster, project: BakedProject, tmp_path: Path) -> None:
     """The cluster outlives the command, and must not go on working for nobody."""
     kill_and_continue(project, tmp_path / "killed", *cluster.options, total=12, kills=2)
+
+
+@pytest.mark.slow
+def test_kills_lose_no_paused_trial(
+    cluster: Cluster, project: BakedProject, tmp_path: Path
+) -> None:
+    """A paused trial is resumed on any node, and belongs to no command."""
+    swept = outlive_kills(project, tmp_path / "paused", 12, 2, 1, *cluster.options)
+    check_nothing_is_lost(swept, 12)
 
 
 def test_trial_that_is_too_large_is_told_at_once(
