@@ -110,7 +110,7 @@ class OptunaSearch:
         Returns:
             The number of configurations in excess of `n_trials`.
         """
-        with self._lock.held():
+        with self._lock.batch(), self._lock.held():
             census = self._look()
             laid = {tuple(trial.user_attrs.get("point", ())) for trial in census.counting}
             wanted = {tuple(options_of(point)): point for point in points}
@@ -123,9 +123,20 @@ class OptunaSearch:
 
     def ask(self, worker: str) -> Trial | None:
         """The next trial: a queued configuration, or a new one."""
+        with self._lock.batch():
+            if (trial := self._start(worker)) is None:
+                return None
+            params = self.space.sample(lambda parameter: suggest(trial, parameter))
+        self._running[trial.number] = trial
+        earlier = trial.user_attrs.get("earlier", ())
+        # A checkpoint of other options or other data must not be resumed with these.
+        versions = {n: self.census.trials[n].user_attrs.get("version", 0) for n in earlier}
+        same = tuple(number for number in earlier if versions[number] == self.version)
+        return Trial(trial.number, params, same)
+
+    def _start(self, worker: str) -> optuna.Trial | None:
         with self._lock.held():
             self._take_over_orphans()
-            trials = self.census.trials
             trial = None if self._ended_by() else self._next()
             if trial is None:
                 return None
@@ -136,13 +147,7 @@ class OptunaSearch:
                 trial.set_user_attr("withdrawn", True)
                 self._finish(trial.number, State.FAILED, [])
                 return None
-        params = self.space.sample(lambda parameter: suggest(trial, parameter))
-        self._running[trial.number] = trial
-        earlier = trial.user_attrs.get("earlier", ())
-        # A checkpoint of other options or other data must not be resumed with these.
-        versions = {n: trials[n].user_attrs.get("version", 0) for n in earlier}
-        same = tuple(number for number in earlier if versions[number] == self.version)
-        return Trial(trial.number, params, same)
+            return trial
 
     def repeat(self, number: int, first: int, last: int) -> None:
         """Note that these reports are repeated; before the first of them."""
@@ -157,11 +162,16 @@ class OptunaSearch:
         if len(self.objectives) > 1:
             # Optuna cannot prune with several objectives.
             return Verdict.CONTINUE
-        trial.report(value, step)
-        return Verdict.PRUNE if trial.should_prune() else Verdict.CONTINUE
+        with self._lock.batch():
+            trial.report(value, step)
+            return Verdict.PRUNE if trial.should_prune() else Verdict.CONTINUE
 
     def tell(self, number: int, outcome: TrialOutcome) -> Next:
         """Record how a trial ended, and queue its configuration again if that may help."""
+        with self._lock.batch():
+            return self._tell(number, outcome)
+
+    def _tell(self, number: int, outcome: TrialOutcome) -> Next:
         trial = self._running.pop(number)
         trial.set_user_attr("metrics", outcome.metrics)
         values = [outcome.metrics.get(objective.metric, math.nan) for objective in self.objectives]

@@ -55,7 +55,7 @@ class PromotingSearch(OptunaSearch):
     def report(self, number: int, step: int, value: float) -> Verdict:
         """Record a value; PAUSE at a rung, unless this trial is the one to promote next."""
         trial, verdict, steps = self._running[number], Verdict.CONTINUE, self.rungs.steps
-        with self._lock.held():
+        with self._lock.batch(), self._lock.held():
             if steps[self._goal(trial.user_attrs)] <= step < steps[-1]:
                 # Recorded before the value: whoever finds a value at a rung finds the decision.
                 verdict = self._decide(trial, step, value)
