@@ -41,7 +41,7 @@ def test_promoted_trial_has_the_weights_of_one_without_a_pause(
         # Earlier checkpoints of the same configuration are no longer needed.
         trial = swept.study.trials[int(row["number"])]
         for number in trial.user_attrs.get("earlier", ()):
-            assert not list(swept.folder.glob(f"trials/{number:04d}/**/last.ckpt"))
+            assert not list(swept.folder.glob(f"trials/{number:04d}/**/*.ckpt"))
     (winner,) = [row for row in swept.rows if float(row["optimizer.lr"]) == GOOD]
     assert winner["state"] == "finished"
     assert swept.study.trials[int(winner["number"])].user_attrs["earlier"]

@@ -325,13 +325,17 @@ class AskTellSweep(Sweep):
             self.delete_checkpoints(trial, decision)
 
     def delete_checkpoints(self, trial: Trial, decision: Next) -> None:
-        """Delete the last checkpoints that nothing resumes from; each seed and fold has its own."""
+        """Delete checkpoints that nothing resumes from; each seed and fold has its own.
+
+        The trial has taken over the best checkpoints of its earlier attempts.
+        """
         own, *earlier = (self.plan.folder / trial_folder(n) for n in (trial.number, *trial.earlier))
         for folder in earlier:
-            for last in folder.glob("**/last.ckpt"):
+            for path in (*folder.glob("**/last.ckpt"), *folder.glob("**/best.ckpt")):
+                is_over = decision is Next.NOTHING and path.name == "last.ckpt"
                 # An attempt that trained nothing has saved nothing.
-                if decision is Next.NOTHING or (own / last.relative_to(folder)).exists():
-                    last.unlink()
+                if is_over or (own / path.relative_to(folder)).exists():
+                    path.unlink()
         if decision is Next.NOTHING:
             for last in own.glob("**/last.ckpt"):
                 last.unlink()
