@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from ..conftest import run
 from ..support.applications import Application, make_library
@@ -132,6 +133,56 @@ def test_number_is_the_objective(sphere: Application) -> None:
     assert len({log.split()[1] for log in logs}) == 6, "trials of one process affect each other"
     assert (done.folder / "report.html").is_file()
     assert f"x={done.rows[0]['x']}" in (done.folder / "best.yaml").read_text("utf-8")
+
+
+# Derived values, a group, lists and mappings, and what Hydra derives from the options.
+COMPOSED = """
+defaults:
+  - _self_
+  - net: small
+x: 1
+y: ${x}
+z: foo
+layers: [1, 2]
+folder: ${hydra:job.override_dirname}
+hydra:
+  job:
+    env_copy: [FROM_OUTSIDE]
+    config:
+      override_dirname: {kv_sep: "-", item_sep: "+", exclude_keys: [y]}
+"""
+
+
+def test_trial_has_the_config_of_hydras_own_job(
+    sphere: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial would train with other options than the same command without our sweeper."""
+    monkeypatch.setenv("FROM_OUTSIDE", "1")
+    conf = sphere.root / "conf"
+    (conf / "config.yaml").write_text(COMPOSED, "utf-8")
+    (conf / "net").mkdir()
+    for name, width in (("small", 8), ("large", 64)):
+        (conf / "net" / f"{name}.yaml").write_text(f"width: {width}\ndepth: null\n", "utf-8")
+    options = ("net=large", "x=interval(0,1)", "y=1,2", "z=foo,'a b'", "net.depth=1,null")
+    options += ("+more={a:1},[2]", "++layers=[3],[]", "+net.seed=0.5,1.0")
+    done = sphere.sweep(*options, "hydra.sweeper.n_trials=5", is_warm=False)
+    for number in range(5):
+        trial = done.folder / "trials" / f"{number:04d}" / ".hydra"
+        overrides = OmegaConf.to_container(OmegaConf.load(trial / "overrides.yaml"))
+        assert isinstance(overrides, list)
+        place = sphere.root / "alone" / str(number)
+        words = map(str, overrides)
+        sphere.run("app.py", *words, f"hydra.run.dir={place}", is_warm=False)
+        for name in ("config.yaml", "overrides.yaml"):
+            expected = (place / ".hydra" / name).read_text("utf-8")
+            assert (trial / name).read_text("utf-8") == expected
+        ours, theirs = (
+            OmegaConf.load(one / "hydra.yaml").hydra for one in (trial, place / ".hydra")
+        )
+        assert ours.job.env_set == theirs.job.env_set == {"FROM_OUTSIDE": "1"}
+        assert ours.job.override_dirname == theirs.job.override_dirname
+        assert "+y-" not in theirs.job.override_dirname
+        assert ours.runtime.choices.net == theirs.runtime.choices.net == "large"
 
 
 def test_same_command_continues_the_study(sphere: Application) -> None:
