@@ -1,6 +1,7 @@
 """Gradual unfreezing: a new head is trained first, then the pretrained network from its top."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +79,8 @@ class GradualUnfreezing(Callback):
         Not earlier: processes exchange the gradients only of parameters that are trained when their
         optimizers are set up.
         """
+        # Lightning warns of modules in evaluation mode, which is what freezing them means.
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training")
         parts = parts_of(pl_module)
         if trainer.is_global_zero:
             log.info("%s", self.plan(parts, trainer.max_epochs))
