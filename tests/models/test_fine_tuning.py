@@ -155,8 +155,9 @@ def test_stochastic_averaging_keeps_the_statistics_of_frozen_layers(
     project: Project, images: Path
 ) -> None:
     """It recomputes those of the others, because averaged weights never had any."""
-    options = ("callbacks=[unfreezing,default,swa]", "callbacks.swa.start=0.5")
-    run = tune(project, images, *PHASES[:2], *options, "trainer.max_epochs=2", "test=false")
+    options = ("callbacks=[unfreezing,default,swa]", "callbacks.swa.start=0.1")
+    frozen = ("callbacks.unfreezing.freeze_epochs=2", "trainer.max_epochs=2", "test=false")
+    run = tune(project, images, *PHASES[:2], *options, *frozen)
     swa, last = run.weights("swa"), run.weights("last")
     assert changed(swa, last) == {"fc"}
 
