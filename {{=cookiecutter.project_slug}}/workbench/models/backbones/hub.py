@@ -3,7 +3,8 @@
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 # Seconds for an answer.
@@ -15,7 +16,7 @@ def is_reachable(address: str) -> bool:
     # The address is the library's own, of the Hub or of a mirror.
     request = urllib.request.Request(address, method="HEAD")
     try:
-        urllib.request.urlopen(request, timeout=TIMEOUT).close()
+        urllib.request.urlopen(request, timeout=TIMEOUT).close()  # nosec B310
     except urllib.error.HTTPError:
         return True
     except (OSError, ValueError):
@@ -29,10 +30,9 @@ def without_retries() -> Iterator[None]:
 
     The library itself tries every file six times, which takes half a minute or more.
     """
-    constants: Any = None
-    with suppress(ImportError):
-        from huggingface_hub import constants
-    if constants is None:
+    try:
+        constants: Any = import_module("huggingface_hub.constants")
+    except ImportError:  # timm without it, which then loads from GitHub
         yield
         return
     before = constants.HF_HUB_OFFLINE
