@@ -80,7 +80,6 @@ def test_order_of_words_near_the_end_is_learnt(texts: Texts) -> None:
     """
     tested = texts.run.metrics["test"]
     assert tested["test/acc"] > 0.9
-    assert tested["test/loss"] < 0.3
 
 
 def test_metrics_are_those_of_single_texts(texts: Texts) -> None:
