@@ -25,3 +25,9 @@ def write_orders(path: Path, pairs: int = 300, **columns: list[str]) -> Path:
         table.writerow(["review", "label", *columns])
         table.writerows([*row, *more] for row, *more in zip(rows, *columns.values(), strict=True))
     return path
+
+
+def write_reviews(path: Path) -> None:
+    """A small file with the columns that the pages name."""
+    stars = [f"{number % 30 / 6:.2f}" for number in range(120)]
+    write_orders(path, 60, title=["A title"] * 120, stars=stars)
