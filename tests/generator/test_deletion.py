@@ -68,6 +68,16 @@ OPTIONS = {
         ),
         "model=simclr",
     ),
+    "finetune": Option(
+        (
+            "demo/models/fine_tuned.py",
+            "configs/experiment/finetune.yaml",
+            "configs/model/finetune.yaml",
+            "configs/search_space/finetune.yaml",
+            "tests/test_fine_tuned.py",
+        ),
+        "model=finetune",
+    ),
     "text": Option(
         (
             "demo/models/gpt",
