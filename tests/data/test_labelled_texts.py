@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from ..support.labelled_texts import write_orders
+from ..support.labelled_texts import save_tokenizer, write_orders
 from ..support.tables import rejection_of
 from ..support.template_package import Part
 
@@ -167,7 +167,7 @@ def test_table_with_a_column_of_sentences_names_this_experiment(
 def test_tokens_are_those_of_transformers(package: Part, path: Path, tmp_path: Path) -> None:
     """With special tokens, also at the end of a text that is cut; and padding of its own."""
     transformers, folder = pytest.importorskip("transformers"), tmp_path / "tokenizer"
-    tokenizer = save_tokenizer(folder)
+    tokenizer = save_tokenizer(folder, ["plain", "two", "lines", "quoted", "x", '"', ","])
     datamodule = set_up(package, path, tokenizer=str(folder), max_length=8, batch_size=70)
     assert datamodule.input_shape == (8, len(tokenizer))
     loaded = transformers.AutoTokenizer.from_pretrained(folder)
@@ -188,20 +188,3 @@ def test_tokens_are_those_of_transformers(package: Part, path: Path, tmp_path: P
     ]
     rows = zip(expected["input_ids"], expected["attention_mask"], strict=True)
     assert sorted(found) == sorted((*codes, *mask) for codes, mask in rows)
-
-
-def save_tokenizer(folder: Path) -> Any:
-    """A tokenizer of words with special tokens, as BERT has it."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "plain", "two", "lines", "quoted", "x", '"', ","]
-    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, **special)
-    tokenizer.save_pretrained(folder)
-    return tokenizer

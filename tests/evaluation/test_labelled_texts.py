@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from ..conftest import Bake
 from ..support.in_process import Project, Run, on_one_thread
-from ..support.labelled_texts import write_orders
+from ..support.labelled_texts import save_bert, write_orders
 from ..support.training_runs import is_same
 
 SMALL = (
@@ -205,5 +206,48 @@ def test_models_and_data_that_do_not_fit_get_one_sentence(texts: Texts) -> None:
         ((*data, *values), "'label' of .* must hold"),
     ):
         cfg = project.configure("train", project.folder / "no", *options)
+        with pytest.raises(error, match=message):
+            project.module("training").train(cfg)
+
+
+def test_pretrained_network_learns_order_and_needs_no_folder_afterwards(texts: Texts) -> None:
+    """With the weights and the tokenizer of a folder, both of which the checkpoint contains.
+
+    The threshold is that of the small network; chance is 0.5.
+    """
+    pytest.importorskip("transformers")
+    project, folder = texts.project, texts.project.folder / "bert"
+    save_bert(folder)
+    network = (
+        "experiment=text_finetune",
+        f"model.backbone=hf/{folder}",
+        f"data.tokenizer={folder}",
+        "data.max_length=20",
+        "callbacks.unfreezing.freeze_epochs=1",
+        "model.num_parts=2",
+        "model.rate_decay=1",
+        "optimizer.lr=5e-3",
+        "trainer.max_epochs=12",
+    )
+    common = [word for word in SMALL if not word.startswith(("experiment", "model", "optimizer"))]
+    words = (*common, *network, f"data.path={texts.path}")
+    project.count += 1
+    run_folder = project.folder / str(project.count)
+    project.module("training").train(project.configure("train", run_folder, *words))
+    run = Run(run_folder, json.loads((run_folder / "run.json").read_text("utf-8")))
+    assert run.metrics["test"]["test/acc"] > 0.9
+    shutil.rmtree(folder)
+    tuned = Texts(project, texts.path, run)
+    rows = predicted(tuned, "review\nold trees cat bit dog here\nsome dog bit cat tall\n")
+    assert [row["prediction"] for row in rows] == ["cat", "dog"]
+    save_bert(folder)
+    error = project.module("errors").UserError
+    for option, message in (
+        ("data.tokenizer=null", "reads tokens: set data.tokenizer"),
+        ("data.max_length=30", "data.max_length=20 or less"),
+        ("model.backbone=torchvision/resnet18", "reads images, and the data are texts"),
+    ):
+        changed = [word for word in words if word.split("=")[0] != option.split("=")[0]]
+        cfg = project.configure("train", project.folder / "no", *changed, option)
         with pytest.raises(error, match=message):
             project.module("training").train(cfg)
