@@ -17,6 +17,11 @@ NEED_ALL = {
 }
 
 
+def is_sharded(trainer: Trainer) -> bool:
+    """Whether each process of a trainer has only a part of the weights."""
+    return isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy)
+
+
 def check_sharding(trainer: Trainer, has_finders: bool) -> None:
     """Reject what does not work with divided weights, and leave out the norms of gradients.
 
@@ -27,7 +32,7 @@ def check_sharding(trainer: Trainer, has_finders: bool) -> None:
     Raises:
         UserError: a callback, a finder or an option needs all weights or gradients.
     """
-    if not isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
+    if not is_sharded(trainer):
         return
     others = [callback for callback in trainer.callbacks if not isinstance(callback, GradientNorms)]
     if len(others) < len(trainer.callbacks):
