@@ -321,6 +321,27 @@ def test_loop_with_reports_is_pruned(loop: Application) -> None:
         assert value == pytest.approx((weight - 3) ** 2), step
 
 
+def test_paused_trial_of_a_loop_is_resumed(loop: Application) -> None:
+    """Its user names the pruner, as only the user knows that the loop saves its state."""
+    listed = "hydra.sweeper.enqueue=[{lr:0.01},{lr:0.5},{lr:0.05},{lr:0.001}]"
+    promote = ("hydra/sweeper/pruner=promote", "hydra.sweeper.pruner.min_epochs=2")
+    options = ("lr=interval(0.0001,0.9)", listed, "hydra.sweeper.n_trials=4")
+    done = loop.sweep(*options, *promote, "hydra.sweeper.workers=1")
+    states = {row["lr"]: (row["state"], row["steps"]) for row in done.rows}
+    assert states == {"0.5": ("finished", "6")} | dict.fromkeys(
+        ("0.01", "0.05", "0.001"), ("paused", "2")
+    )
+    (winner,) = (row for row in done.rows if row["state"] == "finished")
+    steps = (done.folder / winner["folder"] / "steps.txt").read_text("utf-8").split()
+    assert steps == ["3", "4", "5", "6"]
+    # Without a name, trials that may not be able to resume are not paused.
+    (loop.root / "multirun" / "study").rename(loop.root / "earlier")
+    done = loop.sweep(options[0], options[2], "steps=1")
+    assert "pruner: percentile, as an application may not be able to resume its trials" in (
+        done.printed
+    )
+
+
 def test_report_has_no_effect_outside_of_a_sweep(loop: Application) -> None:
     """The same script trains alone."""
     loop.run("app.py", "hydra.run.dir=alone")

@@ -3,6 +3,7 @@
 Everything is derived from the study, so that all commands that use it decide alike.
 """
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,12 +28,14 @@ class Budgets:
         patience: number of trials in a row without an improvement.
         terminator: Optuna's; None unless it was requested.
         every: number of epochs between two reports of a trial.
+        deadline: the time of `time.monotonic` at which this command stops its trials.
     """
 
     epochs: int | None = None
     patience: int | None = None
     terminator: "Terminator | None" = None
     every: int = 1
+    deadline: float = math.inf
     # Of each trial, by its number.
     _trained: dict[int, int] = field(default_factory=dict)
 
@@ -63,20 +66,41 @@ class Budgets:
 def unimproved(records: Iterable[TrialRecord], objectives: Sequence[Objective]) -> int:
     """The number of trials that have ended since the last new best one.
 
-    With several objectives, a trial that joins the Pareto front is an improvement. Failed trials do
+    With several objectives, a trial that joins the Pareto front is an improvement. So is a paused
+    trial that is better than all before it up to its rung, as few trials finish. Failed trials do
     not count, nor does anything before the first result.
     """
     states = (State.FINISHED, State.PAUSED, State.PRUNED)
     ended = [record for record in records if not record.superseded and record.state in states]
     ended.sort(key=lambda record: (record.ended or datetime.max, record.number))
+    rungs = {max(r.steps) for r in ended if r.state is State.PAUSED and r.steps}
+    leaders: dict[int, TrialRecord] = {}
     front: list[TrialRecord] = []
     count = 0
     for place, record in enumerate(ended):
         # Of equal values, the lowest number is the best.
         candidate = replace(record, number=place)
         front = best_trials([*front, candidate], objectives)
-        count = count + 1 if front and candidate not in front else 0
+        leads = _leads(record, objectives[0], rungs, leaders)
+        count = count + 1 if front and candidate not in front and not leads else 0
     return count
+
+
+def _leads(
+    record: TrialRecord, objective: Objective, rungs: set[int], leaders: dict[int, TrialRecord]
+) -> bool:
+    """Whether a paused trial is the best at its rung so far; the leaders are updated."""
+    is_paused, length = record.state is State.PAUSED, max(record.steps, default=0)
+    leads = False
+    for rung in rungs if is_paused or record.state is State.FINISHED else ():
+        value = record.best_so_far(objective, rung)
+        if value is None or (is_paused and rung > length):
+            continue
+        best = leaders[rung].best_so_far(objective, rung) if rung in leaders else None
+        if best is None or (value > best if objective.mode == "max" else value < best):
+            leaders[rung] = record
+            leads |= is_paused and rung == length
+    return leads
 
 
 class Terminator:

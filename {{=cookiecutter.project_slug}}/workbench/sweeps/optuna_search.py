@@ -9,6 +9,7 @@ commands write.
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from .automatic_pruner import kept
 from .budgets import Budgets, Terminator, unimproved
 from .census import STATES, Census, inherited, state_of
 from .enqueue import TOO_MANY_POINTS, read_points
@@ -323,31 +325,38 @@ class OptunaSearch:
                 raise
 
 
-def open_search(plan: Plan, kind: Callable[..., S]) -> S:
+def open_search(plan: Plan, kind: Callable[[Plan], Callable[..., S]]) -> S:
     """Open and join the study of a sweep, and queue the configurations to try first.
 
     Args:
         plan: of the sweep.
-        kind: makes the search from the arguments of `OptunaSearch`.
+        kind: for the plan with its final pruner, a class with the arguments of `OptunaSearch`.
 
     Raises:
         UserError: the database cannot be opened, or the command differs from the study.
     """
-    settings, space, objectives = plan.settings, plan.space, plan.objectives
-    if settings.storage is None and not (plan.folder / "journal.log").exists():
+    space, objectives, url = plan.space, plan.objectives, plan.settings.storage
+    if url is None and not (plan.folder / "journal.log").exists():
         check_unused(plan.folder)
     lock = FileLock(plan.folder / "study.lock")
-    url = settings.storage
     storage = open_journal(plan.folder, lock) if url is None else open_database(url)
     with lock.held():
         study = open_study(storage, plan.name, objectives)
+        is_new = IDENTITIES not in study.user_attrs
         version = _join_study(study, plan)
+        plan = kept(plan, study, is_new)
+    settings = plan.settings
     n_trials, max_retries, limits = plan.n_trials, settings.max_retries, settings.limits
-    search = kind(study, space, objectives, n_trials, max_retries, limits, lock, version)
+    about = (study, space, objectives, n_trials, max_retries, limits, lock, version)
+    search = kind(plan)(*about)
     every = getattr(plan.trainer, "check_val_every_n_epoch", 1)
     terminator = Terminator() if settings.terminator else None
     search.budgets = Budgets(
-        settings.epochs, settings.patience, terminator, every if plan.unit is Unit.EPOCH else 1
+        epochs=settings.epochs,
+        patience=settings.patience,
+        terminator=terminator,
+        every=every if plan.unit is Unit.EPOCH else 1,
+        deadline=time.monotonic() + (settings.timeout or math.inf),
     )
     pruner = settings.pruner if len(objectives) == 1 else {"name": "none"}
     search.join(settings.sampler, pruner, plan.seed)

@@ -20,6 +20,8 @@ from .trial_channel import max_epochs_of, unit_of
 from .types import UNLIMITED, Objective, Unit, Value
 
 DEFAULT_TRIALS = 20
+# Options that decide how long a trial is; it is not known if one of them varies.
+SET_EPOCHS = {"trainer.max_epochs", "trainer", "experiment", "debug"}
 # Callbacks that describe a single run: nobody looks at them in a hundred trials.
 LEFT_OUT = ("loss_curves", "model_summary", "run_texts", "device", "gradient_norms")
 
@@ -162,6 +164,7 @@ class Plan:
         fixed: the options of the command that do not vary.
         points: all configurations; None if a sampler proposes them.
         identity: None until the data have been read.
+        why_pruner: why `pruner=auto` selects this pruner; None if the command names one.
     """
 
     folder: Path
@@ -173,6 +176,7 @@ class Plan:
     fixed: list[str]
     points: list[dict[str, Value]] | None
     identity: Identity | None = None
+    why_pruner: str | None = None
 
     @property
     def config(self) -> DictConfig:
@@ -212,7 +216,7 @@ class Plan:
     def length(self) -> int | None:
         """Number of reports of a complete training; None if it varies or is not known."""
         varied = {parameter.key.lstrip("+") for parameter in self.space.parameters}
-        is_known = self.unit is Unit.EPOCH and "trainer.max_epochs" not in varied
+        is_known = self.unit is Unit.EPOCH and not varied & SET_EPOCHS
         return max_epochs_of(self.config.trainer) if is_known else None
 
     @property

@@ -7,7 +7,8 @@ command that is killed loses nothing.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,11 +16,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from . import optuna_search
 from .census import inherited, state_of
 from .optuna_search import OptunaSearch
 from .plan import Plan
-from .promotion import ENDLESS, Ladder, Rungs, Standing, read_options
+from .promotion import ENDLESS, PROMOTE, Ladder, Rungs, Standing, read_options, startup_trials
 from .rung_sampler import MODELS, RungSampler
 from .types import State, Verdict, excesses
 
@@ -31,14 +31,14 @@ class PromotingSearch(OptunaSearch):
         args: of `OptunaSearch`.
         rungs: the numbers of reports at which trials pause.
         n_startup_trials: number of random configurations before a model proposes any.
+        trainings: number of trainings of a configuration, one per seed and fold.
     """
 
-    def __init__(self, *args: Any, rungs: Rungs, n_startup_trials: int) -> None:
+    def __init__(self, *args: Any, rungs: Rungs, n_startup_trials: int, trainings: int = 1) -> None:
         super().__init__(*args)
         self.rungs = rungs
         self._n_startup_trials = n_startup_trials
-        # Of a configuration, one per seed and fold.
-        self.trainings = 1
+        self._trainings = trainings
         self._ladder = Ladder(rungs)
         # What a sampler learns from a standing at a rung.
         self._lessons: dict[int, tuple[Standing, int, FrozenTrial | None]] = {}
@@ -147,16 +147,31 @@ class PromotingSearch(OptunaSearch):
         return self._ladder.promotable(is_ending)
 
     def _is_short(self) -> bool:
-        """Whether the epochs that are left are needed to train a first configuration completely."""
-        epochs, steps = self.budgets.epochs, self.rungs.steps
-        if epochs is None or steps[-1] == ENDLESS:
+        """Whether the epochs or the time left are needed to train a first configuration completely.
+
+        The others wait for it once those that are running have paused.
+        """
+        budgets, steps = self.budgets, self.rungs.steps
+        if (budgets.epochs is None and budgets.deadline == math.inf) or steps[-1] == ENDLESS:
             return False
         if any(trial.state == TrialState.COMPLETE for trial in self.census.trials):
             return False
-        due = steps[-1] * self.trainings
-        for trial in self.census.running:
-            due += steps[self._goal(trial.user_attrs)] - max(self._reports(trial), default=0)
-        return epochs - self.budgets.trained <= due
+        due = steps[-1] * self._trainings
+        left = [
+            steps[self._goal(trial.user_attrs)] - max(self._reports(trial), default=0)
+            for trial in self.census.running
+        ]
+        if budgets.epochs is not None and budgets.epochs - budgets.trained <= due + sum(left):
+            return True
+        seconds = self._seconds_per_epoch() * (due + max(left, default=0))
+        return budgets.deadline - time.monotonic() <= seconds
+
+    def _seconds_per_epoch(self) -> float:
+        """The average over the configurations that have paused; 0 if none has."""
+        trials = (t for t in self.census.trials if t.duration and "earlier" not in t.user_attrs)
+        known = [(t.duration, max(t.intermediate_values)) for t in trials if t.intermediate_values]
+        seconds = sum(duration.total_seconds() for duration, _ in known if duration)
+        return seconds / max(1, sum(epochs for _, epochs in known))
 
     def _standing(self, trial: FrozenTrial) -> Standing:
         state, result = state_of(trial), trial.values[0] if trial.values else None
@@ -212,15 +227,14 @@ class PromotingSearch(OptunaSearch):
         return None
 
 
-def open_search(plan: Plan) -> PromotingSearch:
-    """The study of a sweep, with promotion.
-
-    Raises:
-        UserError: the database cannot be opened, or the command differs from the study.
-    """
+def search_class(plan: Plan) -> Callable[..., OptunaSearch]:
+    """What searches with the pruner of a plan, called as `OptunaSearch` is."""
+    if plan.settings.pruner["name"] != PROMOTE:
+        return OptunaSearch
     options, mode = read_options(plan.settings.pruner), plan.objectives[0].mode
-    rungs = Rungs.between(options["min_epochs"], plan.length, options["factor"], mode)
-    kind = partial(PromotingSearch, rungs=rungs, n_startup_trials=options["n_startup_trials"])
-    search = optuna_search.open_search(plan, kind)
-    search.trainings = len(plan.base.repeats())
-    return search
+    return partial(
+        PromotingSearch,
+        rungs=Rungs.between(options["min_epochs"], plan.length, options["factor"], mode),
+        n_startup_trials=startup_trials(options["n_startup_trials"], plan.n_trials),
+        trainings=len(plan.base.repeats()),
+    )

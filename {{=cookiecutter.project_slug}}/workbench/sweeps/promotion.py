@@ -21,7 +21,9 @@ from .types import State
 # The name of the pruner.
 PROMOTE = "promote"
 # The options of `configs/hydra/sweeper/pruner/promote.yaml`, for when only the name is given.
-OPTIONS = {"min_epochs": 3, "factor": 4, "n_startup_trials": 40}
+OPTIONS: dict[str, Any] = {"min_epochs": 3, "factor": 4, "n_startup_trials": None}
+# The largest number of random configurations that is chosen automatically.
+MOST_RANDOM = 40
 
 # More reports than any training sends: the last rung if the length of a training is not known.
 ENDLESS = 10**9
@@ -173,7 +175,7 @@ class Ladder:
                 yield self._paused[rung], place
 
 
-def read_options(config: Mapping[str, Any]) -> dict[str, int]:
+def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the pruner.
 
     Raises:
@@ -186,5 +188,11 @@ def read_options(config: Mapping[str, Any]) -> dict[str, int]:
     options = {name: config.get(name, value) for name, value in OPTIONS.items()}
     check_integer("hydra.sweeper.pruner.min_epochs", options["min_epochs"], least=1)
     check_integer("hydra.sweeper.pruner.factor", options["factor"], least=2)
-    check_integer("hydra.sweeper.pruner.n_startup_trials", options["n_startup_trials"], least=0)
+    name = "n_startup_trials"
+    check_integer(f"hydra.sweeper.pruner.{name}", options[name], least=0, optional=True)
     return options
+
+
+def startup_trials(given: int | None, n_trials: int) -> int:
+    """The number of random configurations before a model proposes any: `given`, or half of all."""
+    return min(MOST_RANDOM, n_trials // 2) if given is None else given

@@ -149,4 +149,4 @@ def open_search(plan: Plan) -> AxSearch:
     # A search that Ax rejects must not create a study.
     about = (plan.space, plan.objectives, settings.limits, settings.sampler, settings.pruner)
     make_client(*about, None)
-    return optuna_search.open_search(plan, AxSearch)
+    return optuna_search.open_search(plan, lambda _: AxSearch)
