@@ -4,6 +4,7 @@ from .csv_file import CSVDataModule
 from .diabetes import DiabetesDataModule
 from .digits import DigitsDataModule
 from .image_folder import ImageFolderDataModule
+from .mnist1d import MNIST1DDataModule
 from .text import TextDataModule
 from .torchvision_images import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
 
@@ -14,6 +15,7 @@ __all__ = [
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "ImageFolderDataModule",
+    "MNIST1DDataModule",
     "MNISTDataModule",
     "TextDataModule",
 ]
