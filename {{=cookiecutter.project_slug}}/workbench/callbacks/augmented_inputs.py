@@ -54,7 +54,7 @@ def draw_inputs(images: Tensor, y: Tensor, class_names: list[str]) -> Figure:
         class_names: in the order of the classes.
     """
     labels = plot_labels(class_names, "class", longest=10)
-    figure = Figure(figsize=(1.5 * COLUMNS, 1.8 * ROWS), layout="constrained")
+    figure = Figure(figsize=(1.5 * COLUMNS, 1.9 * ROWS), layout="constrained")
     figure.suptitle("Augmented inputs of the first training step")
     grid = figure.subplots(ROWS, COLUMNS)
     for axes in grid.flat:
@@ -77,4 +77,4 @@ def describe(target: Tensor, labels: list[str]) -> str:
     weights, classes = target.sort(descending=True, stable=True)
     parts = zip(weights.tolist(), classes.tolist(), strict=True)
     shown = [(weight, labels[place]) for weight, place in parts if weight > 0]
-    return ", ".join(name if weight == 1 else f"{name} {weight:.0%}" for weight, name in shown)
+    return "\n".join(name if weight == 1 else f"{weight:.0%} {name}" for weight, name in shown)
