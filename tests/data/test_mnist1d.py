@@ -50,7 +50,7 @@ def test_samples_are_the_published_ones(data: Any) -> None:
 
 
 def test_generating_leaves_random_numbers_alone(data: Any) -> None:
-    """The generator seeds the global ones with 42: all runs would have the same, whatever `seed`."""
+    """The generator seeds the global ones with 42, and all runs would have the same."""
     assert data.next_numbers == (random.Random(7).random(), np.random.RandomState(7).random())
 
 
@@ -83,8 +83,9 @@ def test_cnn_treats_a_signal_as_an_image_of_one_row(package: Part) -> None:
 def test_cnn_beats_the_published_mlp_in_a_few_epochs(
     package: Part, data: Any, tmp_path: Path
 ) -> None:
-    """The published MLP reaches 68 % and logistic regression 32 %: without convolutions, no model
-    gets there. Of 1,000 samples, an accuracy of 80 % deviates by 1.3 %.
+    """The published MLP reaches 68 %, and a broken convolution would not do better.
+
+    It has 88 % after these epochs; of 1,000 samples, an accuracy deviates by 1 %.
     """
     seed_everything(0, verbose=False)
     model = package("models").Classifier(
@@ -96,5 +97,4 @@ def test_cnn_beats_the_published_mlp_in_a_few_epochs(
     fitted = trainer(tmp_path, max_epochs=5, limit_val_batches=0, num_sanity_val_steps=0)
     fitted.fit(model, data)
     (found,) = fitted.test(model, data, verbose=False)
-    print(found)
     assert found["test/acc"] > 0.75

@@ -53,7 +53,7 @@ def test_weights_and_smoothing_are_those_of_the_formula(package: Part) -> None:
 
 
 def test_mixed_labels_have_the_loss_of_the_formula(package: Part) -> None:
-    """PyTorch divides by the number of samples for mixed labels, and by their weights for others."""
+    """PyTorch divides by the number of samples for mixed labels, by their weights for others."""
     p, y = made_up_classes()
     weights = np.array([1.0, 2.0, 0.5, 4.0])
     loss = {"class_weight": weights.tolist(), "label_smoothing": 0.1}
@@ -84,7 +84,11 @@ def test_metrics_of_mixed_labels_count_the_prevailing_ones(package: Part, tmp_pa
         ("multilabel", 0.7 * several + 0.3 * several.roll(1, 0), several.long()),
     ):
         model = make(package, "Classifier", num_classes=4, task=task)
-        options: dict[str, Any] = {"max_epochs": 1, "limit_val_batches": 0, "num_sanity_val_steps": 0}
+        options: dict[str, Any] = {
+            "max_epochs": 1,
+            "limit_val_batches": 0,
+            "num_sanity_val_steps": 0,
+        }
         # A learning rate of zero: all batches are predicted with the same weights.
         model.hparams["optimizer"]["lr"] = 0.0
         fitted = trainer(tmp_path, **options)

@@ -20,8 +20,9 @@ def project(bake: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
 
 
 def test_a_network_learns_from_mixed_images(project: Project) -> None:
-    """Images and labels are mixed in the same way: with labels of other images it would stay at
-    chance, 10 %. Validation images are not mixed, so that their accuracy is higher.
+    """With labels of other images it would stay at chance, 10 %.
+
+    Validation images are not mixed, so that their accuracy is higher than that of training.
     """
     mixed = ("data/augmentation=cutmix", "model.loss.class_weight=balanced")
     run = project.train(*SHORT, *mixed, "model.loss.label_smoothing=0.1")
