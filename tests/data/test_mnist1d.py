@@ -85,7 +85,7 @@ def test_cnn_beats_the_published_mlp_in_a_few_epochs(
 ) -> None:
     """The published MLP reaches 68 %, and a broken convolution would not do better.
 
-    It has 88 % after these epochs; of 1,000 samples, an accuracy deviates by 1 %.
+    It has 89 % after these epochs; of 1,000 samples, an accuracy deviates by 1 %.
     """
     seed_everything(0, verbose=False)
     model = package("models").Classifier(
@@ -97,4 +97,4 @@ def test_cnn_beats_the_published_mlp_in_a_few_epochs(
     fitted = trainer(tmp_path, max_epochs=5, limit_val_batches=0, num_sanity_val_steps=0)
     fitted.fit(model, data)
     (found,) = fitted.test(model, data, verbose=False)
-    assert found["test/acc"] > 0.75
+    assert found["test/acc"] > 0.8
