@@ -245,8 +245,9 @@ class BaseDataModule(LightningDataModule):
     @property
     def is_augmenting(self) -> bool:
         """Whether training batches are changed at random."""
-        changes = self.augment is not None and bool(self.augment.shift or self.augment.flip)
-        return changes or self.augmentation is not None
+        augment = self.augment
+        is_idle = isinstance(augment, Augment) and not (augment.shift or augment.flip)
+        return self.augmentation is not None or (augment is not None and not is_idle)
 
 
 def fit_target(name: str, values: NDArray[np.float64]) -> tuple[float, float]:

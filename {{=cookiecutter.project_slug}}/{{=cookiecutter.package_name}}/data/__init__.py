@@ -6,6 +6,7 @@ from .digits import DigitsDataModule
 from .image_folder import ImageFolderDataModule
 from .mnist1d import MNIST1DDataModule
 from .text import TextDataModule
+from .text_csv import TextCSVDataModule
 from .torchvision_images import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "ImageFolderDataModule",
     "MNIST1DDataModule",
     "MNISTDataModule",
+    "TextCSVDataModule",
     "TextDataModule",
 ]
