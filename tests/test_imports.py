@@ -44,7 +44,13 @@ LAYERS = {
         "models",
         "profilers",
     },
-    "construction of a run": {"assembly", "building", "config_checks", "objective"},
+    "construction of a run": {
+        "assembly",
+        "building",
+        "config_checks",
+        "objective",
+        "sharding",
+    },
     "construction from a checkpoint": {"loading", "rebuilding"},
     "work with a run": {
         "analysis",

@@ -13,7 +13,7 @@ from .classifier import Classifier
 
 
 class FineTuned(Classifier):
-    """A pretrained image network with a new head, whose lower parts learn more slowly.
+    """A pretrained network with a new head, whose lower parts learn more slowly.
 
     Lower layers recognize edges and textures, which all images have, so they need to change least.
     The callback `unfreezing` decides from which epoch on a part is trained at all.
@@ -50,7 +50,8 @@ class FineTuned(Classifier):
     ) -> None:
         check_number("model.rate_decay", rate_decay, above=0, most=1)
         check_integer("model.num_parts", num_parts, 1)
-        built = build_backbone(backbone, num_classes, weights, architecture)
+        is_text = (preprocessing or {}).get("kind") == "text"
+        built = build_backbone(backbone, num_classes, weights, architecture, is_text)
         check_input(built.net, backbone, input_shape, preprocessing)
         super().__init__(
             built.net,

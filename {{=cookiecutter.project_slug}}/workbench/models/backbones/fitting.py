@@ -1,4 +1,4 @@
-"""Whether the data suit a backbone."""
+"""Whether images or texts suit a backbone."""
 
 import logging
 from collections.abc import Sequence
@@ -29,8 +29,12 @@ def check_input(
         preprocessing: how an image becomes an input, with `mean` and `std`; None if unknown.
 
     Raises:
-        UserError: the data are not images of three channels, or of a size that the network rejects.
+        UserError: the data are not images of three channels, or of a size that the network rejects;
+            or they are not texts in its own codes, or too long.
     """
+    if preprocessing is not None and preprocessing.get("kind") == "text":
+        check_texts(net, backbone, input_shape, preprocessing)
+        return
     if len(input_shape) != 3 or input_shape[0] != 3:
         raise UserError(
             f"model.backbone={backbone} needs colour images of shape (3, height, width), and the "
@@ -52,6 +56,36 @@ def check_input(
             expected.mean,
             expected.std,
             backbone,
+        )
+
+
+def check_texts(
+    net: Any, backbone: str, input_shape: Sequence[int], preprocessing: dict[str, Any]
+) -> None:
+    """Reject texts whose codes are not those of the network.
+
+    Raises:
+        UserError: they are bytes, or too many codes exist or are in a text.
+    """
+    config, (length, codes) = net.config, input_shape
+    if preprocessing["encoder"]["content"] is None:
+        raise UserError(
+            f"model.backbone={backbone} reads tokens: set data.tokenizer to the folder of its "
+            "tokenizer, where `save_pretrained` has written tokenizer.json."
+        )
+    if codes > config.vocab_size:
+        raise UserError(
+            f"model.backbone={backbone} knows {config.vocab_size} tokens and data.tokenizer has "
+            f"{codes}: set data.tokenizer to the folder of its own tokenizer."
+        )
+    longest = getattr(config, "max_position_embeddings", None)
+    # RoBERTa counts positions from the code of padding on.
+    if longest is not None and "roberta" in config.model_type:
+        longest -= config.pad_token_id + 1
+    if longest is not None and length > longest:
+        raise UserError(
+            f"model.backbone={backbone} reads at most {longest} tokens: set "
+            f"data.max_length={longest} or less."
         )
 
 

@@ -1,4 +1,4 @@
-"""Image classifiers of transformers: hf/microsoft/resnet-18, or hf/<a local folder>."""
+"""Classifiers of transformers, of images or texts: hf/microsoft/resnet-18, or hf/<a folder>."""
 
 import json
 from collections.abc import Iterator
@@ -41,17 +41,23 @@ def _size(value: Any) -> tuple[int, int]:
 
 
 def build(
-    name: str, num_outputs: int, weights: str | None, architecture: dict[str, Any] | None
+    name: str,
+    num_outputs: int,
+    weights: str | None,
+    architecture: dict[str, Any] | None,
+    is_text: bool = False,
 ) -> Backbone:
     """Build a network; see `build_backbone`."""
-    with _loading(name) as transformers:
+    kind = "text" if is_text else "image"
+    with _loading(name, kind) as transformers:
         if architecture is None:
             config = transformers.AutoConfig.from_pretrained(name)
         else:
             options = dict(architecture)
             config = transformers.AutoConfig.for_model(options.pop("model_type"), **options)
         config.num_labels = num_outputs
-        classifier = transformers.AutoModelForImageClassification
+        task = "SequenceClassification" if is_text else "ImageClassification"
+        classifier = getattr(transformers, f"AutoModelFor{task}")
         if reads_library(weights):
             net = classifier.from_pretrained(name, config=config, ignore_mismatched_sizes=True)
         else:
@@ -69,12 +75,12 @@ def _logits(net: nn.Module, inputs: Any, output: Any) -> Any:
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[Any]:
+def _loading(name: str, kind: str = "image") -> Iterator[Any]:
     """The package transformers, which reports no missing head within this context.
 
     Raises:
         UserError: something can be found neither in a folder or the cache nor on the Hub, or it
-            does not describe an image classifier.
+            does not describe a classifier of this kind, "image" or "text".
     """
     transformers = import_package(Library.HF)
     messages = transformers.utils.logging
@@ -86,7 +92,9 @@ def _loading(name: str) -> Iterator[Any]:
     except OSError as error:
         raise not_available(f"hf/{name}", f"hf download {name}", error) from error
     except ValueError as error:
-        raise UserError(f"hf/{name} is not an image classifier: {first_line(error)}.") from error
+        raise UserError(
+            f"hf/{name} is not a classifier of {kind}s: {first_line(error)}."
+        ) from error
     finally:
         messages.set_verbosity(verbosity)
 

@@ -4,8 +4,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from typing import Any
 
 # Seconds for an answer.
 TIMEOUT = 5.0
@@ -16,7 +14,7 @@ def is_reachable(address: str) -> bool:
     # The address is the library's own, of the Hub or of a mirror.
     request = urllib.request.Request(address, method="HEAD")
     try:
-        urllib.request.urlopen(request, timeout=TIMEOUT).close()  # nosec B310
+        urllib.request.urlopen(request, timeout=TIMEOUT).close()
     except urllib.error.HTTPError:
         return True
     except (OSError, ValueError):
@@ -31,8 +29,8 @@ def without_retries() -> Iterator[None]:
     The library itself tries every file six times, which takes half a minute or more.
     """
     try:
-        constants: Any = import_module("huggingface_hub.constants")
-    except ImportError:  # timm without it, which then loads from GitHub
+        from huggingface_hub import constants
+    except ImportError:
         yield
         return
     before = constants.HF_HUB_OFFLINE
