@@ -67,6 +67,7 @@ FILLED_IN = {
     "layer=<name>": "layer=net.features",
     "<k>": "2",
     "run.dir=<run>": "run.dir=run",
+    "weights=<file>": "weights=file",
 }
 # Options that mean something beside another one only.
 BESIDE = {
@@ -76,7 +77,15 @@ BESIDE = {
     "data.text": "data=text_csv",
     "data.tokenizer": "data=text_csv",
     "data.tokens": "data=text",
+    "callbacks.unfreezing": "callbacks=[unfreezing,default]",
+    "data.backbone": "data=image_folder",
+    "data.height": "data=image_folder",
+    "data.width": "data=image_folder",
+    "model.backbone": "model=finetune",
     "model.net.kernel": "model=text_encoder",
+    "model.num_parts": "model=finetune",
+    "model.rate_decay": "model=finetune",
+    "model.weights": "model=finetune",
     "model.net.weights": "model=resnet18",
     "hydra.sweeper.address": "hydra.sweeper.workers=ray",
     "hydra.sweeper.sampler.parameter_constraints": "hydra/sweeper=ax",
