@@ -125,10 +125,7 @@ ELSEWHERE = [
     Elsewhere(
         r'python -c "import (torchvision|timm).*|hf download .*',
         "it downloads weights",
-        tested_by(
-            "test_backbones.py::"
-            "test_missing_weights_are_explained_with_the_command_that_fetches_them"
-        ),
+        tested_by("test_backbones.py::test_missing_weights_are_explained"),
     ),
     Elsewhere(
         r"tensorboard --logdir logs",
