@@ -93,7 +93,6 @@ REQUIRED = {
 OPTIONAL = {
     "ax": "sweeps.ax",
     "fastapi": "serving",
-    "huggingface_hub": "models.backbones",
     "mlflow": "loggers.mlflow",
     "onnx": "exporting",
     "onnxruntime": "exporting",

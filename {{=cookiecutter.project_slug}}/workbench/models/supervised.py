@@ -138,8 +138,7 @@ class SupervisedModule(EpochLogging):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Predictions for one batch."""
-        is_named = isinstance(batch, Mapping)
-        return self(inputs_and_targets(batch)[0] if is_named else batch[0])
+        return self(inputs_and_targets(batch)[0] if isinstance(batch, Mapping) else batch[0])
 
     def in_target_unit(self, values: Tensor) -> Tensor:
         """Standardised targets or predictions in the target's own unit, as float64.
