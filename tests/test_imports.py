@@ -45,7 +45,13 @@ LAYERS = {
         "models",
         "profilers",
     },
-    "construction of a run": {"assembly", "building", "config_checks", "objective"},
+    "construction of a run": {
+        "assembly",
+        "building",
+        "config_checks",
+        "objective",
+        "sharding",
+    },
     "construction from a checkpoint": {"loading", "rebuilding"},
     "work with a run": {
         "analysis",
@@ -92,6 +98,7 @@ OPTIONAL = {
     "onnx": "exporting",
     "onnxruntime": "exporting",
     "ray": ("sweeps.ray_cluster", "sweeps.ray_tune"),
+    "safetensors": "models.pretrained",
     "starlette": "serving",
     "uvicorn": "serving",
     "wandb": "loggers.wandb",

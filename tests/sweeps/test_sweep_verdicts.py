@@ -164,6 +164,11 @@ def test_missing_winner_is_explained(sweeps_package: Any, record: Any, goals: li
     pruned = [record(4, "pruned"), *failed]
     assert "1 trials were pruned and 4 failed" in str(why(pruned, goals, {}))
     assert "no trial has finished yet" in str(why([record(5, "stopped")], goals, {}))
+    paused = [record(n, "paused", steps=dict.fromkeys(range(n), 0.1 * n)) for n in (7, 9, 8)]
+    # Of the highest rung.
+    assert why(paused, goals, {}) == (
+        "There is no winner: no trial has finished yet; trial 9, which is paused, leads with 0.9."
+    )
     assert why([*over, record(6, "finished", 0.1)], goals, small) is None
 
 
@@ -259,3 +264,11 @@ def test_options_without_effect_are_named(
     # The same point twice, as two seeds of nothing, or a single trial, proves nothing.
     assert notes(trials((0.1, 8, 0.5, 1.0), (0.1, 8, 0.5, 1.0)), goals) == []
     assert notes(trials((0.1, 8, 0.5, 1.0)), goals) == []
+    # The two best of many are equal, and the others were paused.
+    tied = trials((0.1, 8, 0.5, 1.0), (0.2, 8, 0.5, 2.0))
+    for count in (5, 10):
+        paused = [
+            record(n, "paused", params={"optimizer.lr": 0.1 * n}, steps={1: 0.1 * n})
+            for n in range(2, 2 + count)
+        ]
+        assert notes([*tied, *paused], goals) == []

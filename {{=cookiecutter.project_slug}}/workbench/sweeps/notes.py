@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from .leaderboard import best_trials, finished, ranked
+from .leaderboard import best_trials, comparable, finished, ranked
 from .space import text
 from .types import Objective, State, TrialOutcome, TrialRecord, Value, out_of
 
@@ -46,7 +46,13 @@ def why_no_winner(
         error, count = most_common_error(failed)
         share = "" if count == len(failed) else f", {count} of them"
         return f"There is no winner: all {len(failed)} trials failed{share} with: {error}"
-    return "There is no winner: no trial has finished yet."
+    sentence = "There is no winner: no trial has finished yet"
+    paused = [record for record in ranked(records, objectives) if record.state is State.PAUSED]
+    for leader in paused[:1]:
+        value = leader.best_so_far(objectives[0])
+        reached = "" if value is None else f" with {value:.4g}"
+        sentence += f"; trial {leader.number}, which is paused, leads{reached}"
+    return f"{sentence}."
 
 
 def all_failed(records: Sequence[TrialRecord]) -> bool:
@@ -117,8 +123,10 @@ def _without_effect(
     records: Sequence[TrialRecord], objectives: Sequence[Objective]
 ) -> Iterator[str]:
     """Options that were varied without any effect."""
-    done = finished(records, objectives)
-    if len({tuple(record.params.items()) for record in done}) < 2:
+    done, rung = comparable(records, objectives)
+    # The few that were not paused are the best, and may well be equally good.
+    is_few = rung is None and any(record.state is State.PAUSED for record in records)
+    if is_few or len({tuple(record.params.items()) for record in done}) < 2:
         return
     varied = _varied(done)
     if len({record.values for record in done}) == 1:

@@ -40,6 +40,7 @@ class TorchvisionDataModule(ImageArrayDataModule):
         fold: int | None = None,
         shift: int = 0,
         flip: bool = False,
+        augmentation: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         data_dir = str(data_dir)
