@@ -110,9 +110,7 @@ with command(cfg):
     assert done.stdout.split() == ["True", "True"]
 
 
-def test_training_does_without_what_only_compiling_needs(
-    demo: BakedProject, tmp_path: Path
-) -> None:
+def test_training_does_without_what_compiling_needs(demo: BakedProject, tmp_path: Path) -> None:
     """TorchDynamo, Sympy and Triton would be a third of the start of every run."""
     options = ("trainer.max_epochs=1", "model=mlp", f"hydra.run.dir={tmp_path / 'run'}")
     done = script(demo, "-X", "importtime", "train.py", *options, is_warm=False)

@@ -161,10 +161,10 @@ class _DynamoFinder(MetaPathFinder, Loader):
         for fn in self._left_alone:
             # torch then asks again.
             fn.__dict__.pop("__dynamo_disable", None)
-        for user in list(sys.modules.values()):
-            if getattr(user, "__dict__", {}).get("OptimizedModule") is OptimizedModule:
-                if user is not sys.modules[__name__]:
-                    user.OptimizedModule = module.OptimizedModule
+        for name, user in list(sys.modules.items()):
+            asked = getattr(user, "__dict__", {}).get("OptimizedModule") is OptimizedModule
+            if asked and name != __name__:
+                user.__dict__["OptimizedModule"] = module.__dict__["OptimizedModule"]
 
 
 class _Inductor(ModuleType):
