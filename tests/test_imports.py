@@ -21,6 +21,7 @@ LAYERS = {
         "checks",
         "composing",
         "config_headers",
+        "deferred_imports",
         "errors",
         "experiment_files",
         "files",
