@@ -21,6 +21,7 @@ LAYERS = {
         "checks",
         "composing",
         "config_headers",
+        "env_file",
         "errors",
         "experiment_files",
         "files",
@@ -63,6 +64,7 @@ LAYERS = {
 # Every project has these; any module may import them.
 REQUIRED = {
     "PIL",
+    "dotenv",
     "hydra",
     "lightning_fabric",
     "lightning_utilities",
