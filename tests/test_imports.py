@@ -26,6 +26,7 @@ LAYERS = {
         "experiment_files",
         "files",
         "floats",
+        "group_help",
         "hydra_errors",
         "lightning_names",
         "machine",
@@ -45,7 +46,7 @@ LAYERS = {
         "models",
         "profilers",
     },
-    "construction of a run": {"assembly", "building", "config_checks", "objective"},
+    "construction of a run": {"assembly", "building", "config_checks", "objective", "signatures"},
     "construction from a checkpoint": {"loading", "rebuilding"},
     "work with a run": {
         "analysis",
@@ -59,7 +60,7 @@ LAYERS = {
         "training_run",
     },
     "sweeps": {"sweeps"},
-    "entry points": {"cli", "folds"},
+    "entry points": {"cli", "folds", "schemas"},
 }
 # Every project has these; any module may import them.
 REQUIRED = {

@@ -19,6 +19,7 @@ from .composing import compose_once
 from .config_checks import check_complete
 from .errors import UserError
 from .experiment_files import register_experiments
+from .group_help import find_group, print_group
 from .hydra_errors import explain
 from .project import project
 from .redact import redact
@@ -47,6 +48,9 @@ def run(main: Callable[[], Any]) -> None:
     compose_once()
     sys.argv[1:] = [new for word in sys.argv[1:] for new in _without_null(word)]
     with one_sentence_errors():
+        if (group := find_group(sys.argv[1:])) is not None:
+            print_group(group, Path(sys.argv[0]).name)
+            return
         register_resolvers()
         register_experiments(sys.argv[1:])
         main()
