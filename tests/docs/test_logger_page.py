@@ -60,7 +60,9 @@ def test_comet(project: BakedProject, tmp_path: Path) -> None:
     (archive,) = (folder / "comet").glob("*.zip")
     assert archive.name in done.stdout + done.stderr
     messages = zipfile.ZipFile(archive).read("messages.json").decode().splitlines()
-    metrics = [m["payload"]["metric"] for m in map(json.loads, messages) if "metric" in m["payload"]]
+    metrics = [
+        m["payload"]["metric"] for m in map(json.loads, messages) if "metric" in m["payload"]
+    ]
     logged = [float(m["metricValue"]) for m in metrics if m["metricName"] == "val/acc"]
     with (folder / "csv" / "metrics.csv").open(newline="") as file:
         ours = [float(row["val/acc"]) for row in csv.DictReader(file) if row["val/acc"]]
