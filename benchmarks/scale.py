@@ -5,7 +5,7 @@ is the time of the sweep's own process, on the clock and on the processor: for e
 each trial apart from its reports. One second divided by the time of a trial, spread over its
 reports, is the number of workers that one process serves; on the clock, most of it is the wait for
 the disk. `make bench SUBJECTS=scale:journal:1000` measures one storage with 1,000 workers;
-`trials=2000` and `sampler=tpe` are options.
+`trials=2000`, `sampler=random` and `pruner=percentile` are options.
 """
 
 import heapq
@@ -26,7 +26,7 @@ from typing import Any
 import optuna
 
 from .common import Project, Took, baked_project, environment, print_table
-from .simulation import METRIC, read_options
+from .simulation import METRIC, read_options, search_class
 
 REPORTS = 10
 TRIALS = 10_000
@@ -40,6 +40,7 @@ class Busy:
     """A trial on a simulated worker."""
 
     worker: int
+    repeats_to: int
     step: int = 0
     value: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -70,6 +71,8 @@ class SimulatedWorkers:
         # Time and number of the trial of each event that is to come.
         self._events: list[tuple[float, int]] = []
         self._ended: dict[int, str] = {}
+        # Reports of the trials that are paused.
+        self._paused: dict[int, int] = {}
         self._sent = now()
 
     def free_worker(self) -> int | None:
@@ -83,19 +86,24 @@ class SimulatedWorkers:
     def start(self, number: int, log: Path, function: Callable[..., Any], *args: Any) -> None:
         """Occupy a worker; nothing is run."""
         worker = heapq.heappop(self._idle)
-        self.running[number] = Busy(worker)
+        folders: Sequence[Path] = args[-1]
+        repeats_to = self._paused.pop(int(folders[-1].name), 0) if len(folders) > 1 else 0
+        self.running[number] = Busy(worker, repeats_to)
         # Workers do not report in step with each other.
         first = self.clock + (scattered(number) if self.clock == 0 else 1)
         heapq.heappush(self._events, (first, number))
 
     def answer(self, number: int, answer: Any) -> None:
-        """Train for another second, or end."""
+        """Train for another second, repeat a report of before a pause, or end."""
         self.spent = plus(self.spent, minus(now(), self._sent))
-        if answer is not self._types.Verdict.CONTINUE:
+        verdicts, busy = self._types.Verdict, self.running[number]
+        if answer is verdicts.PAUSE:
+            self._ended[number], self._paused[number] = "paused", busy.step
+        elif answer is not verdicts.CONTINUE:
             self._ended[number] = "pruned"
-        elif self.running[number].step == REPORTS:
+        elif busy.step == REPORTS:
             self._ended[number] = "finished"
-        after = 0 if number in self._ended else 1
+        after = 0 if number in self._ended or busy.step < busy.repeats_to else 1
         heapq.heappush(self._events, (self.clock + after, number))
 
     def kill(self, number: int, outcome: Any) -> None:
@@ -119,7 +127,10 @@ class SimulatedWorkers:
         busy.value = max(busy.value, scattered(REPORTS * number + busy.step))
         self.reports += 1
         self._sent = now()
-        yield self._messages.Progress(number, busy.step, busy.value, busy.step == REPORTS)
+        repeats_to = busy.repeats_to if busy.step <= busy.repeats_to else 0
+        yield self._messages.Progress(
+            number, busy.step, busy.value, busy.step == REPORTS, repeats_to
+        )
 
     def close(self) -> None:
         """Nothing to release."""
@@ -184,7 +195,13 @@ def open_storage(project: Project, name: str, folder: Path, lock: Any, stack: Ex
 
 
 def make_sweep(
-    project: Project, folder: Path, storage: Any, lock: Any, trials: int, sampler: str
+    project: Project,
+    folder: Path,
+    storage: Any,
+    lock: Any,
+    trials: int,
+    sampler: str,
+    pruner: str,
 ) -> Any:
     """The sweep of a command, as far as its loop needs it, with a study in this storage."""
     types = project.library("sweeps.types")
@@ -199,9 +216,10 @@ def make_sweep(
     )
     objectives = [types.Objective(METRIC, "max")]
     study = searches.open_study(storage, "scale", objectives)
-    search = searches.OptunaSearch(study, space, objectives, trials, 0, {}, lock)
-    pruner = read_options(project, "pruner", "percentile")
-    search.join(read_options(project, "sampler", sampler), pruner, 0)
+    options = read_options(project, "pruner", pruner)
+    kind = search_class(project, pruner, options, REPORTS)
+    search = kind(study, space, objectives, trials, 0, {}, lock)
+    search.join(read_options(project, "sampler", sampler), options, 0)
     settings = SimpleNamespace(timeout=None, epochs=None, trial_timeout=None, limits={})
     plan = SimpleNamespace(
         folder=folder,
@@ -217,13 +235,15 @@ def make_sweep(
     return sweep
 
 
-def measure(project: Project, name: str, workers: int, trials: int, sampler: str) -> Cost:
+def measure(
+    project: Project, name: str, workers: int, trials: int, sampler: str, pruner: str
+) -> Cost:
     """Run a sweep of simulated trials to its end."""
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place)
         lock = project.library("sweeps.storage").FileLock(folder / "study.lock")
         storage = open_storage(project, name, folder, lock, stack)
-        sweep = make_sweep(project, folder, storage, lock, trials, sampler)
+        sweep = make_sweep(project, folder, storage, lock, trials, sampler, pruner)
         simulated = SimulatedWorkers(project, workers)
         log = logging.FileHandler(folder / "sweep.log")
         stack.callback(log.close)
@@ -253,23 +273,24 @@ def main(words: Sequence[str]) -> None:
     options = dict(word.split("=") for word in words if "=" in word)
     names = [word for word in words if word in STORAGES] or list(STORAGES)
     counts = [int(word) for word in words if word.isdigit()] or WORKERS
-    sampler = options.get("sampler", "random")
+    sampler, pruner = options.get("sampler", "tpe"), options.get("pruner", "promote")
     with baked_project() as project:
         print(environment(), flush=True)
         rows = []
         for name in names:
             for workers in counts:
                 trials = int(options.get("trials", STORAGES[name]))
-                cost = measure(project, name, workers, max(trials, 2 * workers), sampler)
+                trials = max(trials, 2 * workers)
+                cost = measure(project, name, workers, trials, sampler, pruner)
                 times = [cost.report.cpu, cost.report.wall, cost.trial.cpu, cost.trial.wall]
-                row = [name, f"{workers}", f"{max(trials, 2 * workers)}"]
+                row = [name, f"{workers}", f"{trials}"]
                 row += [f"{1000 * seconds:.1f}" for seconds in times]
                 row += [f"{cost.served('cpu'):.0f}", f"{cost.served('wall'):.0f}"]
                 rows.append([*row, f"{cost.megabytes:.0f}" if cost.megabytes else ""])
                 print(" ".join(rows[-1]), file=sys.stderr, flush=True)
     header = ["storage", "workers", "trials", "CPU a report, ms", "report, ms", "CPU a trial, ms"]
     header += ["trial, ms", "workers by CPU", "workers on the clock", "journal, MB"]
-    print_table(f"Simulated workers, a report a second, {sampler} search", header, rows)
+    print_table(f"Simulated workers, a report a second, {sampler}, {pruner}", header, rows)
 
 
 if __name__ == "__main__":

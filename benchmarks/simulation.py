@@ -164,7 +164,8 @@ def search_class(project: Project, pruner: str, options: Mapping[str, Any], leng
     found = promotion.read_options(options)
     rungs = promotion.Rungs.between(found["min_epochs"], length, found["factor"], "max")
     kind = project.library("sweeps.promoting_search").PromotingSearch
-    return partial(kind, rungs=rungs, n_startup_trials=found["n_startup_trials"])
+    startup = promotion.startup_trials(found["n_startup_trials"], ENDLESS)
+    return partial(kind, rungs=rungs, n_startup_trials=startup)
 
 
 def read_options(project: Project, kind: str, name: str) -> dict[str, Any]:

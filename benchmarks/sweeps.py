@@ -300,9 +300,9 @@ def pruning(project: Project, names: Sequence[str]) -> None:
 
     Args:
         project: the project.
-        names: pruners instead of the default.
+        names: pruners instead of the defaults.
     """
-    pruners = ("none", *(names or ("percentile",)))
+    pruners = ("none", *(names or ("promote", "percentile")))
     best: dict[str, list[float]] = {pruner: [] for pruner in pruners}
     epochs: dict[str, list[int]] = {pruner: [] for pruner in pruners}
     for seed in SEEDS:
@@ -311,7 +311,10 @@ def pruning(project: Project, names: Sequence[str]) -> None:
             trials = swept(project, *options, f"hydra/sweeper/pruner={pruner}")
             finished = [t for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
             best[pruner].append(max(t.values[0] for t in finished))
-            epochs[pruner].append(sum(len(t.intermediate_values) for t in trials))
+            # The trial that resumes another one repeats its reports.
+            earlier = {number for t in trials for number in t.user_attrs.get("earlier", ())}
+            kept = [trial for trial in trials if trial.number not in earlier]
+            epochs[pruner].append(sum(len(trial.intermediate_values) for trial in kept))
     rows = []
     for pruner in pruners:
         share = sum(epochs[pruner]) / sum(epochs["none"])

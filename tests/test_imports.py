@@ -46,7 +46,14 @@ LAYERS = {
         "models",
         "profilers",
     },
-    "construction of a run": {"assembly", "building", "config_checks", "objective", "signatures"},
+    "construction of a run": {
+        "assembly",
+        "building",
+        "config_checks",
+        "objective",
+        "sharding",
+        "signatures",
+    },
     "construction from a checkpoint": {"loading", "rebuilding"},
     "work with a run": {
         "analysis",
@@ -90,10 +97,12 @@ REQUIRED = {
 OPTIONAL = {
     "ax": "sweeps.ax",
     "fastapi": "serving",
+    "huggingface_hub": "models.backbones",
     "mlflow": "loggers.mlflow",
     "onnx": "exporting",
     "onnxruntime": "exporting",
     "ray": ("sweeps.ray_cluster", "sweeps.ray_tune"),
+    "safetensors": "models.pretrained",
     "starlette": "serving",
     "uvicorn": "serving",
     "wandb": "loggers.wandb",

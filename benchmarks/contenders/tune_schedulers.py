@@ -1,7 +1,7 @@
 """Ray Tune's searchers and schedulers on a simulated clock: its classes, without Ray running.
 
-The order of calls is that of `TuneController`, with one trial pending at a time, as for all of
-Ray Tune's searchers.
+The order of calls is that of `TuneController`, which keeps one trial of a searcher pending, and 200
+random ones. This matters for HyperBand, which pauses a trial only if its bracket has others.
 """
 
 import logging
@@ -51,7 +51,9 @@ class TuneSearch(Tuner):
             sampler=read_options(project, "sampler", sampler),
             pruner=read_options(project, "pruner", pruner),
         )
+        self.max_pending = 1
         if sampler == "random":
+            self.max_pending = 200
             # Tune's own generator of random configurations cannot be had without its controller.
             build = project.library("sweeps.optuna_engine").build_sampler
             searcher: Any = OptunaSearch(sampler=build(settings.sampler, seed))
@@ -86,9 +88,8 @@ class TuneSearch(Tuner):
         trial.status = self.states.TERMINATED
 
     def ask(self, worker: int) -> Job | None:
-        """The trial that the scheduler chooses, or else the one that is pending."""
-        if not any(trial.status == self.states.PENDING for trial in self.get_trials()):
-            self._add()
+        """The trial that the scheduler chooses, or else the first one that is pending."""
+        self._fill()
         trial = self.scheduler.choose_trial_to_run(self)
         if trial is None:
             pending = (t for t in self.get_trials() if t.status == self.states.PENDING)
@@ -96,6 +97,7 @@ class TuneSearch(Tuner):
         if trial is None:
             return None
         trial.status = self.states.RUNNING
+        self._fill()
         job: Job = trial.job
         return job
 
@@ -117,13 +119,20 @@ class TuneSearch(Tuner):
             return True
         return False
 
-    def _add(self) -> None:
+    def _fill(self) -> None:
+        """Ask the searcher for more trials, unless enough are pending or it wants to wait."""
+        pending = sum(trial.status == self.states.PENDING for trial in self.get_trials())
+        while pending < self.max_pending and self._add():
+            pending += 1
+
+    def _add(self) -> bool:
         name = f"{self.count:05d}"
         config = self.searcher.suggest(name)
         if config is None:
-            return
+            return False
         self.count += 1
         trial = TuneTrial(name, Job(None, self.space.params_of(config)), self.states.PENDING)
         trial.job.key = trial
         self.trials.append(trial)
         self.scheduler.on_trial_add(self, trial)
+        return True

@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from ..conftest import run
 from ..support.applications import Application, make_library
@@ -132,6 +133,56 @@ def test_number_is_the_objective(sphere: Application) -> None:
     assert len({log.split()[1] for log in logs}) == 6, "trials of one process affect each other"
     assert (done.folder / "report.html").is_file()
     assert f"x={done.rows[0]['x']}" in (done.folder / "best.yaml").read_text("utf-8")
+
+
+# Derived values, a group, lists and mappings, and what Hydra derives from the options.
+COMPOSED = """
+defaults:
+  - _self_
+  - net: small
+x: 1
+y: ${x}
+z: foo
+layers: [1, 2]
+folder: ${hydra:job.override_dirname}
+hydra:
+  job:
+    env_copy: [FROM_OUTSIDE]
+    config:
+      override_dirname: {kv_sep: "-", item_sep: "+", exclude_keys: [y]}
+"""
+
+
+def test_trial_has_the_config_of_hydras_own_job(
+    sphere: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial would train with other options than the same command without our sweeper."""
+    monkeypatch.setenv("FROM_OUTSIDE", "1")
+    conf = sphere.root / "conf"
+    (conf / "config.yaml").write_text(COMPOSED, "utf-8")
+    (conf / "net").mkdir()
+    for name, width in (("small", 8), ("large", 64)):
+        (conf / "net" / f"{name}.yaml").write_text(f"width: {width}\ndepth: null\n", "utf-8")
+    options = ("net=large", "x=interval(0,1)", "y=1,2", "z=foo,'a b'", "net.depth=1,null")
+    options += ("+more={a:1},[2]", "++layers=[3],[]", "+net.seed=0.5,1.0")
+    done = sphere.sweep(*options, "hydra.sweeper.n_trials=5", is_warm=False)
+    for number in range(5):
+        trial = done.folder / "trials" / f"{number:04d}" / ".hydra"
+        overrides = OmegaConf.to_container(OmegaConf.load(trial / "overrides.yaml"))
+        assert isinstance(overrides, list)
+        place = sphere.root / "alone" / str(number)
+        words = map(str, overrides)
+        sphere.run("app.py", *words, f"hydra.run.dir={place}", is_warm=False)
+        for name in ("config.yaml", "overrides.yaml"):
+            expected = (place / ".hydra" / name).read_text("utf-8")
+            assert (trial / name).read_text("utf-8") == expected
+        ours, theirs = (
+            OmegaConf.load(one / "hydra.yaml").hydra for one in (trial, place / ".hydra")
+        )
+        assert ours.job.env_set == theirs.job.env_set == {"FROM_OUTSIDE": "1"}
+        assert ours.job.override_dirname == theirs.job.override_dirname
+        assert "+y-" not in theirs.job.override_dirname
+        assert ours.runtime.choices.net == theirs.runtime.choices.net == "large"
 
 
 def test_same_command_continues_the_study(sphere: Application) -> None:
@@ -268,6 +319,27 @@ def test_loop_with_reports_is_pruned(loop: Application) -> None:
     for step, value in done.study.trials[0].intermediate_values.items():
         weight -= 0.5 * (weight - 3)
         assert value == pytest.approx((weight - 3) ** 2), step
+
+
+def test_paused_trial_of_a_loop_is_resumed(loop: Application) -> None:
+    """Its user names the pruner, as only the user knows that the loop saves its state."""
+    listed = "hydra.sweeper.enqueue=[{lr:0.01},{lr:0.5},{lr:0.05},{lr:0.001}]"
+    promote = ("hydra/sweeper/pruner=promote", "hydra.sweeper.pruner.min_epochs=2")
+    options = ("lr=interval(0.0001,0.9)", listed, "hydra.sweeper.n_trials=4")
+    done = loop.sweep(*options, *promote, "hydra.sweeper.workers=1")
+    states = {row["lr"]: (row["state"], row["steps"]) for row in done.rows}
+    assert states == {"0.5": ("finished", "6")} | dict.fromkeys(
+        ("0.01", "0.05", "0.001"), ("paused", "2")
+    )
+    (winner,) = (row for row in done.rows if row["state"] == "finished")
+    steps = (done.folder / winner["folder"] / "steps.txt").read_text("utf-8").split()
+    assert steps == ["3", "4", "5", "6"]
+    # Without a name, trials that may not be able to resume are not paused.
+    (loop.root / "multirun" / "study").rename(loop.root / "earlier")
+    done = loop.sweep(options[0], options[2], "steps=1")
+    assert "pruner: percentile, as an application may not be able to resume its trials" in (
+        done.printed
+    )
 
 
 def test_report_has_no_effect_outside_of_a_sweep(loop: Application) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import random
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -311,6 +312,50 @@ def test_promotion_completes_a_winner_within_the_epochs(
     assert trained == search.trained()
     assert epochs <= trained < epochs + workers
     assert search.is_finished()
+
+
+def test_paused_trial_that_leads_at_its_rung_is_an_improvement(
+    package: Part, make: Any, goals: Any
+) -> None:
+    """One in many trials finishes: the others would use up the patience, whatever they show."""
+
+    def count(*trials: tuple[str, float, int]) -> int:
+        """The value after the first epoch, which every epoch adds 1 to, and the last epoch."""
+        records = []
+        for number, (state, value, length) in enumerate(trials):
+            steps = {epoch: value + epoch - 1 for epoch in range(1, length + 1)}
+            values = (steps[length],) if state == "finished" else ()
+            records.append(make(number, *values, state=state, steps=steps))
+        return int(package("sweeps.budgets").unimproved(records, goals("max")))
+
+    first = [("paused", 0.5, 2), ("finished", 0.7, 9)]
+    assert count(*first) == 0
+    # Worse than the finished one was then; better; and no better than the last.
+    assert count(*first, ("paused", 0.6, 2)) == 1
+    assert count(*first, ("paused", 0.6, 2), ("paused", 0.8, 2)) == 0
+    assert count(*first, ("paused", 0.8, 2), ("paused", 0.8, 2)) == 1
+    # The first that is paused further on was compared with the finished one only.
+    assert count(*first, ("paused", 0.6, 4)) == 1
+    assert count(*first, ("paused", 0.8, 2), ("paused", 0.75, 4)) == 0
+    # A pruned or failed trial leads nobody.
+    assert count(*first, ("pruned", 0.9, 2), ("failed", 0.9, 2), ("paused", 0.8, 2)) == 0
+
+
+def test_promotion_completes_a_winner_within_the_time(open_promoting: Open, package: Part) -> None:
+    """A job with a time limit would end without a model, as all its trials are paused."""
+    types, search = package("sweeps.types"), open_promoting(deadline=time.monotonic() + 1e6)
+    for _ in range(2):
+        trial = search.ask("0")
+        verdicts = [search.report(trial.number, step, trial.params[LR]) for step in (1, 2)]
+        assert verdicts == [types.Verdict.CONTINUE, types.Verdict.PAUSE]
+        search.tell(trial.number, types.TrialOutcome(types.State.PAUSED))
+    best = max(range(2), key=lambda number: float(search.study.trials[number].params[LR]))
+    # One in three is promoted, and these are two: with enough time, there is another one first.
+    assert search.ask("0").earlier == ()
+    search.budgets.deadline = time.monotonic()
+    assert search.ask("1").earlier == (best,)
+    # The others wait.
+    assert search.ask("2") is None
 
 
 SHORT = ("callbacks.early_stopping=null", "trainer.max_epochs=4", "hydra.sweeper.pruner=none")

@@ -131,18 +131,20 @@ def test_steps_survive_rounding(read: Any) -> None:
 
 
 def test_best_of_an_earlier_sweep_come_first(read: Any, user_error: Any, tmp_path: Path) -> None:
-    """Trials that failed or were pruned are not its best."""
+    """Trials that failed or were pruned are not its best; few may finish while others pause."""
     folder = tmp_path / "earlier"
     folder.mkdir()
     rows = [
         ["rank", "number", "state", "val/loss", "optimizer.lr", "seconds"],
         *([str(n), str(n), "finished", str(n / 10), str(n / 200), "1"] for n in range(1, 13)),
-        ["", "13", "pruned", "", "0.09", "1"],
+        ["", "13", "paused", "1.3", "0.08", "1"],
+        ["", "14", "pruned", "", "0.09", "1"],
     ]
-    for count, expected in ((14, 10), (4, 3)):
+    for count, expected, paused in ((14, 10, []), (4, 3, [0.08])):
         with (folder / "leaderboard.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([*rows[:count], rows[-1]])
-        assert read(folder) == [{"optimizer.lr": n / 200} for n in range(1, expected + 1)]
+            csv.writer(file).writerows([*rows[:count], *rows[-2:]])
+        best = [*(n / 200 for n in range(1, expected + 1)), *paused]
+        assert read(folder) == [{"optimizer.lr": rate} for rate in best]
     with (folder / "leaderboard.csv").open("w", newline="") as file:
         csv.writer(file).writerows([rows[0], rows[-1]])
     with pytest.raises(user_error, match="has no finished trial"):

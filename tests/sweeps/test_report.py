@@ -237,6 +237,39 @@ def test_figures_name_the_right_trials(report: Any, sweep: Any, parameters: list
     assert drawn == {record.number: record.values[0] for record in kept}
 
 
+def test_figures_compare_paused_trials_at_one_rung(
+    package: Part, report: Any, make: Any, parameters: list[Any], goals: Any
+) -> None:
+    """With two finished trials and twenty paused ones, nothing could be learnt from the figures.
+
+    A mixture of values after three and after eight epochs would show how long trials were trained.
+    """
+    types = package("sweeps.types")
+
+    def trial(number: int, length: int, state: str = "paused", **more: Any) -> Any:
+        steps = {epoch: 0.1 * number + 0.01 * epoch for epoch in range(1, length + 1)}
+        values = (steps[length],) if state == "finished" else ()
+        params = {"model": "cnn", "optimizer.lr": 10 ** (-4 + number / 5), "data.batch_size": 32}
+        return make(number, *values, state=state, params=params, steps=steps, **more)
+
+    # Twelve have reached the third epoch, four the sixth; one of these is a former attempt.
+    records = [trial(number, 3) for number in range(8)]
+    records += [trial(8, 6), trial(9, 6), trial(10, 8, "finished"), trial(11, 2, "finished")]
+    records += [trial(12, 6, superseded=True), trial(13, 3, "failed"), trial(14, 1, "stopped")]
+    alike, rung = package("sweeps.figures").comparable(records, goals("max"))
+    assert rung == 3
+    wanted = {n: (pytest.approx(0.1 * n + 0.01 * (2 if n == 11 else 3)),) for n in range(12)}
+    assert {record.number: record.values for record in alike} == wanted
+    assert {record.state for record in alike} == {types.State.FINISHED}
+    page = report(records, None, parameters)
+    assert "val/acc by parameter after 3 epochs" in page.texts
+    assert "What matters for val/acc after 3 epochs" in page.texts
+    # With few of them, only complete results are compared.
+    few = [records[0], records[10], records[11]]
+    done, rung = package("sweeps.figures").comparable(few, goals("max"))
+    assert ([record.number for record in done], rung) == ([10, 11], None)
+
+
 def test_pruned_curves_are_told_apart(report: Any, sweep: Any, parameters: list[Any]) -> None:
     """Whether pruning was too eager shows only where pruned curves can be seen as such."""
     records = sweep(20)

@@ -40,3 +40,14 @@ def test_value_of_a_rung_is_the_best_until_then(package: Part) -> None:
         -0.18,
         -0.1,
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "n_trials", "expected"),
+    [(None, 20, 10), (None, 60, 30), (None, 100, 40), (None, 10**9, 40), (0, 20, 0), (50, 20, 50)],
+)
+def test_half_of_few_trials_are_random(
+    package: Part, given: int | None, n_trials: int, expected: int
+) -> None:
+    """With as many random configurations as a long study has, a short one would learn nothing."""
+    assert package("sweeps.promotion").startup_trials(given, n_trials) == expected

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,7 @@ def plan(project: BakedProject, tmp_path: Path) -> Callable[..., Any]:
 def pruned(plan: Any) -> int:
     """How many trials are pruned if each is worse than all before, in every epoch."""
     records = module("sweeps.types")
-    plan.folder.mkdir()
-    identity = module("sweeps.identity").identify(plan, {})
-    engine = module("sweeps.optuna_search")
-    search = engine.open_search(replace(plan, identity=identity), engine.OptunaSearch)
-    count = 0
+    search, count = joined(plan), 0
     for number in range(plan.n_trials):
         trial = search.ask("0")
         assert trial.number == number
@@ -76,12 +72,21 @@ def pruned(plan: Any) -> int:
     return count
 
 
+def joined(plan: Any) -> Any:
+    """The search of a plan."""
+    plan.folder.mkdir(exist_ok=True)
+    identity = module("sweeps.identity").identify(plan, {})
+    engine, classes = module("sweeps.optuna_search"), module("sweeps.promoting_search")
+    return engine.open_search(replace(plan, identity=identity), classes.search_class)
+
+
 def test_grid_is_complete_unless_a_pruner_is_named(plan: Any) -> None:
     """An average over the rows of a grid is biased when the worst are missing."""
     assert pruned(plan(*GRID)) == 0
     # Three of the twelve are never judged (n_startup_trials), and all others are the worst so far.
     assert pruned(plan(*GRID, "hydra/sweeper/pruner=percentile", "name=named")) == 9
-    assert pruned(plan(*SEARCH, "hydra.sweeper.n_trials=12")) == 9
+    search = (*SEARCH, "hydra.sweeper.n_trials=12")
+    assert pruned(plan(*search, "hydra/sweeper/pruner=percentile")) == 9
 
 
 FINITE = {
@@ -117,10 +122,12 @@ def test_several_objectives_are_not_pruned(plan: Any) -> None:
 
 def test_search_is_pruned_by_the_pruner_of_its_engine(plan: Any) -> None:
     """Half of the epochs of a search are spent for nothing without."""
-    percentile = {"name": "percentile", "percentile": 25.0, "n_startup_trials": 3}
-    assert plan(*SEARCH).settings.pruner == percentile | {"n_warmup_steps": 2}
+    promote = {"name": "promote", "min_epochs": 3, "factor": 4, "n_startup_trials": None}
+    chosen = plan(*SEARCH)
+    assert chosen.settings.pruner == promote
+    assert chosen.why_pruner == "which pauses trials after 3, 12 of 20 epochs"
     part = (*SEARCH, "hydra.sweeper.enqueue=[{optimizer.lr:0.01}]")
-    assert plan(*part).settings.pruner["name"] == "percentile"
+    assert plan(*part).settings.pruner["name"] == "promote"
     load = module("sweeps.engines").load_engine
     assert load("workbench.sweeps.ax").automatic_pruner("ax") == "ax"
     assert load("workbench.sweeps.ray_tune").automatic_pruner("tpe") == "asha"
@@ -128,8 +135,67 @@ def test_search_is_pruned_by_the_pruner_of_its_engine(plan: Any) -> None:
     grid = plan(*GRID)
     for engine in ("ax", "ray_tune"):
         settings = replace(grid.settings, engine=f"workbench.sweeps.{engine}", pruner=AUTO)
-        chosen = module("sweeps.command")._with_pruner(settings, grid.space, grid.points)
+        chosen, _ = module("sweeps.command")._with_pruner(settings, grid.space, grid.points)
         assert chosen.pruner == {"name": "none"}
+
+
+UNKNOWN = "as the number of epochs of a trial is not known"
+UNSUITED = {
+    "callbacks.last_checkpoint=null": "as trials cannot resume without callbacks.last_checkpoint",
+    "callbacks=none": "as trials cannot resume without callbacks.last_checkpoint",
+    "hydra.sweeper.storage=sqlite:///{folder}/study.db": (
+        "as machines that share a database may not share checkpoints"
+    ),
+    "hydra/sweeper/sampler=nsga2": "as nsga2 learns from finished trials only",
+    "hydra.sweeper.terminator=true": "as the terminator judges finished trials only",
+    "trainer.max_epochs=-1": UNKNOWN,
+    "trainer.val_check_interval=0.5": UNKNOWN,
+    "trainer.max_epochs=10,20": UNKNOWN,
+    "trainer.val_check_interval=0.5 data.folds=3": UNKNOWN,
+    "trainer.max_epochs=5": "as trials have fewer than 6 epochs",
+    "hydra.sweeper.n_trials=3": "as there are fewer than 4 trials",
+}
+
+
+@pytest.mark.parametrize("options", UNSUITED)
+def test_default_suits_the_sweep(plan: Any, tmp_path: Path, options: str) -> None:
+    """A default that is rejected, or whose paused trials start again, is worse than none."""
+    given = (*SEARCH, *options.format(folder=tmp_path).split())
+    chosen = plan(*given)
+    percentile = {"name": "percentile", "percentile": 25.0, "n_startup_trials": 3}
+    assert chosen.settings.pruner == percentile | {"n_warmup_steps": 2}
+    assert chosen.why_pruner == UNSUITED[options]
+    if "folds" not in options:
+        # A pruner that is named is not replaced.
+        named = plan(*given, "hydra/sweeper/pruner=promote")
+        assert (named.settings.pruner["name"], named.why_pruner) == ("promote", None)
+
+
+def test_study_keeps_the_default_it_began_with(plan: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """With another pruner, paused trials would never be promoted, and their epochs be lost."""
+    caplog.set_level("INFO")
+    promoting = module("sweeps.promoting_search").PromotingSearch
+    finite = ("search_space=none", "optimizer.lr=0.001,0.002,0.003,0.004,0.005,0.006")
+    began = joined(plan(*finite, "hydra.sweeper.n_trials=4"))
+    assert isinstance(began, promoting)
+    # All configurations: this would be a grid.
+    continued = plan(*finite, "hydra.sweeper.n_trials=6")
+    assert continued.settings.pruner["name"] == "none"
+    assert isinstance(joined(continued), promoting)
+    assert caplog.messages[-1] == "pruner: promote, as the study began with it"
+    # A study of an earlier version, which did not store the pruner.
+    older = plan(*SEARCH)
+    identity = module("sweeps.identity").identify(older, {})
+    optuna_search, storage = module("sweeps.optuna_search"), module("sweeps.storage")
+    older.folder.mkdir()
+    lock = storage.FileLock(older.folder / "study.lock")
+    journal = storage.open_journal(older.folder, lock)
+    study = optuna_search.open_study(journal, older.name, older.objectives)
+    study.set_user_attr("identities", {"all": [asdict(identity)]})
+    for _ in range(2):
+        search = joined(older)
+        assert type(search.study.pruner).__name__ == "PercentilePruner"
+        assert caplog.messages[-1] == "pruner: percentile, as the study began with it"
 
 
 def accuracy(checkpoint: Path) -> float:

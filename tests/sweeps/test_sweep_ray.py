@@ -18,6 +18,7 @@ import yaml
 
 from ..conftest import BakedProject
 from ..support.modules import project_module
+from ..support.promoted import check_nothing_is_lost, outlive_kills
 from ..support.sweeps import LR, Swept, finished, kill_and_continue, start_sweep, sweep, wait_until
 
 CALLBACKS = '''
@@ -201,6 +202,15 @@ def test_killed_sweep_goes_on(cluster: Cluster, project: BakedProject, tmp_path:
     kill_and_continue(project, tmp_path / "killed", *cluster.options, total=12, kills=2)
 
 
+@pytest.mark.slow
+def test_kills_lose_no_paused_trial(
+    cluster: Cluster, project: BakedProject, tmp_path: Path
+) -> None:
+    """A paused trial is resumed on any node, and belongs to no command."""
+    swept = outlive_kills(project, tmp_path / "paused", 12, 2, 1, *cluster.options)
+    check_nothing_is_lost(swept, 12)
+
+
 def test_trial_that_is_too_large_is_told_at_once(
     cluster: Cluster, project: BakedProject, tmp_path: Path
 ) -> None:
@@ -216,9 +226,12 @@ def test_nodes_without_our_disk_send_what_trials_wrote(sweeps_package: Any, tmp_
     module = sweeps_package("ray_cluster")
     folder = tmp_path / "sweep"
     trial, earlier = folder / "trials/0003", folder / "trials/0001"
-    (earlier / "checkpoints").mkdir(parents=True)
-    (earlier / "checkpoints" / "last.ckpt").write_bytes(b"weights")
-    files = {earlier: module._pack(earlier, "checkpoints/last.ckpt")}
+    for name in ("checkpoints/last.ckpt", "fold_1/checkpoints/best.ckpt", "run.log"):
+        (earlier / name).parent.mkdir(parents=True, exist_ok=True)
+        (earlier / name).write_bytes(b"weights")
+    files = {earlier: module._pack(earlier, module.CHECKPOINTS)}
+    # A resumed trial takes over the best epoch before its pause, and needs no log.
+    assert set(files[earlier]) == {"checkpoints/last.ckpt", "fold_1/checkpoints/best.ckpt"}
     sweeps_package("processes").start_server()
     worker = module.RemoteWorker(1, folder / ".shared-not-here")
     arguments = (earlier / "checkpoints/last.ckpt", trial / "copy.ckpt")
@@ -229,6 +242,8 @@ def test_nodes_without_our_disk_send_what_trials_wrote(sweeps_package: Any, tmp_
     assert isinstance(events[-1].result, Path)
     # It worked on copies, and what it wrote comes only with its answer.
     assert not trial.exists()
+    # The node's disk does not fill up.
+    assert not list(worker.place.rglob("*.ckpt"))
     module._unpack(packed, trial)
     assert (trial / "copy.ckpt").read_bytes() == b"weights"
     assert (trial / "run.log").is_file()

@@ -164,6 +164,11 @@ def test_missing_winner_is_explained(sweeps_package: Any, record: Any, goals: li
     pruned = [record(4, "pruned"), *failed]
     assert "1 trials were pruned and 4 failed" in str(why(pruned, goals, {}))
     assert "no trial has finished yet" in str(why([record(5, "stopped")], goals, {}))
+    paused = [record(n, "paused", steps=dict.fromkeys(range(n), 0.1 * n)) for n in (7, 9, 8)]
+    # Of the highest rung.
+    assert why(paused, goals, {}) == (
+        "There is no winner: no trial has finished yet; trial 9, which is paused, leads with 0.9."
+    )
     assert why([*over, record(6, "finished", 0.1)], goals, small) is None
 
 

@@ -13,6 +13,7 @@ from .resuming import ContinuedLogs, ScheduleState, WithinEpoch
 from .run_description import HyperparameterLogger, RunTexts
 from .seeds import EpochSeed, EvaluationSeed
 from .stopping import EarlyStopping, Stopping, TimeLimit
+from .unfreezing import GradualUnfreezing
 
 __all__ = [
     "EMA",
@@ -27,6 +28,7 @@ __all__ = [
     "EpochTimer",
     "EvaluationSeed",
     "GradientNorms",
+    "GradualUnfreezing",
     "Histograms",
     "HyperparameterLogger",
     "LastCheckpoint",

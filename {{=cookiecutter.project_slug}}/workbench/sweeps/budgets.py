@@ -3,6 +3,7 @@
 Everything is derived from the study, so that all commands that use it decide alike.
 """
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from .census import Census
 from .leaderboard import best_trials
 from .types import Objective, State, TrialRecord
 
@@ -26,28 +28,33 @@ class Budgets:
         patience: number of trials in a row without an improvement.
         terminator: Optuna's; None unless it was requested.
         every: number of epochs between two reports of a trial.
+        deadline: the time of `time.monotonic` at which this command stops its trials.
     """
 
     epochs: int | None = None
     patience: int | None = None
     terminator: "Terminator | None" = None
     every: int = 1
-    # The epochs of trials that have ended, by their numbers.
-    _known: dict[int, int] = field(default_factory=dict)
+    deadline: float = math.inf
+    # Of each trial, by its number.
+    _trained: dict[int, int] = field(default_factory=dict)
 
-    def trained(self, trials: Sequence[FrozenTrial]) -> int:
+    @property
+    def trained(self) -> int:
         """The number of epochs that all trials together have trained and reported."""
-        counts = {t.number: self._known.get(t.number) or self._own(t, trials) for t in trials}
-        self._known = {t.number: counts[t.number] for t in trials if t.state.is_finished()}
-        return sum(counts.values())
+        return sum(self._trained.values())
 
-    def _own(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
+    def note(self, changed: Iterable[FrozenTrial], census: Census) -> None:
+        """Count the epochs of trials that are new or have changed."""
+        self._trained |= {trial.number: self._own(trial, census) for trial in changed}
+
+    def _own(self, trial: FrozenTrial, census: Census) -> int:
         """The number of epochs that a trial has trained itself.
 
         A resumed trial repeats the reports from before its checkpoint. They count only if the
         earlier attempt was killed between saving the checkpoint and sending the report.
         """
-        earlier = (trials[number] for number in trial.user_attrs.get("earlier", ()))
+        earlier = census.attempts(trial)[1:]
         sent = {step for attempt in earlier for step in attempt.intermediate_values}
         spans = trial.user_attrs.get("repeated", ())
         sent &= {step for first, last in spans for step in range(first, last + 1)}
@@ -59,20 +66,41 @@ class Budgets:
 def unimproved(records: Iterable[TrialRecord], objectives: Sequence[Objective]) -> int:
     """The number of trials that have ended since the last new best one.
 
-    With several objectives, a trial that joins the Pareto front is an improvement. Failed trials do
+    With several objectives, a trial that joins the Pareto front is an improvement. So is a paused
+    trial that is better than all before it up to its rung, as few trials finish. Failed trials do
     not count, nor does anything before the first result.
     """
     states = (State.FINISHED, State.PAUSED, State.PRUNED)
     ended = [record for record in records if not record.superseded and record.state in states]
     ended.sort(key=lambda record: (record.ended or datetime.max, record.number))
+    rungs = {max(r.steps) for r in ended if r.state is State.PAUSED and r.steps}
+    leaders: dict[int, TrialRecord] = {}
     front: list[TrialRecord] = []
     count = 0
     for place, record in enumerate(ended):
         # Of equal values, the lowest number is the best.
         candidate = replace(record, number=place)
         front = best_trials([*front, candidate], objectives)
-        count = count + 1 if front and candidate not in front else 0
+        leads = _leads(record, objectives[0], rungs, leaders)
+        count = count + 1 if front and candidate not in front and not leads else 0
     return count
+
+
+def _leads(
+    record: TrialRecord, objective: Objective, rungs: set[int], leaders: dict[int, TrialRecord]
+) -> bool:
+    """Whether a paused trial is the best at its rung so far; the leaders are updated."""
+    is_paused, length = record.state is State.PAUSED, max(record.steps, default=0)
+    leads = False
+    for rung in rungs if is_paused or record.state is State.FINISHED else ():
+        value = record.best_so_far(objective, rung)
+        if value is None or (is_paused and rung > length):
+            continue
+        best = leaders[rung].best_so_far(objective, rung) if rung in leaders else None
+        if best is None or (value > best if objective.mode == "max" else value < best):
+            leaders[rung] = record
+            leads |= is_paused and rung == length
+    return leads
 
 
 class Terminator:

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..runs.config import plain
 from ..runs.directory import check_writable
 from . import application
+from .automatic_pruner import can_promote, settled
 from .engines import check_workers, load_engine
 from .enqueue import put_first, read_points
 from .plan import DEFAULT_TRIALS, Base, Plan, make_base, most_trials, parsed
@@ -81,7 +82,7 @@ def plan_for(
     if not space.parameters:
         raise UserError(_nothing_varies(master))
     points = _laid_out_points(settings, space)
-    settings = _with_pruner(settings, space, points)
+    settings, why_pruner = _with_pruner(settings, space, points)
     if settings.is_application or not master.test:
         settings = replace(settings, test=Tested.NOTHING)
     base = make_base(config_loader, master, fixed, space, settings)
@@ -94,14 +95,11 @@ def plan_for(
         _check_trials(composed, space)
     # Pickled by `make_base`.
     objectives = objectives_of(pickle.loads(base.composed), settings)  # nosec B301
-    # First what does not import Optuna.
+    # Here, as it does not import Optuna.
     read_points(settings.enqueue, space)
-    load_engine(settings.engine).check(settings, space, base.folds)
-    _check_pruner(settings, objectives)
     name = settings.study_name or _study_name(master, base, space, objectives, settings)
     check_study_name(name)
     folder = (Path(master.hydra.sweep.dir) / name).absolute()
-    check_writable(folder)
     plan = Plan(
         folder=folder,
         name=name,
@@ -111,8 +109,12 @@ def plan_for(
         objectives=objectives,
         fixed=fixed,
         points=points,
+        why_pruner=why_pruner,
     )
-    _check_promotion(plan)
+    plan = plan if why_pruner is None else settled(plan)
+    plan.engine.check(plan.settings, space, base.folds)
+    _check_pruner(plan)
+    check_writable(folder)
     return plan
 
 
@@ -151,30 +153,20 @@ def _check_trials(composed: DictConfig, space: Space) -> None:
                 check_values(changed)
 
 
-def _check_pruner(settings: Settings, objectives: list[Objective]) -> None:
-    """Reject a pruner for several objectives, which Optuna cannot prune.
+def _check_pruner(plan: Plan) -> None:
+    """Reject a pruner that does not suit the sweep.
 
     Raises:
-        UserError: there are several objectives.
-    """
-    name = settings.pruner.get("name")
-    if len(objectives) > 1 and name != "none":
-        raise UserError(
-            f"hydra/sweeper/pruner={name} judges trials by one objective, and this sweep has "
-            f"{len(objectives)}: remove the pruner or hydra.sweeper.more_objectives."
-        )
-
-
-def _check_promotion(plan: Plan) -> None:
-    """Reject promotion if a trial could pause after its first seed or fold.
-
-    The seeds and folds before would be trained again when it is resumed.
-
-    Raises:
-        UserError: the length of a training is not known.
+        UserError: there are several objectives, or a trial could pause in another than its first
+            seed or fold.
     """
     name = plan.settings.pruner.get("name")
-    if name == PROMOTE and len(plan.base.repeats()) > 1 and plan.length is None:
+    if len(plan.objectives) > 1 and name != "none":
+        raise UserError(
+            f"hydra/sweeper/pruner={name} judges trials by one objective, and this sweep has "
+            f"{len(plan.objectives)}: remove the pruner or hydra.sweeper.more_objectives."
+        )
+    if name == PROMOTE and not can_promote(plan):
         raise UserError(
             "hydra/sweeper/pruner=promote compares configurations by their first seed or fold, "
             "whose length is not known: give trainer.max_epochs=<number>, with one validation per "
@@ -197,19 +189,20 @@ def _study_name(
 
 def _with_pruner(
     settings: Settings, space: Space, points: list[dict[str, Value]] | None
-) -> Settings:
-    """The settings with `pruner=auto` replaced by a pruner."""
+) -> tuple[Settings, str | None]:
+    """The settings with `pruner=auto` replaced by a pruner, and why; None if one is named."""
     if settings.pruner.get("name") != "auto":
-        return settings
+        return settings, None
     listed = read_points(settings.enqueue, space)
     is_list = len(listed) >= most_trials(settings)
     sampler = str(settings.sampler.get("name"))
     is_grid = points is not None or is_list or sampler == "bruteforce"
-    is_search = not is_grid and not settings.more_objectives
-    # All results of a grid are wanted, and no single objective of several tells which trials are
-    # unpromising.
-    name = load_engine(settings.engine).automatic_pruner(sampler) if is_search else "none"
-    return replace(settings, pruner=default_options("pruner", name))
+    name, reason = load_engine(settings.engine).automatic_pruner(sampler), "for a search"
+    if settings.more_objectives:
+        name, reason = "none", "as trials cannot be judged by one of several objectives"
+    elif is_grid:
+        name, reason = "none", "as all results of a grid or a list are wanted"
+    return replace(settings, pruner=default_options("pruner", name)), reason
 
 
 def _laid_out_points(settings: Settings, space: Space) -> list[dict[str, Value]] | None:

@@ -98,12 +98,16 @@ class Display:
         if decision in (Next.NOTHING, Next.PAUSE):
             self.count(trial.number, outcome.state)
             self._ended_here += 1
+        name = f"{trial.number} (resuming {trial.earlier[0]})" if trial.earlier else trial.number
+        state = str(outcome.state)
+        if outcome.state is State.PAUSED:
+            state += f" after {self.unit} {shown.step}"
         value = outcome.metrics.get(self.metric, shown.value)
         result = outcome.error or ("" if value is None else f"{self.metric} {value:.4g}")
         log.info(
-            "trial %d  %s  %s  %s  %.1f s%s  (%s)",
-            trial.number,
-            outcome.state,
+            "trial %s  %s  %s  %s  %.1f s%s  (%s)",
+            name,
+            state,
             result,
             words_of(trial.params),
             seconds,

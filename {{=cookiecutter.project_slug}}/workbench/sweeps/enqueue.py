@@ -110,8 +110,9 @@ def _rows(path: Path, space: Space) -> Iterator[tuple[str, dict[str, str]]]:
         )
     _check_columns(names, keys, table)
     if is_sweep:
-        # Trials without a rank did not finish or exceed a limit.
-        rows = [(line, row) for line, row in rows if row.get("rank")][:FROM_LEADERBOARD]
+        # Others without a rank did not finish or exceed a limit. Paused ones follow in their order.
+        good = (pair for pair in rows if pair[1].get("rank") or pair[1].get("state") == "paused")
+        rows = list(good)[:FROM_LEADERBOARD]
     if not rows:
         raise UserError(
             f"hydra.sweeper.enqueue: {table} has no {'finished trial' if is_sweep else 'rows'}."

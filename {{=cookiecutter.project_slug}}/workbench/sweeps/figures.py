@@ -30,6 +30,8 @@ COLOURS = {
 }
 # More lines can neither be told apart nor drawn in reasonable time.
 MOST_LINES = 300
+# Number of configurations that a figure of parameters should compare, if trials were paused.
+ENOUGH = 10
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def draw_figures(
     from optuna import visualization
 
     done = finished(records, objectives)
+    alike, length = comparable(records, objectives)
+    stage = f" after {length} {unit}s" if length else ""
     names = [label(objective.metric) for objective in objectives]
     if len(objectives) > 1:
         yield _drawn(
@@ -68,24 +72,24 @@ def draw_figures(
             lambda: _front(make_study(done, objectives, space), names),
         )
     for index, objective in enumerate(objectives):
-        yield from _draw_objective(done, objective, index, space)
+        yield from _draw_objective(done, alike, objective, index, space, stage)
     yield _drawn(
         "Learning curves",
         f"{objectives[0].metric} after every {unit}; crosses mark where trials were pruned.",
         f"a trial of two {unit}s",
         lambda: _curves(records, objectives, unit),
     )
-    kept = [record for record in ranked(done, objectives) if record.is_feasible]
+    kept = [record for record in ranked(alike, objectives) if record.is_feasible]
     best = [replace(record, constraints={}) for record in kept[:MOST_LINES]]
     yield _drawn(
-        "All parameters together",
+        f"All parameters together{stage}",
         f"One line for each of the best {len(best)} trials.",
         "two finished trials and a parameter",
         lambda: visualization.plot_parallel_coordinate(
             make_study(best, objectives, space), target_name=names[0]
         ),
         enough=len(best) > 1,
-        width=_width(done) + 200,
+        width=_width(alike) + 200,
     )
     yield _drawn(
         "Workers",
@@ -95,37 +99,61 @@ def draw_figures(
     )
 
 
+def comparable(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective]
+) -> tuple[list[TrialRecord], int | None]:
+    """The trials that figures of parameters compare, and the number of reports up to which.
+
+    These are the finished trials. If most were paused, these are all that reached the highest rung
+    with enough of them, as values of different rungs do not compare.
+    """
+    done = finished(records, objectives)
+    ended = [r for r in records if r.state is State.PAUSED and not r.superseded and r.steps]
+    for rung in sorted({max(record.steps) for record in ended}, reverse=True):
+        here = [*done, *(record for record in ended if max(record.steps) >= rung)]
+        if len(here) >= ENOUGH:
+            best = ((record, record.best_so_far(objectives[0], rung)) for record in here)
+            kept = [(record, value) for record, value in best if value is not None]
+            return [replace(r, state=State.FINISHED, values=(v,)) for r, v in kept], rung
+    return done, None
+
+
 def _draw_objective(
-    done: Sequence[TrialRecord], objective: Objective, index: int, space: Space
+    done: Sequence[TrialRecord],
+    alike: Sequence[TrialRecord],
+    objective: Objective,
+    index: int,
+    space: Space,
+    stage: str,
 ) -> Iterator[Figure]:
     """The figures of one objective, as if there were no other."""
-    alone = [replace(record, values=record.values[index : index + 1]) for record in done]
     name = label(objective.metric)
 
-    def study() -> "Study":
+    def study(records: Sequence[TrialRecord]) -> "Study":
+        alone = [replace(record, values=record.values[index : index + 1]) for record in records]
         return make_study(alone, [objective], space)
 
     yield _drawn(
         f"History of {objective.metric}",
         "Every finished trial, and the best so far.",
         "two finished trials",
-        lambda: _history(study(), name),
+        lambda: _history(study(done), name),
         enough=len(done) > 1,
     )
     yield _drawn(
-        f"What matters for {objective.metric}",
+        f"What matters for {objective.metric}{stage}",
         "How much each parameter decides whether a trial is among the best (PED-ANOVA).",
         "two finished trials with different values",
-        lambda: _importances(study(), name),
-        enough=len({record.values for record in alone}) > 1,
+        lambda: _importances(study(alike), name),
+        enough=len({record.values[index] for record in alike}) > 1,
     )
     yield _drawn(
-        f"{objective.metric} by parameter",
-        "One point for each finished trial, darker the later it began.",
+        f"{objective.metric} by parameter{stage}",
+        f"One point for each {'' if stage else 'finished '}trial, darker the later it began.",
         "two finished trials and a parameter",
-        lambda: _slices(study(), name),
-        enough=len(done) > 1,
-        width=_width(done),
+        lambda: _slices(study(alike), name),
+        enough=len(alike) > 1,
+        width=_width(alike),
     )
 
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from ..errors import UserError
 from ..runs.config import plain
 from ..runs.logs import RunLog, capture_everything, console_handler, log_in_signal
-from . import promoting_search, tracking
+from . import tracking
 from . import trial as trials
 from .application import main_module
 from .command import make_plan, narrowed
@@ -29,11 +29,11 @@ from .engines import Record, Search, cluster_of
 from .identity import identify, targets
 from .leaderboard import best_trials
 from .notes import Failures, all_failed, progress_of, why_no_winner
-from .optuna_search import OptunaSearch, open_search
+from .optuna_search import open_search
 from .plan import Plan
 from .preflight import check_point, make_workers, warn_of_separate_runs
 from .processes import start_server
-from .promotion import PROMOTE
+from .promoting_search import search_class
 from .results import finish
 from .types import (
     UNLIMITED,
@@ -244,9 +244,7 @@ class AskTellSweep(Sweep):
 
     def open_study(self) -> Search:
         """Open the study for the search."""
-        if self.plan.settings.pruner["name"] == PROMOTE:
-            return promoting_search.open_search(self.plan)
-        return open_search(self.plan, OptunaSearch)
+        return open_search(self.plan, search_class)
 
     def search(self) -> None:
         """Run trials on all workers until all have ended."""
@@ -327,13 +325,17 @@ class AskTellSweep(Sweep):
             self.delete_checkpoints(trial, decision)
 
     def delete_checkpoints(self, trial: Trial, decision: Next) -> None:
-        """Delete the last checkpoints that nothing resumes from; each seed and fold has its own."""
+        """Delete checkpoints that nothing resumes from; each seed and fold has its own.
+
+        The trial has taken over the best checkpoints of its earlier attempts.
+        """
         own, *earlier = (self.plan.folder / trial_folder(n) for n in (trial.number, *trial.earlier))
         for folder in earlier:
-            for last in folder.glob("**/last.ckpt"):
+            for path in (*folder.glob("**/last.ckpt"), *folder.glob("**/best.ckpt")):
+                is_over = decision is Next.NOTHING and path.name == "last.ckpt"
                 # An attempt that trained nothing has saved nothing.
-                if decision is Next.NOTHING or (own / last.relative_to(folder)).exists():
-                    last.unlink()
+                if is_over or (own / path.relative_to(folder)).exists():
+                    path.unlink()
         if decision is Next.NOTHING:
             for last in own.glob("**/last.ckpt"):
                 last.unlink()

@@ -46,7 +46,13 @@ def why_no_winner(
         error, count = most_common_error(failed)
         share = "" if count == len(failed) else f", {count} of them"
         return f"There is no winner: all {len(failed)} trials failed{share} with: {error}"
-    return "There is no winner: no trial has finished yet."
+    sentence = "There is no winner: no trial has finished yet"
+    paused = [record for record in ranked(records, objectives) if record.state is State.PAUSED]
+    for leader in paused[:1]:
+        value = leader.best_so_far(objectives[0])
+        reached = "" if value is None else f" with {value:.4g}"
+        sentence += f"; trial {leader.number}, which is paused, leads{reached}"
+    return f"{sentence}."
 
 
 def all_failed(records: Sequence[TrialRecord]) -> bool:

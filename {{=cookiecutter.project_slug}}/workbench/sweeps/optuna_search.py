@@ -9,6 +9,7 @@ commands write.
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -18,7 +19,9 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from .automatic_pruner import kept
 from .budgets import Budgets, Terminator, unimproved
+from .census import STATES, Census, inherited, state_of
 from .enqueue import TOO_MANY_POINTS, read_points
 from .figures import Figure
 from .identity import IDENTITIES, check_unused, join
@@ -41,17 +44,8 @@ from .types import (
 
 log = logging.getLogger(__name__)
 
-STATES = {
-    TrialState.WAITING: State.WAITING,
-    TrialState.RUNNING: State.RUNNING,
-    TrialState.COMPLETE: State.FINISHED,
-    TrialState.PRUNED: State.PRUNED,
-    TrialState.FAIL: State.FAILED,
-}
 OPTUNA_STATES = {state: name for name, state in STATES.items()}
 OPTUNA_STATES |= {State.STOPPED: TrialState.FAIL, State.PAUSED: TrialState.PRUNED}
-# Attributes that a trial passes on to the one that replaces it.
-KEPT = ("point", "crashes", "goal")
 
 
 S = TypeVar("S", bound="OptunaSearch")
@@ -90,11 +84,12 @@ class OptunaSearch:
         self.max_retries = max_retries
         self.limits = limits
         self.budgets = Budgets()
+        self.census = Census()
         self.holders = LeaseHolders(study)
         self.folder = lock.path.parent
         self._lock = lock
         self._running: dict[int, optuna.Trial] = {}
-        # The number of trials, and of those that have ended, when `_unimproved` was computed.
+        # The number of trials, and of those that are open, when `_unimproved` was computed.
         self._without_gain: tuple[tuple[int, int], int] = ((0, 0), 0)
 
     def join(
@@ -115,12 +110,12 @@ class OptunaSearch:
         Returns:
             The number of configurations in excess of `n_trials`.
         """
-        with self._lock.held():
-            known = counting(self._trials())
-            laid = {tuple(trial.user_attrs.get("point", ())) for trial in known}
+        with self._lock.batch(), self._lock.held():
+            census = self._look()
+            laid = {tuple(trial.user_attrs.get("point", ())) for trial in census.counting}
             wanted = {tuple(options_of(point)): point for point in points}
             left = [options for options in wanted if options not in laid]
-            room = max(0, self.n_trials - len(known))
+            room = max(0, self.n_trials - len(census))
             for options in left[:room]:
                 params = self.space.with_texts(wanted[options])
                 self.study.enqueue_trial(params, user_attrs={"point": options})
@@ -128,10 +123,21 @@ class OptunaSearch:
 
     def ask(self, worker: str) -> Trial | None:
         """The next trial: a queued configuration, or a new one."""
+        with self._lock.batch():
+            if (trial := self._start(worker)) is None:
+                return None
+            params = self.space.sample(lambda parameter: suggest(trial, parameter))
+        self._running[trial.number] = trial
+        earlier = trial.user_attrs.get("earlier", ())
+        # A checkpoint of other options or other data must not be resumed with these.
+        versions = {n: self.census.trials[n].user_attrs.get("version", 0) for n in earlier}
+        same = tuple(number for number in earlier if versions[number] == self.version)
+        return Trial(trial.number, params, same)
+
+    def _start(self, worker: str) -> optuna.Trial | None:
         with self._lock.held():
             self._take_over_orphans()
-            trials = self._trials()
-            trial = None if self.ended_by() else self._next(trials)
+            trial = None if self._ended_by() else self._next()
             if trial is None:
                 return None
             trial.set_user_attr("holder", self.holders.id)
@@ -141,13 +147,7 @@ class OptunaSearch:
                 trial.set_user_attr("withdrawn", True)
                 self._finish(trial.number, State.FAILED, [])
                 return None
-        params = self.space.sample(lambda parameter: suggest(trial, parameter))
-        self._running[trial.number] = trial
-        earlier = trial.user_attrs.get("earlier", ())
-        # A checkpoint of other options or other data must not be resumed with these.
-        versions = {n: trials[n].user_attrs.get("version", 0) for n in earlier}
-        same = tuple(number for number in earlier if versions[number] == self.version)
-        return Trial(trial.number, params, same)
+            return trial
 
     def repeat(self, number: int, first: int, last: int) -> None:
         """Note that these reports are repeated; before the first of them."""
@@ -162,11 +162,16 @@ class OptunaSearch:
         if len(self.objectives) > 1:
             # Optuna cannot prune with several objectives.
             return Verdict.CONTINUE
-        trial.report(value, step)
-        return Verdict.PRUNE if trial.should_prune() else Verdict.CONTINUE
+        with self._lock.batch():
+            trial.report(value, step)
+            return Verdict.PRUNE if trial.should_prune() else Verdict.CONTINUE
 
     def tell(self, number: int, outcome: TrialOutcome) -> Next:
         """Record how a trial ended, and queue its configuration again if that may help."""
+        with self._lock.batch():
+            return self._tell(number, outcome)
+
+    def _tell(self, number: int, outcome: TrialOutcome) -> Next:
         trial = self._running.pop(number)
         trial.set_user_attr("metrics", outcome.metrics)
         values = [outcome.metrics.get(objective.metric, math.nan) for objective in self.objectives]
@@ -192,41 +197,46 @@ class OptunaSearch:
 
     def is_finished(self) -> bool:
         """Whether `n_trials` trials have ended, or a budget is used up and none is running."""
-        trials = counting(self._trials())
-        if self.ended_by() is not None:
-            return all(trial.state != TrialState.RUNNING for trial in trials)
-        return len([trial for trial in trials if trial.state.is_finished()]) >= self.n_trials
+        census = self._look()
+        if self._ended_by() is not None:
+            return all(trial.number in census.superseded for trial in census.running)
+        return census.ended >= self.n_trials
 
     def trained(self) -> int:
         """The number of epochs that all trials have trained and reported."""
-        return self.budgets.trained(self._trials())
+        self._look()
+        return self.budgets.trained
 
     def ended_by(self) -> str | None:
         """Which budget is used up."""
+        self._look()
+        return self._ended_by()
+
+    def _ended_by(self) -> str | None:
         budgets, prefix = self.budgets, "hydra.sweeper"
-        if budgets.epochs is not None and self.trained() >= budgets.epochs:
+        if budgets.epochs is not None and budgets.trained >= budgets.epochs:
             return f"{prefix}.epochs={budgets.epochs} is used up"
         if budgets.patience is not None and self._unimproved() >= budgets.patience:
             return f"no improvement in {budgets.patience} trials ({prefix}.patience)"
         judge = budgets.terminator
-        if judge is not None and judge.has_converged(self.study, self._trials()):
+        if judge is not None and judge.has_converged(self.study, self.census.trials):
             return f"Optuna expects no further improvement ({prefix}.terminator)"
         return None
 
     def records(self) -> list[TrialRecord]:
         """All trials so far, without queued ones that will resume a stopped one."""
-        trials = self._trials()
-        stopped, queued = _stopped(trials), _queued(trials)
-        replaced = _superseded(trials) - set(queued.values())
+        census = self._look()
+        queued = census.queued
+        replaced = census.superseded - set(queued.values())
         return [
             _record(
                 trial,
-                State.STOPPED if trial.number in stopped else state_of(trial),
+                State.STOPPED if trial.number in census.stopped else state_of(trial),
                 trial.number in replaced,
                 self.space,
                 self.limits,
             )
-            for trial in trials
+            for trial in census.trials
             if trial.number not in queued
         ]
 
@@ -246,46 +256,57 @@ class OptunaSearch:
         """Release the lease."""
         self.holders.leave()
 
-    def _trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
+    def _look(self) -> Census:
+        """The present trials."""
+        self._note(self.census.update(self.study.get_trials(deepcopy=False)))
+        return self.census
+
+    def _note(self, changed: Sequence[FrozenTrial]) -> None:
+        """Take note of trials that are new or have changed."""
+        self.budgets.note(changed, self.census)
 
     def _unimproved(self) -> int:
         """The number of trials without improvement, computed when one has started or ended."""
-        trials = self._trials()
-        now = len(trials), sum(trial.state.is_finished() for trial in trials)
+        now = len(self.census.trials), len(self.census.open)
         if self._without_gain[0] != now:
             self._without_gain = now, unimproved(self.records(), self.objectives)
         return self._without_gain[1]
 
-    def _next(self, trials: Sequence[FrozenTrial]) -> optuna.Trial | None:
+    def _next(self) -> optuna.Trial | None:
         """Start a queued configuration or a new one, called with the lock held."""
-        return self.study.ask() if is_waiting(trials) or self._has_room(trials) else None
+        return self.study.ask() if self.census.is_waiting or self._has_room() else None
 
-    def _has_room(self, trials: Sequence[FrozenTrial]) -> bool:
-        return len(counting(trials)) < self.n_trials and self.ended_by() is None
+    def _has_room(self) -> bool:
+        return len(self.census) < self.n_trials and self._ended_by() is None
 
     def _is_too_many(self, number: int) -> bool:
         """Whether another command, on a database without our lock, has started the last trial."""
-        return len([t for t in counting(self._trials()) if t.number < number]) >= self.n_trials
+        if number < self.n_trials:
+            return False
+        superseded = self._look().superseded
+        return number - sum(other < number for other in superseded) >= self.n_trials
 
     def _take_over_orphans(self) -> None:
-        for trial in self._trials():
-            if trial.state != TrialState.RUNNING or trial.number in self._running:
-                continue
-            owner = trial.user_attrs.get("holder")
-            if owner == self.holders.id or not self.holders.is_alive(owner):
+        """Queue the trials of commands that have died; look at the study."""
+        running = self._look().running
+        others = [trial for trial in running if trial.number not in self._running]
+        holders = {trial.user_attrs.get("holder") for trial in others}
+        dead = {h for h in holders if h == self.holders.id or not self.holders.is_alive(h)}
+        for trial in others:
+            if trial.user_attrs.get("holder") in dead:
                 self._try_again(trial.number, State.STOPPED)
+        if dead:
+            self._look()
 
     def _try_again(self, number: int, state: State) -> None:
         """Queue the same configuration under another number, as a trial can be told only once."""
         with self._lock.held():
-            trials = self._trials()
-            broken = trials[number]
+            broken = self._look().trials[number]
             if broken.state.is_finished():
                 # Another command took the trial over while this one was suspended.
                 return
             # Queued before it is told, so that a kill in between loses nothing.
-            if number not in _superseded(trials):
+            if number not in self.census.superseded:
                 params = broken.system_attrs.get("fixed_params", {}) | broken.params
                 kept = inherited(broken)
                 stopped = [number] if state is State.STOPPED else []
@@ -300,35 +321,42 @@ class OptunaSearch:
         except RuntimeError:
             # When a finite space is exhausted, Optuna tells the trial and then fails to stop a loop
             # that is not its own.
-            if not self._trials()[number].state.is_finished():
+            if not self._look().trials[number].state.is_finished():
                 raise
 
 
-def open_search(plan: Plan, kind: Callable[..., S]) -> S:
+def open_search(plan: Plan, kind: Callable[[Plan], Callable[..., S]]) -> S:
     """Open and join the study of a sweep, and queue the configurations to try first.
 
     Args:
         plan: of the sweep.
-        kind: makes the search from the arguments of `OptunaSearch`.
+        kind: for the plan with its final pruner, a class with the arguments of `OptunaSearch`.
 
     Raises:
         UserError: the database cannot be opened, or the command differs from the study.
     """
-    settings, space, objectives = plan.settings, plan.space, plan.objectives
-    if settings.storage is None and not (plan.folder / "journal.log").exists():
+    space, objectives, url = plan.space, plan.objectives, plan.settings.storage
+    if url is None and not (plan.folder / "journal.log").exists():
         check_unused(plan.folder)
     lock = FileLock(plan.folder / "study.lock")
-    url = settings.storage
     storage = open_journal(plan.folder, lock) if url is None else open_database(url)
     with lock.held():
         study = open_study(storage, plan.name, objectives)
+        is_new = IDENTITIES not in study.user_attrs
         version = _join_study(study, plan)
+        plan = kept(plan, study, is_new)
+    settings = plan.settings
     n_trials, max_retries, limits = plan.n_trials, settings.max_retries, settings.limits
-    search = kind(study, space, objectives, n_trials, max_retries, limits, lock, version)
+    about = (study, space, objectives, n_trials, max_retries, limits, lock, version)
+    search = kind(plan)(*about)
     every = getattr(plan.trainer, "check_val_every_n_epoch", 1)
     terminator = Terminator() if settings.terminator else None
     search.budgets = Budgets(
-        settings.epochs, settings.patience, terminator, every if plan.unit is Unit.EPOCH else 1
+        epochs=settings.epochs,
+        patience=settings.patience,
+        terminator=terminator,
+        every=every if plan.unit is Unit.EPOCH else 1,
+        deadline=time.monotonic() + (settings.timeout or math.inf),
     )
     pruner = settings.pruner if len(objectives) == 1 else {"name": "none"}
     search.join(settings.sampler, pruner, plan.seed)
@@ -361,56 +389,6 @@ def _join_study(study: optuna.Study, plan: Plan) -> int:
     if len(known) > len(stored):
         study.set_user_attr(IDENTITIES, {"all": [asdict(identity) for identity in known]})
     return version
-
-
-def inherited(trial: FrozenTrial) -> dict[str, Any]:
-    """The attributes of a trial that replaces this one."""
-    kept = {key: trial.user_attrs[key] for key in KEPT if key in trial.user_attrs}
-    return kept | {"earlier": [trial.number, *trial.user_attrs.get("earlier", ())]}
-
-
-def attempts(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials of a configuration, the newest first."""
-    return [trial, *(trials[number] for number in trial.user_attrs.get("earlier", ()))]
-
-
-def state_of(trial: FrozenTrial) -> State:
-    """The state of a trial that was not stopped; for Optuna, a paused one is pruned."""
-    is_paused = trial.state == TrialState.PRUNED and "paused" in trial.user_attrs
-    return State.PAUSED if is_paused else STATES[trial.state]
-
-
-def _superseded(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Numbers of the trials that others have replaced."""
-    replaced = {number for trial in trials for number in trial.user_attrs.get("earlier", ())}
-    return replaced | {trial.number for trial in trials if trial.user_attrs.get("withdrawn")}
-
-
-def _stopped(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Numbers of the trials that were stopped to be resumed."""
-    return {number for trial in trials for number in trial.user_attrs.get("stopped", ())}
-
-
-def _queued(trials: Sequence[FrozenTrial]) -> dict[int, int]:
-    """Numbers of queued trials that will resume a stopped one, with the number of that one."""
-    stopped = _stopped(trials)
-    return {
-        trial.number: trial.user_attrs["earlier"][0]
-        for trial in trials
-        if trial.state == TrialState.WAITING
-        and stopped & set(trial.user_attrs.get("earlier", ())[:1])
-    }
-
-
-def counting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The last trial of each configuration."""
-    superseded = _superseded(trials)
-    return [trial for trial in trials if trial.number not in superseded]
-
-
-def is_waiting(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether a configuration is queued; these come before new ones."""
-    return any(trial.state == TrialState.WAITING for trial in trials)
 
 
 def suggest(trial: optuna.Trial, parameter: Parameter) -> Value:

@@ -1,5 +1,6 @@
 """What a sweep does: its plan, and what all of its trials have in common."""
 
+import os
 import pickle  # nosec B403
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from .trial_channel import max_epochs_of, unit_of
 from .types import UNLIMITED, Objective, Unit, Value
 
 DEFAULT_TRIALS = 20
+# Options that decide how long a trial is; it is not known if one of them varies.
+SET_EPOCHS = {"trainer.max_epochs", "trainer", "experiment", "debug"}
 # Callbacks that describe a single run: nobody looks at them in a hundred trials.
 LEFT_OUT = ("loss_curves", "model_summary", "run_texts", "device", "gradient_norms")
 
@@ -60,7 +63,7 @@ class Base:
     def compose(self, params: Mapping[str, Value], folder: Path) -> DictConfig:
         """The config of a trial that runs in `folder`."""
         options = [*self.fixed, *options_of(params)]
-        if self.groups & params.keys() or self.is_application:
+        if self.groups & params.keys():
             config = self.config_loader.load_sweep_config(self.master, options)
         else:
             # Ten times faster with the same result, as values take precedence over all files.
@@ -78,6 +81,8 @@ class Base:
                 # Output goes to the file of the trial; the console belongs to the sweep.
                 config.hydra.job_logging.root.handlers = ["file"]
             config.hydra.overrides.task = options
+            if self.is_application:
+                _describe_job(config.hydra.job, options)
             if self.folds is not None:
                 # `run_trial` sets the other folds.
                 config.data.fold = 0
@@ -159,6 +164,7 @@ class Plan:
         fixed: the options of the command that do not vary.
         points: all configurations; None if a sampler proposes them.
         identity: None until the data have been read.
+        why_pruner: why `pruner=auto` selects this pruner; None if the command names one.
     """
 
     folder: Path
@@ -170,6 +176,7 @@ class Plan:
     fixed: list[str]
     points: list[dict[str, Value]] | None
     identity: Identity | None = None
+    why_pruner: str | None = None
 
     @property
     def config(self) -> DictConfig:
@@ -209,7 +216,7 @@ class Plan:
     def length(self) -> int | None:
         """Number of reports of a complete training; None if it varies or is not known."""
         varied = {parameter.key.lstrip("+") for parameter in self.space.parameters}
-        is_known = self.unit is Unit.EPOCH and "trainer.max_epochs" not in varied
+        is_known = self.unit is Unit.EPOCH and not varied & SET_EPOCHS
         return max_epochs_of(self.config.trainer) if is_known else None
 
     @property
@@ -288,6 +295,16 @@ def _folds(config: DictConfig, space: Space) -> int | None:
             "give one value, or vary data.fold to treat folds as trials."
         )
     return None if "data.fold" in varied else folds_to_train(config)
+
+
+def _describe_job(job: DictConfig, options: Sequence[str]) -> None:
+    """Set what Hydra derives from the options of a job and from the environment of its process."""
+    form = job.config.override_dirname
+    names = {option: option.lstrip("+~").partition("=")[0].partition("@")[0] for option in options}
+    named = sorted(option for option in options if names[option] not in form.exclude_keys)
+    job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
+    for name in job.env_copy:
+        job.env_set[name] = os.environ[name]
 
 
 def parsed(option: str) -> Any:

@@ -124,10 +124,9 @@ def work(
         # With the default method every DataLoader worker would import torch again.
         multiprocessing.set_start_method("fork", force=True)
 
-    import rich
-
-    # Output goes to a file, not to the terminal of the server.
-    rich.reconfigure()
+    if (rich := sys.modules.get("rich")) is not None:
+        # Output goes to a file, not to the terminal of the server.
+        rich.reconfigure()
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
     trial_channel.current = trial_channel.Channel(line)

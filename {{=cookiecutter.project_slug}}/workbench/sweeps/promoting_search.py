@@ -7,7 +7,8 @@ command that is killed loses nothing.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from . import optuna_search
-from .optuna_search import OptunaSearch, attempts, counting, inherited, is_waiting, state_of
+from .census import inherited, state_of
+from .optuna_search import OptunaSearch
 from .plan import Plan
-from .promotion import ENDLESS, Rungs, Standing, read_options
+from .promotion import ENDLESS, PROMOTE, Ladder, Rungs, Standing, read_options, startup_trials
 from .rung_sampler import MODELS, RungSampler
 from .types import State, Verdict, excesses
 
@@ -30,16 +31,17 @@ class PromotingSearch(OptunaSearch):
         args: of `OptunaSearch`.
         rungs: the numbers of reports at which trials pause.
         n_startup_trials: number of random configurations before a model proposes any.
+        trainings: number of trainings of a configuration, one per seed and fold.
     """
 
-    def __init__(self, *args: Any, rungs: Rungs, n_startup_trials: int) -> None:
+    def __init__(self, *args: Any, rungs: Rungs, n_startup_trials: int, trainings: int = 1) -> None:
         super().__init__(*args)
         self.rungs = rungs
         self._n_startup_trials = n_startup_trials
-        # Of a configuration, one per seed and fold.
-        self.trainings = 1
-        # Of trials that have ended.
-        self._ended: dict[int, Standing] = {}
+        self._trainings = trainings
+        self._ladder = Ladder(rungs)
+        # What a sampler learns from a standing at a rung.
+        self._lessons: dict[int, tuple[Standing, int, FrozenTrial | None]] = {}
 
     def join(
         self, sampler: Mapping[str, Any], pruner: Mapping[str, Any], seed: int | None
@@ -53,7 +55,7 @@ class PromotingSearch(OptunaSearch):
     def report(self, number: int, step: int, value: float) -> Verdict:
         """Record a value; PAUSE at a rung, unless this trial is the one to promote next."""
         trial, verdict, steps = self._running[number], Verdict.CONTINUE, self.rungs.steps
-        with self._lock.held():
+        with self._lock.batch(), self._lock.held():
             if steps[self._goal(trial.user_attrs)] <= step < steps[-1]:
                 # Recorded before the value: whoever finds a value at a rung finds the decision.
                 verdict = self._decide(trial, step, value)
@@ -62,49 +64,64 @@ class PromotingSearch(OptunaSearch):
 
     def is_finished(self) -> bool:
         """Whether `n_trials` configurations have ended, and none of them is to be promoted."""
-        is_over = self.ended_by() is not None or self._promotable(self._trials()) is None
+        self._look()
+        is_over = self._ended_by() is not None or self._promotable() is None
         return is_over and super().is_finished()
 
+    def _note(self, changed: Sequence[FrozenTrial]) -> None:
+        super()._note(changed)
+        for trial in changed:
+            for number in trial.user_attrs.get("earlier", ()):
+                self._ladder.remove(number)
+            if trial.number in self.census.superseded:
+                self._ladder.remove(trial.number)
+            else:
+                self._ladder.put(trial.number, self._standing(trial))
+
     def _decide(self, trial: optuna.Trial, step: int, value: float) -> Verdict:
-        trials = self._trials()
-        own = trials[trial.number]
-        losses = self.rungs.losses(_reports(own, trials) | {step: value})
-        standing = replace(self._standing(own, trials), state=State.PAUSED, losses=losses)
-        if self._promotable(trials, standing) is own:
+        number = trial.number
+        own = self._look().trials[number]
+        losses = self.rungs.losses(self._reports(own) | {step: value})
+        running = self._standing(own)
+        self._ladder.put(number, replace(running, state=State.PAUSED, losses=losses))
+        promotable = self._promotable(reporting=number)
+        self._ladder.put(number, running)
+        if promotable == number:
             trial.set_user_attr("goal", self.rungs.steps[self.rungs.reached(step)])
             return Verdict.CONTINUE
         trial.set_user_attr("paused", step)
         return Verdict.PAUSE
 
-    def _next(self, trials: Sequence[FrozenTrial]) -> optuna.Trial | None:
+    def _next(self) -> optuna.Trial | None:
         """Promote a paused trial, or else start a queued or a new configuration."""
-        paused = self._promotable(trials)
-        if paused is None:
-            is_busy = any(trial.state == TrialState.RUNNING for trial in trials)
-            must_wait = is_busy and not is_waiting(trials) and self._is_short(trials)
-            return None if must_wait else super()._next(trials)
-        goal = self.rungs.steps[len(self._standing(paused, trials).losses)]
+        census, number = self.census, self._promotable()
+        if number is None:
+            must_wait = census.running and not census.is_waiting and self._is_short()
+            return None if must_wait else super()._next()
+        paused = census.trials[number]
+        goal = self.rungs.steps[len(self._ladder.standings[number].losses)]
         more = {"goal": goal, "holder": self.holders.id}
         about: dict[str, Any] = {"params": paused.params, "distributions": paused.distributions}
         about |= {"user_attrs": inherited(paused) | more, "state": TrialState.RUNNING}
         # Not queued: it would come after everything that is queued already.
         self.study.add_trial(create_trial(**about))
-        trials = self._trials()
-        own = [t for t in trials if t.user_attrs.get("holder") == self.holders.id]
-        ids = [t._trial_id for t in own if t.user_attrs.get("earlier", [])[:1] == [paused.number]]
+        running = self._look().running
+        own = [t for t in running if t.user_attrs.get("holder") == self.holders.id]
+        ids = [t._trial_id for t in own if t.user_attrs.get("earlier", [])[:1] == [number]]
         return optuna.Trial(self.study, ids[-1])
 
     def _is_too_many(self, number: int) -> bool:
         """Whether another command, on a database without our lock, was faster."""
-        trials = self._trials()
-        paused = set(trials[number].user_attrs.get("earlier", ())[:1])
-        others = [t for t in trials[:number] if not t.user_attrs.get("withdrawn")]
-        is_taken = any(paused & set(trial.user_attrs.get("earlier", ())) for trial in others)
-        return is_taken or super()._is_too_many(number)
+        trials = self._look().trials
+        for paused in trials[number].user_attrs.get("earlier", ())[:1]:
+            others = [t for t in trials[paused:number] if not t.user_attrs.get("withdrawn")]
+            if any(paused in trial.user_attrs.get("earlier", ()) for trial in others):
+                return True
+        return super()._is_too_many(number)
 
     def _try_again(self, number: int, state: State) -> None:
         """Queue the configuration again, unless it was stopped when it had to pause anyway."""
-        trial = self._trials()[number]
+        trial = self._look().trials[number]
         reached = self.rungs.reached(max(trial.intermediate_values, default=0))
         is_due = self._goal(trial.user_attrs) < reached < len(self.rungs.steps)
         if state is State.STOPPED and is_due and "paused" in trial.user_attrs:
@@ -117,48 +134,65 @@ class PromotingSearch(OptunaSearch):
         """The index of the rung that a trial is trained to."""
         return self.rungs.reached(attributes.get("goal", 1) - 1)
 
-    def _promotable(
-        self, trials: Sequence[FrozenTrial], reporting: Standing | None = None
-    ) -> FrozenTrial | None:
-        """The trial to promote next, of those that are paused and the one that reports."""
-        known = {self._standing(trial, trials): trial for trial in counting(trials)}
-        if reporting is not None:
-            (before,) = (standing for standing in known if standing.number == reporting.number)
-            known[reporting] = known.pop(before)
-        is_busy = any(standing.state is State.RUNNING for standing in known)
-        is_ending = not (is_busy or is_waiting(trials) or self._has_room(trials))
-        is_ending = is_ending or self._is_short(trials)
-        found = self.rungs.promotable(list(known), is_ending)
-        return None if found is None else known[found]
+    def _promotable(self, reporting: int | None = None) -> int | None:
+        """The number of the trial to promote next.
 
-    def _is_short(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether the epochs that are left are needed to train a first configuration completely."""
-        epochs, steps = self.budgets.epochs, self.rungs.steps
-        has_winner = any(trial.state == TrialState.COMPLETE for trial in trials)
-        if epochs is None or has_winner or steps[-1] == ENDLESS:
+        Args:
+            reporting: a running trial that is treated as paused.
+        """
+        census = self.census
+        numbers = (trial.number for trial in census.running if trial.number != reporting)
+        is_busy = any(number not in census.superseded for number in numbers)
+        is_ending = not (is_busy or census.is_waiting or self._has_room()) or self._is_short()
+        return self._ladder.promotable(is_ending)
+
+    def _is_short(self) -> bool:
+        """Whether the epochs or the time left are needed to train a first configuration completely.
+
+        The others wait for it once those that are running have paused.
+        """
+        budgets, steps = self.budgets, self.rungs.steps
+        if (budgets.epochs is None and budgets.deadline == math.inf) or steps[-1] == ENDLESS:
             return False
-        due = steps[-1] * self.trainings
-        for trial in trials:
-            if trial.state == TrialState.RUNNING:
-                due += steps[self._goal(trial.user_attrs)] - max(_reports(trial, trials), default=0)
-        return epochs - self.budgets.trained(trials) <= due
+        if any(trial.state == TrialState.COMPLETE for trial in self.census.trials):
+            return False
+        due = steps[-1] * self._trainings
+        left = [
+            steps[self._goal(trial.user_attrs)] - max(self._reports(trial), default=0)
+            for trial in self.census.running
+        ]
+        if budgets.epochs is not None and budgets.epochs - budgets.trained <= due + sum(left):
+            return True
+        seconds = self._seconds_per_epoch() * (due + max(left, default=0))
+        return budgets.deadline - time.monotonic() <= seconds
 
-    def _standing(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Standing:
-        if trial.number in self._ended:
-            return self._ended[trial.number]
+    def _seconds_per_epoch(self) -> float:
+        """The average over the configurations that have paused; 0 if none has."""
+        trials = (t for t in self.census.trials if t.duration and "earlier" not in t.user_attrs)
+        known = [(t.duration, max(t.intermediate_values)) for t in trials if t.intermediate_values]
+        seconds = sum(duration.total_seconds() for duration, _ in known if duration)
+        return seconds / max(1, sum(epochs for _, epochs in known))
+
+    def _standing(self, trial: FrozenTrial) -> Standing:
         state, result = state_of(trial), trial.values[0] if trial.values else None
-        reports = {} if state is State.FAILED else _reports(trial, trials)
+        reports = {} if state is State.FAILED else self._reports(trial)
         losses = self.rungs.losses(reports, result if state is State.FINISHED else None)
-        is_feasible = all(excess <= 0 for excess in self._excesses(trial, trials).values())
-        standing = Standing(attempts(trial, trials)[-1].number, state, losses, is_feasible)
-        if trial.state.is_finished():
-            self._ended[trial.number] = standing
-        return standing
+        is_feasible = all(excess <= 0 for excess in self._excesses(trial).values())
+        first = self.census.attempts(trial)[-1].number
+        return Standing(first, state, losses, is_feasible)
 
-    def _excesses(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    def _excesses(self, trial: FrozenTrial) -> dict[str, float]:
         """By how much a configuration exceeds each limit; empty if nothing has been measured."""
-        found = (attempt.user_attrs.get("metrics") for attempt in attempts(trial, trials))
+        attempts = self.census.attempts(trial)
+        found = (attempt.user_attrs.get("metrics") for attempt in attempts)
         return next((excesses(metrics, self.limits) for metrics in found if metrics), {})
+
+    def _reports(self, trial: FrozenTrial) -> dict[int, float]:
+        """The reports of a configuration: a resumed trial repeats them only once it runs."""
+        reports: dict[int, float] = {}
+        for attempt in reversed(self.census.attempts(trial)):
+            reports |= attempt.intermediate_values
+        return reports
 
     def _learn(self, number: int, least: int) -> tuple[int, list[FrozenTrial]]:
         """The number of configurations before a trial, and what its sampler learns from.
@@ -166,40 +200,41 @@ class PromotingSearch(OptunaSearch):
         These are the configurations at the highest rung with at least `least` of them. Others that
         are running are included without a value, so that none is proposed twice.
         """
-        trials = self._trials()
-        known = {self._standing(t, trials): t for t in counting(trials) if t.number != number}
-        rung = self.rungs.informative(list(known), least)
-        sign = -1 if self.rungs.mode == "max" else 1
-        lessons = []
-        for standing, trial in known.items():
-            drawn = next((t for t in attempts(trial, trials) if t.params), trial)
-            about: dict[str, Any] = {"params": drawn.params, "distributions": drawn.distributions}
-            excess = self._excesses(trial, trials)
-            if len(standing.losses) > rung and bool(excess) == bool(self.limits):
-                about["constraints"] = {n: e for n, e in excess.items() if math.isfinite(e)}
-                lessons.append(create_trial(value=sign * standing.losses[rung], **about))
-            elif standing.state is State.RUNNING and drawn.params:
-                lessons.append(create_trial(state=TrialState.RUNNING, **about))
-        return sum(standing.number < number for standing in known), lessons
+        self._look()
+        rung = self._ladder.informative(least)
+        known = [(n, standing) for n, standing in self._ladder.standings.items() if n != number]
+        lessons = [self._lesson(n, standing, rung) for n, standing in known]
+        count = sum(standing.number < number for _, standing in known)
+        return count, [lesson for lesson in lessons if lesson is not None]
+
+    def _lesson(self, number: int, standing: Standing, rung: int) -> FrozenTrial | None:
+        known = self._lessons.get(number)
+        if known is None or known[0] is not standing or known[1] != rung:
+            known = self._lessons[number] = standing, rung, self._teach(number, standing, rung)
+        return known[2]
+
+    def _teach(self, number: int, standing: Standing, rung: int) -> FrozenTrial | None:
+        trial = self.census.trials[number]
+        drawn = next((t for t in self.census.attempts(trial) if t.params), trial)
+        about: dict[str, Any] = {"params": drawn.params, "distributions": drawn.distributions}
+        excess = self._excesses(trial)
+        if len(standing.losses) > rung and bool(excess) == bool(self.limits):
+            about["constraints"] = {n: e for n, e in excess.items() if math.isfinite(e)}
+            sign = -1 if self.rungs.mode == "max" else 1
+            return create_trial(value=sign * standing.losses[rung], **about)
+        if standing.state is State.RUNNING and drawn.params:
+            return create_trial(state=TrialState.RUNNING, **about)
+        return None
 
 
-def _reports(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> dict[int, float]:
-    """The reports of a configuration: a resumed trial repeats them only once it runs."""
-    reports: dict[int, float] = {}
-    for attempt in reversed(attempts(trial, trials)):
-        reports |= attempt.intermediate_values
-    return reports
-
-
-def open_search(plan: Plan) -> PromotingSearch:
-    """The study of a sweep, with promotion.
-
-    Raises:
-        UserError: the database cannot be opened, or the command differs from the study.
-    """
+def search_class(plan: Plan) -> Callable[..., OptunaSearch]:
+    """What searches with the pruner of a plan, called as `OptunaSearch` is."""
+    if plan.settings.pruner["name"] != PROMOTE:
+        return OptunaSearch
     options, mode = read_options(plan.settings.pruner), plan.objectives[0].mode
-    rungs = Rungs.between(options["min_epochs"], plan.length, options["factor"], mode)
-    kind = partial(PromotingSearch, rungs=rungs, n_startup_trials=options["n_startup_trials"])
-    search = optuna_search.open_search(plan, kind)
-    search.trainings = len(plan.base.repeats())
-    return search
+    return partial(
+        PromotingSearch,
+        rungs=Rungs.between(options["min_epochs"], plan.length, options["factor"], mode),
+        n_startup_trials=startup_trials(options["n_startup_trials"], plan.n_trials),
+        trainings=len(plan.base.repeats()),
+    )

@@ -9,8 +9,8 @@ Nothing here trains, stores or samples, so that a simulation makes the same deci
 """
 
 import math
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,15 @@ from .types import State
 # The name of the pruner.
 PROMOTE = "promote"
 # The options of `configs/hydra/sweeper/pruner/promote.yaml`, for when only the name is given.
-OPTIONS = {"min_epochs": 3, "factor": 4, "n_startup_trials": 40}
+OPTIONS: dict[str, Any] = {"min_epochs": 3, "factor": 4, "n_startup_trials": None}
+# The largest number of random configurations that is chosen automatically.
+MOST_RANDOM = 40
 
 # More reports than any training sends: the last rung if the length of a training is not known.
 ENDLESS = 10**9
+
+# Whether a limit is exceeded, the loss, the configuration, and its trial: the lowest is the best.
+Place = tuple[bool, float, int, int]
 
 
 @dataclass(frozen=True)
@@ -103,36 +108,74 @@ class Rungs:
             return math.inf
         return -value if self.mode == "max" else value
 
-    def promotable(self, standings: Sequence[Standing], is_ending: bool = False) -> Standing | None:
-        """The paused configuration to promote next: the best of the highest possible rung.
+
+class Ladder:
+    """The standings of all configurations, sorted at each rung.
+
+    Args:
+        rungs: of the sweep.
+
+    Attributes:
+        standings: by the number of a trial of the configuration.
+    """
+
+    def __init__(self, rungs: Rungs) -> None:
+        self.standings: dict[int, Standing] = {}
+        self._factor = rungs.factor
+        # Whoever has reached a rung, and those of them that are paused there.
+        self._reached: list[list[Place]] = [[] for _ in rungs.steps]
+        self._paused: list[list[Place]] = [[] for _ in rungs.steps]
+
+    def put(self, number: int, standing: Standing) -> None:
+        """Add a standing, or replace an earlier one of this trial."""
+        self._take_out(number)
+        self.standings[number] = standing
+        for places, place in self._places(number):
+            insort(places, place)
+
+    def remove(self, number: int) -> None:
+        """Remove the standing of a trial, if there is one."""
+        self._take_out(number)
+        self.standings.pop(number, None)
+
+    def promotable(self, is_ending: bool = False) -> int | None:
+        """The paused trial to promote next: the best of the highest possible rung.
 
         Args:
-            standings: of all configurations.
             is_ending: whether no other configuration is running, waiting, or left to be started.
                 In this case the best configuration of each rung is promoted however few there are,
                 so that the winner is always trained completely.
         """
-        for rung in reversed(range(len(self.steps) - 1)):
-            here = [standing for standing in standings if len(standing.losses) > rung]
-            here.sort(key=lambda standing: _order(standing, rung))
-            count = max(len(here) // self.factor, int(is_ending))
-            for standing in here[:count]:
-                if standing.state is State.PAUSED and len(standing.losses) == rung + 1:
-                    return standing
+        for reached, paused in zip(self._reached[-2::-1], self._paused[-2::-1], strict=True):
+            count = max(len(reached) // self._factor, int(is_ending))
+            if paused and bisect_left(reached, paused[0]) < count:
+                return paused[0][-1]
         return None
 
-    def informative(self, standings: Sequence[Standing], least: int) -> int:
+    def informative(self, least: int) -> int:
         """The highest rung that `least` configurations have reached, or else the first.
 
         A sampler learns from a single rung, because values of different rungs do not compare
         (Falkner et al., "BOHB", ICML 2018).
         """
-        rungs = reversed(range(len(self.steps)))
-        counts = ((rung, sum(len(s.losses) > rung for s in standings)) for rung in rungs)
-        return next((rung for rung, count in counts if count >= least), 0)
+        known = [rung for rung, places in enumerate(self._reached) if len(places) >= least]
+        return max(known, default=0)
+
+    def _take_out(self, number: int) -> None:
+        for places, place in self._places(number):
+            del places[bisect_left(places, place)]
+
+    def _places(self, number: int) -> Iterator[tuple[list[Place], Place]]:
+        """The lists that hold a trial, and its place in them."""
+        standing = self.standings.get(number, Standing(number, State.WAITING))
+        for rung, loss in enumerate(standing.losses):
+            place = (not standing.is_feasible, loss, standing.number, number)
+            yield self._reached[rung], place
+            if standing.state is State.PAUSED and rung == len(standing.losses) - 1:
+                yield self._paused[rung], place
 
 
-def read_options(config: Mapping[str, Any]) -> dict[str, int]:
+def read_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the pruner.
 
     Raises:
@@ -145,9 +188,11 @@ def read_options(config: Mapping[str, Any]) -> dict[str, int]:
     options = {name: config.get(name, value) for name, value in OPTIONS.items()}
     check_integer("hydra.sweeper.pruner.min_epochs", options["min_epochs"], least=1)
     check_integer("hydra.sweeper.pruner.factor", options["factor"], least=2)
-    check_integer("hydra.sweeper.pruner.n_startup_trials", options["n_startup_trials"], least=0)
+    name = "n_startup_trials"
+    check_integer(f"hydra.sweeper.pruner.{name}", options[name], least=0, optional=True)
     return options
 
 
-def _order(standing: Standing, rung: int) -> tuple[bool, float, int]:
-    return not standing.is_feasible, standing.losses[rung], standing.number
+def startup_trials(given: int | None, n_trials: int) -> int:
+    """The number of random configurations before a model proposes any: `given`, or half of all."""
+    return min(MOST_RANDOM, n_trials // 2) if given is None else given

@@ -42,18 +42,21 @@ EXCLUDED = [
     "/multirun/",
     "/outputs/",
 ]
+# What a resumed trial needs of an earlier attempt, with every seed and fold: the best as well.
+CHECKPOINTS = "**/checkpoints/*.ckpt"
 PATIENCE = 5.0  # seconds to connect to an address
 LISTEN = 1.0  # seconds between two checks for messages to a slot
 
 
 @dataclass
 class Slot:
-    """An actor, and the id and name of its node when it is ready."""
+    """An actor, and what is known of its node when it is ready: id, name, and shared folder."""
 
     actor: Any
     ready: Any
     node_id: str | None = None
     node: str | None = None
+    is_shared: bool = False
 
     @property
     def is_ready(self) -> bool:
@@ -111,10 +114,11 @@ class RayWorkers:
         """Run a function in a new process, on any node."""
         worker = self.free_worker()
         assert worker is not None
-        actor = self._slots[worker].actor
+        slot = self._slots[worker]
         # The last argument: the trial's folder, and those of its earlier attempts.
-        files = {path: _pack(path, "checkpoints/last.ckpt") for path in args[-1][1:]}
-        events = actor.start.remote(number, log, function, args, files)
+        earlier = [] if slot.is_shared else args[-1][1:]
+        files = {path: _pack(path, CHECKPOINTS) for path in earlier}
+        events = slot.actor.start.remote(number, log, function, args, files)
         self.running[number] = RemoteTrial(worker, log.parent, events)
 
     def answer(self, number: int, answer: Verdict) -> None:
@@ -192,14 +196,14 @@ class RayWorkers:
 
         slot = self._slots[worker]
         try:
-            slot.node_id, slot.node, is_shared = ray.get(slot.ready)
+            slot.node_id, slot.node, slot.is_shared = ray.get(slot.ready)
         except (ray.exceptions.RayTaskError, ray.exceptions.RuntimeEnvSetupError) as error:
             raise cannot_start(error) from error
         except ray.exceptions.RayError:
             # Its node died before it was ready.
             self._slots[worker] = self._new_slot()
         else:
-            shares = "shares" if is_shared else "does not share"
+            shares = "shares" if slot.is_shared else "does not share"
             log.info("worker %s is ready; its node %s this folder", self.name(worker), shares)
 
     def _new_slot(self) -> Slot:
@@ -240,6 +244,8 @@ class RemoteWorker:
         # the old ones could not be pickled.
         self.config_loader = _loader()
         self.is_shared = marker.exists()
+        # Folders of earlier attempts that were sent along with a trial.
+        self.borrowed: list[Path] = []
         self.place = self.folder if self.is_shared else Path(tempfile.mkdtemp(prefix="sweep-"))
 
     def hello(self, packages: Sequence[str]) -> tuple[str, str, bool]:
@@ -261,9 +267,9 @@ class RemoteWorker:
         files: dict[Path, dict[str, bytes]],
     ) -> tuple[list[Progress | Ended], dict[str, bytes]]:
         """Start a trial, with the checkpoints of its earlier attempts, and listen to it."""
-        if not self.is_shared:
-            for path, packed in files.items():
-                _unpack(packed, self._here(path))
+        self.borrowed = [self._here(path) for path in files]
+        for folder, packed in zip(self.borrowed, files.values(), strict=True):
+            _unpack(packed, folder)
         self.begin(number, log, function, args)
         return self.listen()
 
@@ -281,7 +287,8 @@ class RemoteWorker:
         if self.is_shared or not has_ended:
             return events, {}
         packed = _pack(self.log.parent)
-        shutil.rmtree(self.log.parent)
+        for folder in (self.log.parent, *self.borrowed):
+            shutil.rmtree(folder, ignore_errors=True)
         return events, packed
 
     def answer(self, number: int, answer: Verdict) -> None:

@@ -127,7 +127,7 @@ def _tables(
     note = "Those without a rank exceed a limit." if over else ""
     yield _section("Leaderboard", note, _table(finished, columns))
     if paused:
-        note = "Not among the best at their rung; with a larger n_trials they may be promoted."
+        note = "Not among the best at their rung so far; a larger n_trials may change that."
         yield _section("Paused", note, _table(paused, columns[1:]))
     if stopped:
         note = "The same command resumes them; until they finish they have no rank."

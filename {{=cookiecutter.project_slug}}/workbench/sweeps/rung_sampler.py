@@ -1,6 +1,7 @@
 """A sampler of Optuna that learns from a single rung of a search with promotion."""
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from .optuna_engine import build_sampler
@@ -16,6 +18,28 @@ from .optuna_engine import build_sampler
 MODELS = ("gp", "tpe")
 # Number of configurations at a rung that a model is fitted to, as in BOHB with few options.
 LEAST = 10
+
+
+class Lessons(InMemoryStorage):
+    """Optuna's storage in memory, with trials that are not copied, as a new one would be.
+
+    Args:
+        trials: numbered here from 1.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self._lessons = list(trials)
+        for number, trial in enumerate(trials, 1):
+            trial.number = number
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """The trials, and those that have been added to the study."""
+        lessons = [trial for trial in self._lessons if states is None or trial.state in states]
+        lessons = copy.deepcopy(lessons) if deepcopy else lessons
+        return lessons + super().get_all_trials(study_id, deepcopy, states)
 
 
 class RungSampler(BaseSampler):
@@ -55,10 +79,10 @@ class RungSampler(BaseSampler):
         if self._seed is not None:
             seed = int(np.random.SeedSequence([self._seed, count]).generate_state(1)[0])
         self._sampler = build_sampler(self._config if is_model else {"name": "random"}, seed)
-        model = optuna.create_study(directions=study.directions, sampler=self._sampler)
-        model.add_trials(lessons)
-        number = model.ask().number
-        self._place = (model, model.get_trials(deepcopy=False)[number])
+        storage = Lessons(lessons)
+        about: dict[str, Any] = {"storage": storage, "sampler": self._sampler}
+        model = optuna.create_study(directions=study.directions, **about)
+        self._place = (model, storage.get_trial(model.ask()._trial_id))
         return self._sampler.infer_relative_search_space(*self._place)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: Any) -> Any:

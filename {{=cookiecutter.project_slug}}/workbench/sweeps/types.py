@@ -131,12 +131,18 @@ class TrialRecord:
         """Whether all limits are met."""
         return all(excess <= 0 for excess in self.constraints.values())
 
-    def best_so_far(self, objective: Objective) -> float | None:
-        """The best value of the first objective, including those of an unfinished trial."""
-        if self.values:
+    def best_so_far(self, objective: Objective, until: int | None = None) -> float | None:
+        """The best value of the first objective, including those of an unfinished trial.
+
+        Args:
+            objective: the first one.
+            until: the last report that counts; None for all of them, and the result.
+        """
+        if self.values and until is None:
             return self.values[0]
         choose = max if objective.mode == "max" else min
-        known = [value for value in self.steps.values() if not math.isnan(value)]
+        steps = (step for step in self.steps if until is None or step <= until)
+        known = [self.steps[step] for step in steps if not math.isnan(self.steps[step])]
         return choose(known, default=None)
 
 

@@ -5,6 +5,7 @@ from .diabetes import DiabetesDataModule
 from .digits import DigitsDataModule
 from .image_folder import ImageFolderDataModule
 from .text import TextDataModule
+from .text_csv import TextCSVDataModule
 from .torchvision_images import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "FashionMNISTDataModule",
     "ImageFolderDataModule",
     "MNISTDataModule",
+    "TextCSVDataModule",
     "TextDataModule",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 from .. import optuna_search
 from ..figures import Figure, styled
 from ..loop import AskTellSweep
-from ..optuna_search import OptunaSearch, is_waiting
+from ..optuna_search import OptunaSearch
 from ..plan import Plan
 from ..space import is_same_point
 from ..types import Next, Trial, TrialOutcome, Verdict
@@ -106,8 +106,7 @@ class AxSearch(OptunaSearch):
         return self._coming is not None and not self._coming.done()
 
     def _wants_point(self) -> bool:
-        trials = self._trials()
-        return not is_waiting(trials) and self._has_room(trials)
+        return not self._look().is_waiting and self._has_room()
 
     def _begin_proposal(self) -> None:
         if self._coming is None:
@@ -150,4 +149,4 @@ def open_search(plan: Plan) -> AxSearch:
     # A search that Ax rejects must not create a study.
     about = (plan.space, plan.objectives, settings.limits, settings.sampler, settings.pruner)
     make_client(*about, None)
-    return optuna_search.open_search(plan, AxSearch)
+    return optuna_search.open_search(plan, lambda _: AxSearch)

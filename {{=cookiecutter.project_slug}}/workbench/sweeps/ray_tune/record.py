@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from ..figures import ACCENT, FAINT, Figure, label, styled
 from ..leaderboard import best_trials
-from ..optuna_search import OptunaSearch, is_waiting, suggest
+from ..optuna_search import OptunaSearch, suggest
 from ..space import is_same_point
 from ..types import State, TrialOutcome, TrialRecord, Unit, Value
 from .trial import OPEN, Update
@@ -44,7 +44,7 @@ class TuneStudy(OptunaSearch):
         """Take a lease on the study, with algorithms that do nothing."""
         seed = super().join({"name": "random"}, {"name": "none"}, seed)
         # A kill between two lines of `begin` leaves one.
-        while is_waiting(self._trials()):
+        while self._look().is_waiting:
             self._withdraw(self.study.ask())
         self._numbers = {number: trial.number for number, trial in self._current().items()}
         return seed
@@ -61,7 +61,7 @@ class TuneStudy(OptunaSearch):
         attributes: dict[str, Any] = {NUMBER: number, "holder": self.holders.id}
         steps: dict[int, float] = {}
         with self._lock.held():
-            before = None if known is None else self._trials()[known]
+            before = None if known is None else self._look().trials[known]
             if before is not None:
                 attributes["earlier"] = [known, *before.user_attrs.get("earlier", ())]
                 if self._continues(before, params):
@@ -137,7 +137,7 @@ class TuneStudy(OptunaSearch):
         by_number = {r.number: r for r in super().records()}
         return {
             trial.user_attrs[NUMBER]: trial
-            for trial in self._trials()
+            for trial in self.census.trials
             if not by_number[trial.number].superseded
         }
 

@@ -104,7 +104,7 @@ class TuneSweep(Sweep):
     def open(self) -> TuneStudy:
         """Open the study."""
         plan = self.plan
-        self.record = open_search(plan, TuneStudy)
+        self.record = open_search(plan, lambda _: TuneStudy)
         self.record.unit = plan.unit
         if plan.has_schedules:
             self.record.schedules = mutated(plan.settings, plan.space)

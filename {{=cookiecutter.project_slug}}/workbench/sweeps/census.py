@@ -1,0 +1,103 @@
+"""What follows from all trials of a study, for studies of thousands of trials.
+
+A trial that has ended never changes, and Optuna replaces any other one by a copy when it changes.
+So each look at a study only reads the trials that are new or have changed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from .types import State
+
+STATES = {
+    TrialState.WAITING: State.WAITING,
+    TrialState.RUNNING: State.RUNNING,
+    TrialState.COMPLETE: State.FINISHED,
+    TrialState.PRUNED: State.PRUNED,
+    TrialState.FAIL: State.FAILED,
+}
+# Attributes that a trial passes on to the one that replaces it.
+KEPT = ("point", "crashes", "goal")
+
+
+class Census:
+    """The trials of a study when it was last looked at.
+
+    Attributes:
+        trials: all of them, by their numbers.
+        open: those that have not ended, by their numbers.
+        superseded: numbers of the trials that others have replaced, or that do not count.
+        stopped: numbers of the trials that were stopped to be resumed.
+    """
+
+    def __init__(self) -> None:
+        self.trials: Sequence[FrozenTrial] = ()
+        self.open: dict[int, FrozenTrial] = {}
+        self.superseded: set[int] = set()
+        self.stopped: set[int] = set()
+
+    def update(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Look at all trials; return those that are new or have changed."""
+        changed = [trials[n] for n, known in self.open.items() if trials[n] is not known]
+        changed += trials[len(self.trials) :]
+        for trial in changed:
+            attributes = trial.user_attrs
+            self.superseded.update(attributes.get("earlier", ()))
+            self.stopped.update(attributes.get("stopped", ()))
+            if attributes.get("withdrawn"):
+                self.superseded.add(trial.number)
+            if trial.state.is_finished():
+                self.open.pop(trial.number, None)
+            else:
+                self.open[trial.number] = trial
+        self.trials = trials
+        return changed
+
+    def __len__(self) -> int:
+        """The number of configurations; each has a single trial that no other has replaced."""
+        return len(self.trials) - len(self.superseded)
+
+    @property
+    def counting(self) -> list[FrozenTrial]:
+        """The last trial of each configuration."""
+        return [trial for trial in self.trials if trial.number not in self.superseded]
+
+    @property
+    def ended(self) -> int:
+        """The number of configurations whose trial has ended."""
+        return len(self) - sum(number not in self.superseded for number in self.open)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a configuration is queued; these come before new ones."""
+        return any(trial.state == TrialState.WAITING for trial in self.open.values())
+
+    @property
+    def running(self) -> list[FrozenTrial]:
+        """The trials that are running."""
+        return [trial for trial in self.open.values() if trial.state == TrialState.RUNNING]
+
+    @property
+    def queued(self) -> dict[int, int]:
+        """Numbers of queued trials that will resume a stopped one, with the number of that one."""
+        waiting = [trial for trial in self.open.values() if trial.state == TrialState.WAITING]
+        resumed = {trial.number: trial.user_attrs.get("earlier", [-1])[0] for trial in waiting}
+        return {number: old for number, old in resumed.items() if old in self.stopped}
+
+    def attempts(self, trial: FrozenTrial) -> list[FrozenTrial]:
+        """The trials of a configuration, the newest first."""
+        return [trial, *(self.trials[number] for number in trial.user_attrs.get("earlier", ()))]
+
+
+def inherited(trial: FrozenTrial) -> dict[str, Any]:
+    """The attributes of a trial that replaces this one."""
+    kept = {key: trial.user_attrs[key] for key in KEPT if key in trial.user_attrs}
+    return kept | {"earlier": [trial.number, *trial.user_attrs.get("earlier", ())]}
+
+
+def state_of(trial: FrozenTrial) -> State:
+    """The state of a trial that was not stopped; for Optuna, a paused one is pruned."""
+    is_paused = trial.state == TrialState.PRUNED and "paused" in trial.user_attrs
+    return State.PAUSED if is_paused else STATES[trial.state]
