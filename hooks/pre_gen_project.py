@@ -35,8 +35,8 @@ DISTRIBUTIONS = frozenset(
     lightning lightning-workbench matplotlib mlflow mypy
     numpy omegaconf onnx onnxruntime onnxscript optuna pandas
     pillow pip pip-audit plotly polars pre-commit psutil psycopg pytest python-dotenv
-    pytorch-lightning pyyaml ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard torch torchmetrics
-    torchvision types-pyyaml uv uvicorn wandb wheel
+    pytorch-lightning pyyaml ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard
+    torch torchmetrics torchvision types-pyyaml uv uvicorn wandb wheel
     workbench
     """.split()
 )

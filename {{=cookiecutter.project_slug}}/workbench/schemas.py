@@ -93,7 +93,8 @@ def _targets(group: str) -> dict[str, Schema]:
     names = {
         str(node["_target_"])
         for content in _read(group).values()
-        for node in (content, *content.values())
+        # An argument of a single part, such as a strategy of the trainer, is not such a part.
+        for node in ([content] if group in SINGLE else content.values())
         if isinstance(node, dict) and "_target_" in node
     }
     return {name: _describe(name) for name in sorted(names)}
