@@ -21,6 +21,7 @@ from .config_checks import check_complete
 from .deferred_imports import deferred_imports
 from .errors import UserError
 from .experiment_files import register_experiments
+from .group_help import find_group, print_group
 from .hydra_errors import explain
 from .project import project
 from .redact import redact
@@ -50,6 +51,9 @@ def run(main: Callable[[], Any]) -> None:
     compose_once()
     sys.argv[1:] = [new for word in sys.argv[1:] for new in _without_null(word)]
     with one_sentence_errors():
+        if (group := find_group(sys.argv[1:])) is not None:
+            print_group(group, Path(sys.argv[0]).name)
+            return
         register_resolvers()
         register_experiments(sys.argv[1:])
         main()
