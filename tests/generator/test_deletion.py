@@ -87,6 +87,7 @@ OPTIONS = {
             "configs/search_space/mnist1d.yaml",
         ),
         "data=mnist1d",
+        names={"demo/data/__init__.py": "MNIST1DDataModule"},
     ),
     "finetune": Option(
         (

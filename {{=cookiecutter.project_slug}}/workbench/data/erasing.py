@@ -52,7 +52,7 @@ class RandomErasing:
         is_row = (rows >= top) & (rows < top + height)
         is_column = (columns >= left) & (columns < left + width)
         is_erased = (is_row[:, :, None] & is_column[:, None, :]).unsqueeze(1)
-        if self.value == "random":
+        if isinstance(self.value, str):
             return torch.where(is_erased, torch.randn_like(x), x)
         return x.masked_fill(is_erased, self.value)
 
