@@ -33,7 +33,9 @@ STORIES = {
     "wandb-sweeps.md": "test_wandb_sweeps.py",
     "your-own-model.md": "test_examples.py",
 }
-STORIES |= {page.name: "test_recipes.py" for page in RECIPES if page.name != "README.md"}
+STORIES |= {
+    f"recipes/{page.name}": "test_recipes.py" for page in RECIPES if page.name != "README.md"
+}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += RECIPES
 LANGUAGES = {"bash", "console", "diff", "python", "text", "toml", "yaml"}
@@ -172,7 +174,9 @@ def commands_of(*pages: Path) -> list[str]:
     found = {}
     for page in pages:
         for command, in_block in read_commands(page).items():
-            if not (in_block and page.name in STORIES):
+            # A page and a recipe may have the same name.
+            is_story = page.as_posix().partition("/docs/")[2] in STORIES
+            if not (in_block and is_story):
                 found[command] = page
     return list(found)
 
