@@ -116,6 +116,9 @@ def test_what_it_cannot_do_is_one_sentence(package: Part, model: Any, tmp_path: 
     several = trainer(tmp_path, strategy="ddp", devices=2)
     with pytest.raises(error, match=r"needs trainer\.strategy=ddp_find_unused_parameters_true"):
         unfreezing().setup(several, model, "fit")
+    model.body.compile()
+    with pytest.raises(error, match=r"set compile=false, or callbacks\.unfreezing=null"):
+        unfreezing().setup(one, model, "fit")
     for options in ({"freeze_epochs": -1}, {"every": 0}, {"every": 1.5}):
         with pytest.raises(error, match=r"callbacks\.unfreezing\.\w+ must be an integer of at"):
             unfreezing(**options)

@@ -44,7 +44,7 @@ def test_samples_are_the_published_ones(data: Any) -> None:
     assert test.x[0, 0, :6].tolist() == pytest.approx(VALUES_OF_TEST, abs=1e-6)
     assert torch.cat([train.y, val.y]).bincount().tolist() == OF_CLASSES
     rest = torch.cat([train.x, val.x])[:, 0]
-    assert len(rest.unique(dim=0)) == 4000
+    assert len(torch.unique(rest, dim=0)) == 4000
     (place,) = (rest[:, :6] - torch.tensor(VALUES)).abs().amax(1).lt(1e-6).nonzero().tolist()
     assert int(torch.cat([train.y, val.y])[place]) == FIRST
 
