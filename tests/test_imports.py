@@ -21,6 +21,7 @@ LAYERS = {
         "checks",
         "composing",
         "config_headers",
+        "deferred_imports",
         "env_file",
         "errors",
         "experiment_files",
@@ -97,7 +98,6 @@ REQUIRED = {
 OPTIONAL = {
     "ax": "sweeps.ax",
     "fastapi": "serving",
-    "huggingface_hub": "models.backbones",
     "mlflow": "loggers.mlflow",
     "onnx": "exporting",
     "onnxruntime": "exporting",

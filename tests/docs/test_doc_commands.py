@@ -62,6 +62,8 @@ FILLED_IN = {
     "[default,<name>]": "[default,swa]",
     "search_space=<name>": "search_space=digits",
     "study_name=<name>": "study_name=first",
+    "hf/<folder>": "hf/folder",
+    "hf/<name>": "hf/name",
     "tokenizer=<folder>": "tokenizer=folder",
     "<host>": "host",
     "layer=<name>": "layer=net.features",

@@ -386,9 +386,10 @@ def test_what_has_been_seen_agrees_with_a_new_look(
             one.is_finished()
         for one in searches:
             assert len(one.census.trials) == len(new.census.trials)
-            for name in ("superseded", "stopped", "queued", "ended", "is_waiting"):
+            for name in ("superseded", "stopped", "queued", "ended"):
                 assert getattr(one.census, name) == getattr(new.census, name)
-            assert set(one.census.open) == set(new.census.open)
+            assert set(one.census.waiting) == set(new.census.waiting)
+            assert set(one.census.running) == set(new.census.running)
             assert one._ladder.standings == new._ladder.standings
             assert one._ladder._reached == new._ladder._reached
             assert one._ladder._paused == new._ladder._paused
