@@ -32,11 +32,11 @@ TEMPLATE_MARKS = ["{" + mark for mark in ("{=", "%=", "#=")]
 DISTRIBUTIONS = frozenset(
     """
     ax-platform bandit cmaes configspace fastapi hatchling hpbandster hydra-core hyperopt
-    lightning lightning-workbench matplotlib mlflow mypy
+    lightning lightning-workbench matplotlib mlflow mnist1d mypy
     numpy omegaconf onnx onnxruntime onnxscript optuna pandas
     pillow pip pip-audit plotly polars pre-commit psutil psycopg pytest python-dotenv
     pytorch-lightning pyyaml ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard
-    torch torchmetrics torchvision types-pyyaml uv uvicorn wandb wheel
+    timm torch torchmetrics torchvision transformers types-pyyaml uv uvicorn wandb wheel
     workbench
     """.split()
 )
