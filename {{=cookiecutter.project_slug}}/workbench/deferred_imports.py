@@ -145,12 +145,12 @@ class _DynamoFinder(MetaPathFinder, Loader):
             for name in ("graph_break", "disable", "OptimizedModule"):
                 module.__dict__.pop(name, None)
             module.__spec__, module.__loader__ = spec, spec.loader
-            module.__file__, module.__cached__ = spec.origin, spec.cached
+            module.__dict__.update(__file__=spec.origin, __cached__=spec.cached)
             try:
                 spec.loader.exec_module(module)
             finally:
                 self._is_loading = False
-            module.__class__ = ModuleType
+            module.__class__ = ModuleType  # type: ignore[assignment]
             sys.meta_path.remove(self)
             self._hand_over(module)
             return True
