@@ -78,11 +78,13 @@ def test_project_runs_on_a_console_without_unicode(bake: Bake, tmp_path: Path) -
     (project.root / "configs" / "experiment" / "large.yaml").write_text(EXPERIMENT, "utf-8")
     folder = tmp_path / "runs" / "one"
     options = ("experiment=large", "trainer.max_epochs=1", f"hydra.run.dir={folder}")
-    done = project.run("python", "train.py", *options, **CONSOLE, **ON_CPU)
+    done = project.run("python", "train.py", *options, check=True, **CONSOLE, **ON_CPU)
     assert "test" in done.stdout and "Traceback" not in done.stderr
     assert names_of_files_differ(folder)
-    assert "one" in project.run("python", "runs.py", str(tmp_path / "runs"), **CONSOLE).stdout
-    assert "mlp" in project.run("python", "train.py", "--help", "model", **CONSOLE).stdout
+    listed = project.run("python", "runs.py", str(tmp_path / "runs"), check=True, **CONSOLE)
+    assert "one" in listed.stdout
+    described = project.run("python", "train.py", "--help", "model", check=True, **CONSOLE)
+    assert "mlp" in described.stdout
 
 
 def names_of_files_differ(folder: Path) -> bool:
