@@ -7,7 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-SHARED = ("__init__", "__main__", "common", "images", "lcbench", "simulation", "turns")
+SHARED = (
+    "__init__",
+    "__main__",
+    "common",
+    "images",
+    "lcbench",
+    "regret_plot",
+    "simulation",
+    "turns",
+)
 # Left out: the callbacks one by one and on images (3 minutes), what pruning saves (5), and Ray (5).
 WITHOUT_A_NAME = (
     "epochs",

@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from .common import ROOT, Project, Took, baked_project, environment, print_table, time_command
 from .contenders.one_second import AT_ONCE
@@ -42,7 +44,7 @@ def ours(project: Project, sampler: str, trials: int, folder: Path) -> tuple[Too
     command = (sys.executable, "app.py", "-m", "hydra/sweeper=workbench", "+x=interval(-5,5)")
     took = time_command((*command, *options), folder, {"PYTHONPATH": str(folder / "library")})
     journal = str(folder / "multirun" / "study" / "journal.log")
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(journal))
+    storage = JournalStorage(JournalFileBackend(journal))
     done = optuna.load_study(study_name=None, storage=storage).get_trials()
     if [trial.state.name for trial in done] != ["COMPLETE"] * trials:
         sys.exit(f"error: not all of {len(done)} trials are complete.")

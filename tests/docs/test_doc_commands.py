@@ -20,6 +20,7 @@ from ..conftest import ROOT, Bake, BakedProject
 from ..support.doc_code import FENCED, read_blocks, read_commands, read_options
 from ..support.doc_elsewhere import ELSEWHERE, Elsewhere
 from ..support.doc_options import check_options, check_search_space
+from ..support.labelled_texts import write_reviews
 from ..support.own_data import write_book, write_flats, write_fruit
 from ..support.training_runs import script
 
@@ -61,6 +62,9 @@ FILLED_IN = {
     "[default,<name>]": "[default,swa]",
     "search_space=<name>": "search_space=digits",
     "study_name=<name>": "study_name=first",
+    "hf/<folder>": "hf/folder",
+    "hf/<name>": "hf/name",
+    "tokenizer=<folder>": "tokenizer=folder",
     "<host>": "host",
     "layer=<name>": "layer=net.features",
     "<k>": "2",
@@ -70,7 +74,11 @@ FILLED_IN = {
 BESIDE = {
     "hydra.sweeper.pruner.": "hydra/sweeper/pruner=promote",
     "data.target": "data=csv",
+    "data.max_length": "data=text_csv",
+    "data.text": "data=text_csv",
+    "data.tokenizer": "data=text_csv",
     "data.tokens": "data=text",
+    "model.net.kernel": "model=text_encoder",
     "model.net.weights": "model=resnet18",
     "hydra.sweeper.address": "hydra.sweeper.workers=ray",
     "hydra.sweeper.sampler.parameter_constraints": "hydra/sweeper=ax",
@@ -175,6 +183,7 @@ def make_reader(bake: Bake, name: str, start: str = "digits") -> Reader:
     write_fruit(project.root / "images", per_class=12)
     write_book(project.root / "book.txt", words=500)
     write_flats(project.root / "table.csv", rows=100)
+    write_reviews(project.root / "reviews.csv")
     header, *rows = (project.root / "table.csv").read_text("utf-8").splitlines()
     more = [f"{row},{30 * i},{i % 2},{'yes' if i % 3 else 'no'}" for i, row in enumerate(rows)]
     table = "\n".join([f"{header.replace('dear', 'species')},rent,sunny,quiet", *more])

@@ -188,7 +188,7 @@ def test_unknown_categories_are_reported(
     with caplog.at_level(logging.WARNING):
         prediction.warn_of(inputs.names, inputs.unknown, prediction.UNKNOWN, "unknown")
     assert caplog.messages == [
-        "1 of 3 inputs hold a category that training never saw: line 3; see the column `unknown`"
+        "1 of 3 inputs hold a value that training never saw: line 3; see the column `unknown`"
     ]
 
 

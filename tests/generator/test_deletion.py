@@ -3,6 +3,7 @@
 The engines of sweeps have a test of their own, `tests/sweeps/test_deletion.py`.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +26,21 @@ class Option:
         paths: what to delete.
         choice: how a command selects it; empty for one that has a script of its own.
         lines: what to replace in the files that list it.
+        names: files that import and list classes, and the class that is deleted.
     """
 
     paths: tuple[str, ...]
     choice: str = ""
     lines: dict[str, tuple[str, str]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+
+def unlist(text: str, name: str) -> str:
+    """The lines of a module without the import of a class, and without its name in lists."""
+    lines = (rf"from \S+ import {name}", rf'    "{name}",', rf'    "\w+": {name},')
+    for line in lines:
+        text = re.sub(rf"^{line}\n", "", text, flags=re.MULTILINE)
+    return text.replace(f'"{name}", ', "")
 
 
 def logger(module: str, name: str, lines: dict[str, tuple[str, str]] | None = None) -> Option:
@@ -68,6 +79,27 @@ OPTIONS = {
         ),
         "model=simclr",
     ),
+    "mnist1d": Option(
+        (
+            "demo/data/mnist1d.py",
+            "configs/data/mnist1d.yaml",
+            "configs/experiment/mnist1d.yaml",
+            "configs/search_space/mnist1d.yaml",
+        ),
+        "data=mnist1d",
+        names={"demo/data/__init__.py": "MNIST1DDataModule"},
+    ),
+    "finetune": Option(
+        (
+            "demo/models/fine_tuned.py",
+            "configs/experiment/finetune.yaml",
+            "configs/experiment/text_finetune.yaml",
+            "configs/model/finetune.yaml",
+            "configs/search_space/finetune.yaml",
+            "tests/test_fine_tuned.py",
+        ),
+        "model=finetune",
+    ),
     "text": Option(
         (
             "demo/models/gpt",
@@ -82,6 +114,24 @@ OPTIONS = {
         ),
         "model=gpt",
         {DEFAULTS: (", samples]", "]")},
+        {"demo/data/__init__.py": "TextDataModule"},
+    ),
+    "text_csv": Option(
+        (
+            "demo/data/text_csv.py",
+            "demo/models/nets/text_encoder.py",
+            "configs/data/text_csv.yaml",
+            "configs/experiment/text_csv.yaml",
+            "configs/experiment/text_finetune.yaml",
+            "configs/model/text_encoder.yaml",
+            "configs/model/text_regressor.yaml",
+            "tests/test_text_csv.py",
+        ),
+        "model=text_encoder",
+        names={
+            "demo/data/__init__.py": "TextCSVDataModule",
+            "demo/models/nets/__init__.py": "TextEncoder",
+        },
     ),
 } | {name: analysis(name) for name in ANALYSES.split(", ")}
 # A script and a function; the others are deleted in the same way.
@@ -108,6 +158,10 @@ def rest(name: str, demo: BakedProject, tmp_path_factory: pytest.TempPathFactory
         text = project.read(file)
         assert text.count(old) == 1, (file, old)
         (project.root / file).write_text(text.replace(old, new), "utf-8")
+    for file, name in option.names.items():
+        text = project.read(file)
+        assert name in text, (file, name)
+        (project.root / file).write_text(unlist(text, name), "utf-8")
     return project
 
 

@@ -240,11 +240,11 @@ def test_mistake_is_reported_at_once(
     assert {path.name for path in set(demo.root.iterdir()) - before} <= {"__pycache__"}
 
 
-def test_sweep_script_wants_a_cluster(demo: BakedProject) -> None:
+@pytest.mark.parametrize("script", ["sweep", "train"])
+def test_scripts_of_clusters_want_one(demo: BakedProject, script: str) -> None:
     """Without SLURM, the script for clusters says so instead of failing to find srun."""
-    done = demo.run(
-        "/bin/bash", "scripts/sweep.sbatch", "experiment=digits", check=False, PATH="/nowhere"
-    )
+    command = ("/bin/bash", f"scripts/{script}.sbatch", "experiment=digits")
+    done = demo.run(*command, check=False, PATH="/nowhere")
     check_sentence(done, ["srun", "sbatch", "SLURM"], demo.root)
 
 

@@ -68,7 +68,8 @@ def check_train(project: BakedProject, command: str) -> None:
 
 def check_slurm(project: BakedProject, command: str) -> None:
     """The shell can read the script, and training takes the options."""
-    project.run("bash", "-n", shlex.split(command)[1])
+    (script,) = (word for word in shlex.split(command) if word.endswith(".sbatch"))
+    project.run("bash", "-n", script)
     check_train(project, command)
 
 

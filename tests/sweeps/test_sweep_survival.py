@@ -225,9 +225,12 @@ def test_what_was_told_survives_a_power_cut(
     durable: list[int] = []
     path, sync = tmp_path / "journal.log", os.fsync
     # What the disk holds for certain: the file as it was at the last wait for it.
-    monkeypatch.setattr(
-        os, "fsync", lambda file: durable.append(os.fstat(file).st_size) or sync(file)
-    )
+
+    def watched(file: int) -> None:
+        durable.append(os.fstat(file).st_size)
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", watched)
 
     def after_a_cut() -> optuna.Study:
         folder = tmp_path / f"cut-{len(list(tmp_path.iterdir()))}"

@@ -37,6 +37,7 @@ from .models.unread_options import check_given, find_unread
 from .objective import check_direction, check_objective, monitor_of, monitored_metrics
 from .runs.config import plain
 from .runs.logs import without_lightnings_lines
+from .sharding import check_sharding
 
 
 def build_datamodule(cfg: DictConfig) -> LightningDataModule:
@@ -137,6 +138,7 @@ def build_trainer(cfg: DictConfig, model: LightningModule) -> Trainer:
         raise UserError(f"The trainer cannot be built: {with_device_hint(reason)}") from error
     reads_scheduler = isinstance(model, BaseModule)
     check_combinations(cfg, trainer, cfg.scheduler if reads_scheduler else OmegaConf.create())
+    check_sharding(trainer, has_finders=any(build_all(cfg.finders)))
     check_optimizer(model, trainer)
     return trainer
 

@@ -7,7 +7,7 @@ probabilities or values in the target's unit; of any other model, its `forward`.
 import inspect
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from torch.utils import _pytree
 from .analysis.collect import first_loader
 from .building import has_loader, has_step
 from .config_checks import check_top_level
+from .data.batches import inputs_and_targets
 from .data.images import Normalise
+from .data.sequences import CODES, MASK
 from .errors import UserError, first_line
 from .evaluation import find_data
 from .files import replacing
@@ -59,9 +61,25 @@ class InTargetUnit(nn.Module):
         super().__init__()
         self.module, self.model = module, model
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         """Predictions for a batch."""
-        return self.model.in_target_unit(self.module(x))
+        return self.model.in_target_unit(self.module(*inputs))
+
+
+class FromCodes(nn.Module):
+    """A model of texts, with its inputs as separate arguments.
+
+    Shapes: input_ids and attention_mask, both int64 (B, length), to class probabilities
+    (B, num_classes) or values (B,).
+    """
+
+    def __init__(self, model: SupervisedModule) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Predictions for a batch of texts."""
+        return self.model({CODES: input_ids, MASK: attention_mask})
 
 
 class FromPixels(nn.Module):
@@ -177,9 +195,9 @@ def write_and_compare(model: LightningModule, loader: Any, path: Path) -> tuple[
     inputs = list(inputs_of(model, islice(loader, BATCHES_COMPARED)))
     if not inputs:
         raise UserError("The validation loader is empty, so there is nothing to compare on.")
-    example_batch = torch.cat([inputs[0][:1]] * 2)
+    example_batch = {INPUT: torch.cat([inputs[0][:1]] * 2)}
     longest = getattr(model, "longest_input", None)
-    proto = to_onnx(type(model).__name__, model, example_batch, INPUT, longest=longest)
+    proto = to_onnx(type(model).__name__, model, example_batch, longest=longest)
     onnx.save(proto, path)
     if longest is not None:
         inputs = [part for x in inputs for part in of_several_lengths(x)]
@@ -192,9 +210,11 @@ def write(model: SupervisedModule, path: Path) -> None:
     Raises:
         UserError: ONNX cannot express the network.
     """
-    module, name, batch = example(model)
+    module, batch = example(model)
     output = "values" if model.task == "regression" else "probabilities"
-    proto = to_onnx(type(model).__name__, InTargetUnit(module, model).eval(), batch, name, [output])
+    longest = model.hparams["input_shape"][0] if reads_texts(model) else None
+    whole = InTargetUnit(module, model).eval()
+    proto = to_onnx(type(model).__name__, whole, batch, [output], longest)
     onnx.helper.set_model_props(proto, describe(model))
     onnx.save(proto, path)
 
@@ -202,8 +222,7 @@ def write(model: SupervisedModule, path: Path) -> None:
 def to_onnx(
     shown: str,
     module: nn.Module,
-    batch: Tensor,
-    name: str,
+    batch: dict[str, Tensor],
     outputs: list[str] | None = None,
     longest: int | None = None,
 ) -> Any:
@@ -212,8 +231,8 @@ def to_onnx(
     Args:
         shown: name of the model, for the message.
         module: in evaluation mode.
-        batch: an example of its input, of at least two samples: one would become a constant.
-        name: name of the input.
+        batch: an example of its inputs by name, of at least two samples: one would become a
+            constant.
         outputs: names of the outputs.
         longest: the maximum length of a sequence, if the second axis is dynamic too.
 
@@ -226,10 +245,10 @@ def to_onnx(
     try:
         program = torch.onnx.export(
             module,
-            (batch,),
-            input_names=[name],
+            tuple(batch.values()),
+            input_names=list(batch),
             output_names=outputs,
-            dynamic_shapes=(axes,),
+            dynamic_shapes=dynamic_shapes(module, [axes] * len(batch)),
             dynamo=True,
             # The optimizer would drop the addition of a target mean of 1e-12 as almost zero.
             # Runtimes optimize the file when they load it.
@@ -242,20 +261,35 @@ def to_onnx(
     return program.model_proto
 
 
+def dynamic_shapes(module: nn.Module, axes: list[dict[int, Any]]) -> tuple[Any, ...]:
+    """The axes of each argument, in one tuple if `forward` collects its arguments."""
+    (first, *_) = inspect.signature(module.forward).parameters.values()
+    return (tuple(axes),) if first.kind is first.VAR_POSITIONAL else tuple(axes)
+
+
 def of_several_lengths(x: Tensor) -> list[Tensor]:
     """A batch of sequences (B, T), and the first half and the first element of each."""
     return [x, x[:, : max(1, x.shape[1] // 2)], x[:, :1]]
 
 
-def example(model: SupervisedModule) -> tuple[nn.Module, str, Tensor]:
-    """The module to export, the name of its input, and an example batch."""
+def reads_texts(model: SupervisedModule) -> bool:
+    """Whether the inputs of a model are texts."""
+    return (model.hparams["preprocessing"] or {}).get("kind") == "text"
+
+
+def example(model: SupervisedModule) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The module to export, and an example batch with the names of its inputs."""
     shape, preprocessing = model.hparams["input_shape"], model.hparams["preprocessing"] or {}
+    if reads_texts(model):
+        codes = torch.zeros((2, shape[0]), dtype=torch.int64)
+        return FromCodes(model).eval(), {CODES: codes, MASK: torch.ones_like(codes)}
     if preprocessing.get("kind") != "image":
         name = "features" if preprocessing else "input"
-        return model, name, torch.zeros((2, *shape))
+        return model, {name: torch.zeros((2, *shape))}
     if preprocessing["value_range"] is None:
-        return FromPixels(model).eval(), "pixels", torch.zeros((2, *shape), dtype=torch.uint8)
-    return FromValues(model).eval(), "pixels", torch.zeros((2, *shape))
+        pixels = torch.zeros((2, *shape), dtype=torch.uint8)
+        return FromPixels(model).eval(), {"pixels": pixels}
+    return FromValues(model).eval(), {"pixels": torch.zeros((2, *shape))}
 
 
 def describe(model: SupervisedModule) -> dict[str, str]:
@@ -267,25 +301,27 @@ def describe(model: SupervisedModule) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in facts.items()}
 
 
-def compare(
-    model: SupervisedModule, path: Path, batches: Iterator[tuple[Tensor, Tensor]]
-) -> tuple[float, int]:
+def compare(model: SupervisedModule, path: Path, batches: Iterator[Any]) -> tuple[float, int]:
     """The largest difference between the file's and the model's predictions; number of samples.
 
     Differences are those of probabilities or standardised values, relative for values above one.
     Each batch is compared as a whole, and its first sample alone.
     """
     session = open_session(path)
-    module, name, _ = example(model)
+    module, example_batch = example(model)
     largest, samples = 0.0, 0
-    for x, _ in batches:
-        inputs = module.pixels(x) if isinstance(module, FromPixels) else x
+    for batch in batches:
+        x, _ = inputs_and_targets(batch)
         with torch.inference_mode():
             expected = model(x).numpy()
-        for size in (1, len(x)):
-            (found,) = session.run(None, {name: inputs[:size].numpy()})
+        inputs = x if isinstance(x, Mapping) else dict.fromkeys(example_batch, x)
+        if isinstance(module, FromPixels):
+            inputs = {name: module.pixels(x) for name in inputs}
+        for size in (1, len(expected)):
+            part = {name: values[:size].numpy() for name, values in inputs.items()}
+            (found,) = session.run(None, part)
             largest = max(largest, distance(standardised(model, found), expected[:size]))
-        samples += len(x)
+        samples += len(expected)
     return largest, samples
 
 

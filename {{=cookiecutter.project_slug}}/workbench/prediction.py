@@ -1,4 +1,4 @@
-"""Predictions of a checkpoint for new images or table rows, and continuations of a text."""
+"""Predictions of a checkpoint for new images, table rows or texts, and continuations of a text."""
 
 import csv
 import logging
@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule
+from torch import Tensor
 
 from .config_checks import check_complete
 from .data.inputs import Inputs, read_inputs
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # The number of names in a message; the table has them all.
 NAMES_SHOWN = 5
-UNKNOWN = "inputs hold a category that training never saw"
+UNKNOWN = "inputs hold a value that training never saw"
 # The alternative to reading files that a model does not know how to read, by command.
 INSTEAD = {
     "predict": "leave input out of the command to predict on the datamodule's predict_dataloader",
@@ -188,13 +190,18 @@ def run_model(
         return inputs, np.empty(0)
     device = device or device_of("auto")
     model = model.to(device)
-    batches = [model(batch.to(device)).cpu() for batch in inputs.x.split(batch_size)]
+    batches = [model(to_device(batch, device)).cpu() for batch in inputs.x.split(batch_size)]
     outputs = model.in_target_unit(torch.cat(batches)).numpy()
     finite = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
     good = [position for position, is_finite in zip(inputs.good, finite, strict=True) if is_finite]
     lost = dict.fromkeys(sorted({*inputs.good} - {*good}), "the prediction is not a finite number")
     kept = replace(inputs, x=inputs.x[finite], good=good, errors=inputs.errors | lost)
     return kept, outputs[finite]
+
+
+def to_device(x: Any, device: str) -> Any:
+    """A tensor, or a dictionary of tensors, on a device."""
+    return apply_to_collection(x, Tensor, lambda tensor: tensor.to(device))
 
 
 def write_table(path: Path, inputs: Inputs, model: SupervisedModule, outputs: NDArray[Any]) -> None:

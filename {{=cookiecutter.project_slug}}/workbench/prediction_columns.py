@@ -56,6 +56,6 @@ def result_rows(model: SupervisedModule, outputs: NDArray[Any]) -> list[list[Cel
 
 
 def has_categories(model: SupervisedModule) -> bool:
-    """Whether an input can contain a category that the training split did not."""
+    """Whether an input can contain a category or an empty text that the training split did not."""
     columns = model.hparams["preprocessing"].get("columns", [])
-    return any(column["type"] == "categorical" for column in columns)
+    return any(column["type"] in ("categorical", "text") for column in columns)

@@ -129,17 +129,18 @@ def _read_image(preprocessing: dict[str, Any], body: bytes) -> Inputs:
 
 
 def _read_rows(preprocessing: dict[str, Any], body: bytes) -> Inputs:
-    """A JSON list of objects, one per row: `[{"age": 59, "bmi": null}]`.
+    """A JSON list of objects, one per row: `[{"age": 59, "bmi": null}]`, `[{"review": "Fine"}]`.
 
     Rows are read independently, and a row that cannot be used has its own error. Only a body that
     is not such a list is rejected as a whole.
     """
     columns = [str(column["name"]) for column in preprocessing["columns"]]
+    only_texts = preprocessing["kind"] == "text"
     cells, good, errors = [], [], {}
     rows = _parse(body)
     for position, row in enumerate(rows):
         try:
-            cells.append(_cells(row, columns))
+            cells.append(_cells(row, columns, only_texts))
             good.append(position)
         except ValueError as error:
             errors[position] = str(error)
@@ -181,11 +182,12 @@ def _refuse_constant(word: str) -> None:
     raise ValueError(word)
 
 
-def _cells(row: Pairs, columns: list[str]) -> list[str]:
+def _cells(row: Pairs, columns: list[str], only_texts: bool) -> list[str]:
     """The cells of a row, in the order of the columns.
 
     Raises:
-        ValueError: a column is missing or occurs twice, or a value is a list or an object.
+        ValueError: a column is missing or occurs twice, or a value is a list or an object, or a
+            number where a text is needed.
     """
     values: dict[str, Any] = {}
     for key, value in row:
@@ -199,4 +201,7 @@ def _cells(row: Pairs, columns: list[str]) -> list[str]:
             raise ValueError(f"no column '{column}' (null means that a value is missing); {hint}")
         if isinstance(values[column], list):
             raise ValueError(f"column '{column}' holds a list or an object, not a single value")
+        # In a file, the text of a number is as it was written.
+        if only_texts and not isinstance(values[column], str | None):
+            raise ValueError(f"column '{column}' holds a number, true or false, not a text")
     return [json_cell(values[column]) for column in columns]

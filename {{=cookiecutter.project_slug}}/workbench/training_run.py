@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from .assembly import (
     build_all,
+    build_model,
     build_quiet_trainer,
     check_options_read,
     is_given,
@@ -56,6 +57,7 @@ from .runs.resuming import (
 )
 from .runs.slurm import describe_job, finished_before_requeue, use_own_port
 from .runs.summary import print_metrics, print_places
+from .sharding import is_sharded
 
 log = logging.getLogger(__name__)
 
@@ -244,6 +246,12 @@ class TrainingRun:
             return
         # By path, because Lightning would test the checkpoint from which a requeued job resumed.
         path = self.checkpoints.get("best") or self.checkpoints.get("last")
+        if is_sharded(trainer):
+            if path is None:
+                log.info("no test: there is no checkpoint, and the weights are divided")
+                return
+            # Lightning divides what it tests, and cannot divide again what the training has.
+            model = build_model(self.cfg, datamodule)
         with self.stage("test"):
             trainer.test(model, datamodule, ckpt_path=path, verbose=False)
             self.metrics["test"] = to_floats(trainer.callback_metrics)

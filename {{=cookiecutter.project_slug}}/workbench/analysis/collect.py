@@ -3,7 +3,7 @@
 import difflib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
-from ..data.batches import tensors
+from ..data.batches import LABEL, tensors
 from ..errors import UserError, nearest
 from ..models.supervised import SupervisedModule
 from .interface import Evaluation
@@ -170,7 +170,9 @@ def _is_in_metric(name: str, modules: dict[str, nn.Module]) -> bool:
 
 
 class Recorder(Callback):
-    """Records the targets of (x, y) batches, and what a layer computes for some of the samples.
+    """Records the targets of batches, and what a layer computes for some of the samples.
+
+    The targets are y of (x, y), or the entry `label` of a dictionary.
 
     Of several loaders, only the first is recorded.
 
@@ -263,9 +265,11 @@ class Recorder(Callback):
         elif len(self._positions) < MOST_ACTIVATIONS + self._every:
             self._activations.append(self._latest.cpu())
             self._positions += [self._seen + number for number in chosen]
-        is_pair = isinstance(batch, list | tuple) and len(batch) == 2
-        if is_pair and isinstance(batch[1], Tensor) and len(batch[1].shape) > 0:
-            self._targets.append(batch[1].cpu())
+        target = batch.get(LABEL) if isinstance(batch, Mapping) else None
+        if isinstance(batch, list | tuple) and len(batch) == 2:
+            target = batch[1]
+        if isinstance(target, Tensor) and len(target.shape) > 0:
+            self._targets.append(target.cpu())
         self._seen += self._size or 0
 
     def _note_layer(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:

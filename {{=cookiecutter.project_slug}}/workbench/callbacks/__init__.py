@@ -1,6 +1,7 @@
 """The built-in callbacks; `configs/callbacks/` enables and configures them."""
 
 from .activations import ActivationStats
+from .augmented_inputs import AugmentedInputs
 from .averaging import EMA, SWA, WeightAverage
 from .checkpoints import BestCheckpoint, LastCheckpoint
 from .console import EpochLog, NetSummary, progress_bar
@@ -13,11 +14,13 @@ from .resuming import ContinuedLogs, ScheduleState, WithinEpoch
 from .run_description import HyperparameterLogger, RunTexts
 from .seeds import EpochSeed, EvaluationSeed
 from .stopping import EarlyStopping, Stopping, TimeLimit
+from .unfreezing import GradualUnfreezing
 
 __all__ = [
     "EMA",
     "SWA",
     "ActivationStats",
+    "AugmentedInputs",
     "BestCheckpoint",
     "ContinuedLogs",
     "DeviceStats",
@@ -27,6 +30,7 @@ __all__ = [
     "EpochTimer",
     "EvaluationSeed",
     "GradientNorms",
+    "GradualUnfreezing",
     "Histograms",
     "HyperparameterLogger",
     "LastCheckpoint",

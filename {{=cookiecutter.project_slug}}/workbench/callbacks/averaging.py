@@ -187,9 +187,10 @@ class SWA(WeightAverage):
     def prepare(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Recompute the statistics of batch normalization, which averaged weights never had.
 
-        The model's `forward` has to use every BatchNorm layer.
+        The model's `forward` has to use every BatchNorm layer. Frozen ones keep their statistics,
+        which belong to weights that were not averaged.
         """
-        with trainer.precision_plugin.train_step_context():
+        with trainer.precision_plugin.train_step_context(), _frozen_kept(pl_module):
             update_bn(_training_batches(trainer), pl_module)
         for module in pl_module.modules():
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
@@ -212,6 +213,22 @@ class SWA(WeightAverage):
         if self.hold_rate:
             for schedule in trainer.lr_scheduler_configs:
                 schedule.frequency = NEVER
+
+
+@contextmanager
+def _frozen_kept(pl_module: LightningModule) -> Iterator[None]:
+    """`update_bn` leaves frozen layers as they are, which it would reset like all others."""
+    layers = [module for module in pl_module.modules() if isinstance(module, _BatchNorm)]
+    frozen = [m for m in layers if m.affine and not any(p.requires_grad for p in m.parameters())]
+    for module in frozen:
+        module.eval()
+        module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc]
+        module.reset_running_stats = lambda: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in frozen:
+            del module.train, module.reset_running_stats
 
 
 def _training_batches(trainer: Trainer) -> Iterator[Any]:

@@ -19,6 +19,8 @@ from ..checks import is_integer, require
 from ..machine import usable_cores
 
 Batch = tuple[Tensor, Tensor]
+# The targets in a batch that is a dictionary.
+LABEL = "label"
 
 # Reading images seldom gets faster with more, and a container often shows more cores than it may
 # use.
@@ -69,6 +71,17 @@ class BatchDataset(Dataset[Batch]):
 def collate(samples: Any) -> Any:
     """A batch of what a dataset returns: samples to collate, or a batch from `__getitems__`."""
     return default_collate(samples) if isinstance(samples, list) else samples
+
+
+def inputs_and_targets(batch: Any) -> tuple[Any, Any]:
+    """The inputs and the targets of a batch: (x, y), or a dictionary with the targets as `label`.
+
+    The inputs of a dictionary are its other entries, and targets that it does not have are None.
+    """
+    if isinstance(batch, Mapping):
+        return {name: part for name, part in batch.items() if name != LABEL}, batch.get(LABEL)
+    x, y = batch
+    return x, y
 
 
 def make_loader(

@@ -17,13 +17,15 @@ from .cells import (
 )
 from .columns import ColumnReader, ReadColumn
 from .splits import SPLIT_NAMES, Indices
-from .table_file import TableFile, check_columns, list_option, name_lines
+from .table_file import TableFile, check_columns, list_option, name_lines, name_option
 from .tables import MOST_FEATURES, Words
 
 log = logging.getLogger(__name__)
 
-# A text column with more levels than this holds names or free text, seldom worth learning from.
+# A text column with more levels than this holds names or free text, not categories.
 MOST_LEVELS = 50
+# Texts with more words than this on average are sentences, not names.
+WORDS_OF_NAMES = 4
 # Cells compared when looking for numbers that 64 bits merge, and the digits that 64 bits preserve.
 COMPARED, DIGITS = 10_000, 15
 
@@ -122,6 +124,7 @@ def check_texts(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None
         check_mixture(reader, name, column, remedy)
         check_dates(reader, name, column, remedy)
     many = [name for name, column in columns.items() if count_labels(column) > MOST_LEVELS]
+    check_free_texts(reader, {name: columns[name] for name in many}, many)
     if many:
         few = all(count_labels(columns[name]) <= MOST_FEATURES for name in many)
         raise UserError(
@@ -129,6 +132,22 @@ def check_texts(reader: ColumnReader, columns: Mapping[str, ReadColumn]) -> None
             f"{reader.table.path}: leave these columns out with {list_option('drop', many)}"
             + (f"; {as_they_are}." if few else ", or group rare texts in the file.")
         )
+
+
+def check_free_texts(
+    reader: ColumnReader, columns: Mapping[str, ReadColumn], drop: Sequence[str]
+) -> None:
+    """Raise a UserError for a column of sentences, which another experiment learns from."""
+    for name, column in columns.items():
+        texts = column.words.present()
+        words = sum(len(text.split()) for text in texts) / len(texts)
+        if words > WORDS_OF_NAMES:
+            raise UserError(
+                f"Column '{name}' of {reader.table.path} holds {len(texts)} different texts of "
+                f"{words:.0f} words on average: experiment=text_csv learns from such a column with "
+                f"{name_option('text', name)}; to learn from the other columns, leave it out with "
+                f"{list_option('drop', drop)}."
+            )
 
 
 def count_labels(column: ReadColumn) -> int:

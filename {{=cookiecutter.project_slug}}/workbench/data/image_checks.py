@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..machine import usable_cores
+from ..models.backbones.interface import ImageInput
 from .images import ImageError, is_wide, pixel_statistics, read_image, wide_values
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,27 @@ def measure_images(paths: Sequence[Path]) -> list[ImageFacts]:
             return None
 
     return [facts for facts in _in_threads(measure_or_skip, paths) if facts is not None]
+
+
+def choose_size(
+    height: int | str, width: int | str, images: Sequence[ImageFacts], wanted: ImageInput | None
+) -> tuple[int, int]:
+    """Height and width of the model's input.
+
+    Args:
+        height: an integer, or "auto".
+        width: an integer, or "auto".
+        images: some of the training images, whose median "auto" takes.
+        wanted: what a backbone was trained on, which then takes precedence over the median.
+    """
+    if wanted is not None:
+        sides = ((height, wanted.height), (width, wanted.width))
+        chosen = [option if isinstance(option, int) else own for option, own in sides]
+        return chosen[0], chosen[1]
+    return (
+        choose_side("height", height, [each.height for each in images]),
+        choose_side("width", width, [each.width for each in images]),
+    )
 
 
 def choose_side(name: str, option: int | str, sides: Sequence[int]) -> int:

@@ -13,10 +13,13 @@ from torch import Tensor
 from ..errors import UserError
 from .cells import Equality, Reading
 from .columns import MISSING, find_distinct, missing_markers, read_numbers
+from .csv_texts import join_texts
 from .image_files import visible_files
 from .images import ImageError, Normalise, read_image, reading_options
+from .sequences import Sequences
 from .table_file import TableFile, check_columns, read_table_file
 from .tables import Column, Numbers, Words, encode_table, find_levels, out_of_range
+from .text_codes import TextEncoder
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,14 +36,14 @@ class Inputs:
 
     Args:
         names: of every image ("cat/1.jpg") or row ("line 7").
-        x: model inputs of those that can be read, float32 (len(good), *input_shape).
+        x: model inputs of those that can be read, float32 (len(good), *input_shape), or texts.
         good: their positions in `names`, in the order of `x`.
         errors: position -> what is wrong, for all others.
         unknown: position -> values that are not in the training data, such as "colour='purple'".
     """
 
     names: list[str]
-    x: Tensor
+    x: Tensor | Sequences
     good: list[int]
     errors: dict[int, str]
     unknown: dict[int, str] = field(default_factory=dict)
@@ -52,7 +55,7 @@ def read_inputs(preprocessing: dict[str, Any], path: Path) -> Inputs:
     Args:
         preprocessing: of the datamodule that the model was trained with; a checkpoint stores it.
         path: a folder of images (including subfolders) or a single image; a CSV file for a model of
-            tables. Columns that the model does not know are ignored.
+            tables or labelled texts. Columns that the model does not know are ignored.
 
     Raises:
         UserError: there is nothing to read, or a column is missing.
@@ -116,10 +119,12 @@ def read_rows(preprocessing: dict[str, Any], table: TableFile) -> Inputs:
     Raises:
         UserError: a column that the model knows is missing.
     """
-    check_columns([column["name"] for column in preprocessing["columns"]], table.header, table.path)
+    names = [column["name"] for column in preprocessing["columns"]]
+    check_columns(names, table.header, table.path)
+    if preprocessing["kind"] == "text":
+        return _read_texts(preprocessing, table, names)
     markers = missing_markers(preprocessing.get("missing", MISSING))
-    width = len(table.header)
-    errors = {row: f"{n} cells, but the header has {width}" for row, n in table.faulty.items()}
+    errors = _short_rows(table)
     unknown: dict[int, list[str]] = {}
     columns: dict[str, Column] = {}
     for fitted in preprocessing["columns"]:
@@ -139,12 +144,34 @@ def read_rows(preprocessing: dict[str, Any], table: TableFile) -> Inputs:
         {name: values[np.array(good, dtype=np.int64)] for name, values in columns.items()},
     )
     return Inputs(
-        names=[f"line {line}" for line in table.lines],
+        names=_row_names(table),
         x=x,
         good=good,
         errors=errors,
         unknown={row: ", ".join(reasons) for row, reasons in unknown.items() if row not in errors},
     )
+
+
+def _row_names(table: TableFile) -> list[str]:
+    return [f"line {line}" for line in table.lines]
+
+
+def _short_rows(table: TableFile) -> dict[int, str]:
+    """Row -> what is wrong with the number of its cells."""
+    width = len(table.header)
+    return {row: f"{n} cells, but the header has {width}" for row, n in table.faulty.items()}
+
+
+def _read_texts(preprocessing: dict[str, Any], table: TableFile, columns: list[str]) -> Inputs:
+    """The texts of a table; one that is empty is new to a model that was trained on none."""
+    texts, errors = join_texts(table, columns), _short_rows(table)
+    good = [row for row in range(len(texts)) if row not in errors]
+    encoder = TextEncoder.load(preprocessing["encoder"])
+    x = encoder.encode([texts[row] for row in good], preprocessing["max_length"])
+    is_new = not preprocessing["columns"][0]["missing"]
+    empty = [row for row in good if is_new and not texts[row]]
+    unknown = dict.fromkeys(empty, f"{' and '.join(columns)} empty")
+    return Inputs(_row_names(table), x, good, errors, unknown)
 
 
 def _read_numbers(

@@ -146,9 +146,19 @@ def guess_delimiter(first_line: str) -> str:
 
 def list_option(key: str, names: Iterable[str]) -> str:
     """The option `data.<key>=[...]`, quoted for Hydra and the shell where names require it."""
-    simple = re.compile(r"\w[\w.-]*", re.ASCII)
-    words = [name if simple.fullmatch(name) else f'"{name}"' for name in names]
-    option = f"data.{key}=[{','.join(words)}]"
+    return _quoted(f"data.{key}=[{','.join(map(_word, names))}]")
+
+
+def name_option(key: str, name: str) -> str:
+    """The option `data.<key>=<name>`, quoted like that of a list."""
+    return _quoted(f"data.{key}={_word(name)}")
+
+
+def _word(name: str) -> str:
+    return name if re.fullmatch(r"\w[\w.-]*", name, re.ASCII) else f'"{name}"'
+
+
+def _quoted(option: str) -> str:
     return shlex.quote(option) if '"' in option else option
 
 

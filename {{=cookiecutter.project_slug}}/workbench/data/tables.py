@@ -312,10 +312,7 @@ class TableDataModule(BaseDataModule):
     def load(self) -> dict[str, Dataset[Batch]]:
         """Split the rows and encode them with the statistics of the training split."""
         table = self.read()
-        check_finite(table)
-        labels = table.target.astype(np.int64) if table.task == "classification" else None
-        names = table.class_names or ()
-        splits = self.split(Samples(len(table.target), labels, names, table.groups, table.given))
+        splits = self.split_rows(table)
         self.preprocessing = table_preprocessing(table.columns, splits["train"])
         self.preprocessing |= table.file_options
         for column in self.preprocessing["columns"]:
@@ -325,10 +322,18 @@ class TableDataModule(BaseDataModule):
         x = encode_table(self.preprocessing, table.columns)
         check_range(x, self.preprocessing["features"])
         self.input_shape = (x.shape[1],)
-        y = self._read_target(table, splits["train"])
+        y = self.read_target(table, splits["train"])
         return {name: BatchDataset(x[chosen], y[chosen]) for name, chosen in splits.items()}
 
-    def _read_target(self, table: TableArrays, train: Indices) -> Tensor:
+    def split_rows(self, table: TableArrays) -> dict[str, Indices]:
+        """Positions of the rows of each split, after a check of their values."""
+        check_finite(table)
+        labels = table.target.astype(np.int64) if table.task == "classification" else None
+        names = table.class_names or ()
+        return self.split(Samples(len(table.target), labels, names, table.groups, table.given))
+
+    def read_target(self, table: TableArrays, train: Indices) -> Tensor:
+        """Set the facts about the target, and return it as the model needs it."""
         self.task, self.target_name = table.task, table.target_name
         if table.class_names is None:
             return self.standardise_target(table.target.astype(np.float64), train)

@@ -32,7 +32,8 @@ LAST_STEPS = 5
 class RangeTest(Callback):
     """Trains with an exponentially rising rate and records the losses.
 
-    It ends the training after the last rate or when the loss has diverged.
+    It ends the training after the last rate or when the loss has diverged. Parameter groups keep
+    the ratios of their rates.
 
     Args:
         min_lr: first rate.
@@ -51,6 +52,7 @@ class RangeTest(Callback):
         self.losses: list[float] = []
         self._batches: list[Tensor] = []
         self._lowest = math.inf
+        self._ratios: list[float] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Spread the rates over the available steps.
@@ -70,13 +72,17 @@ class RangeTest(Callback):
                 "raise trainer.max_epochs or finders.lr.num_steps, or omit finders=lr."
             )
         self.rates = np.geomspace(self.min_lr, self.max_lr, steps).tolist()
+        optimizer = trainer.optimizers[0]
+        common = float(optimizer.defaults["lr"])
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self._ratios = [rate / common if common > 0 else 1.0 for rate in rates]
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Set the rate of this step."""
-        for group in optimizer.param_groups:
-            group["lr"] = self.rates[len(self.losses)]
+        for group, ratio in zip(optimizer.param_groups, self._ratios, strict=True):
+            group["lr"] = self.rates[len(self.losses)] * ratio
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

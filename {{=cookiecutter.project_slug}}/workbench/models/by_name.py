@@ -31,18 +31,24 @@ def parts_of(**arguments: Any) -> list[str]:
 
 
 def build_net(
-    nets: Constructors, net: Net, input_shape: Sequence[int], num_outputs: int
+    nets: Constructors,
+    net: Net,
+    input_shape: Sequence[int],
+    num_outputs: int,
+    preprocessing: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Build a network for the data.
 
     Args:
         nets: the networks by name; each is called with `input_shape`, `num_outputs` and options.
         net: `name` and options; or a network, or a function that makes one.
-        input_shape: shape of one sample, (C, H, W) or (num_features,).
+        input_shape: shape of one sample, (C, H, W) or (num_features,); for texts, the maximum
+            length and the number of codes.
         num_outputs: width of the last layer.
+        preprocessing: how a raw sample becomes an input.
 
     Raises:
-        UserError: there is no such network or option.
+        UserError: there is no such network or option, or it does not read texts and these are.
     """
     if isinstance(net, nn.Module):
         return net
@@ -54,12 +60,32 @@ def build_net(
     name = options.pop("name", None)
     if name not in nets:
         raise UserError(f"There is no net {name!r} for model.net.name; {nearest(str(name), nets)}")
+    check_reads(name, nets[name], is_text=(preprocessing or {}).get("kind") == "text")
     for option, smallest in SMALLEST.items():
         check_integer(f"model.net.{option}", options.get(option, smallest), smallest)
     try:
         return nets[name](input_shape, num_outputs, **options)
     except (TypeError, ValueError) as error:
         raise cannot_build("net", name, options, error) from error
+
+
+def check_reads(name: str, constructor: Callable[..., nn.Module], is_text: bool) -> None:
+    """Raise a UserError if a network reads texts and the data are none, or vice versa.
+
+    A network that reads texts has the argument `input_ids` in its `forward`.
+    """
+    parameters = inspect.signature(getattr(constructor, "forward", constructor)).parameters
+    reads_texts = "input_ids" in parameters
+    if is_text and not reads_texts:
+        raise UserError(
+            f"The data are texts, which the net {name!r} does not read: choose model=text_encoder, "
+            "or model=text_regressor for a target of numbers."
+        )
+    if reads_texts and not is_text:
+        raise UserError(
+            f"The net {name!r} reads texts, and the data are none: choose another model group, for "
+            "example model=mlp."
+        )
 
 
 def build_loss(

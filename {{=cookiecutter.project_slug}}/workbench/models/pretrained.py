@@ -71,13 +71,18 @@ def without_reading() -> Iterator[None]:
 
 
 def read_weights(path: str | Path) -> Mapping[str, Tensor]:
-    """The weights in a file: a `state_dict`, or a checkpoint of Lightning.
+    """The weights in a file: a `state_dict`, also as safetensors, or a checkpoint of Lightning.
 
     Raises:
         UserError: the file cannot be read.
     """
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if Path(path).suffix == ".safetensors":
+            from safetensors.torch import load_file  # installed with timm and transformers
+
+            content: dict[str, Any] = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(f"The weights {path} cannot be read: {first_line(error)}.") from error
     state: dict[str, Tensor] = content.get("state_dict", content)

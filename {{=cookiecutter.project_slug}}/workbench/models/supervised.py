@@ -1,6 +1,7 @@
-"""Models that learn from labelled samples: batches (x, y)."""
+"""Models that learn from labelled samples: batches (x, y), or dictionaries with a `label`."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeGuard
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers.abstract import WrapperMetric
 
+from ..data.batches import inputs_and_targets
 from ..errors import UserError
 from .epoch_logging import EpochLogging
 from .metrics import logged_names
@@ -17,7 +19,9 @@ from .regression_metrics import R2
 
 log = logging.getLogger(__name__)
 
-Batch = tuple[Tensor, Tensor]
+# A tensor, or the arguments of a network that takes several.
+Inputs = Tensor | Mapping[str, Tensor]
+Batch = tuple[Tensor, Tensor] | Mapping[str, Tensor]
 STAGES = ("train", "val", "test")
 # A config in `configs/model/` for the tasks that most models do not support.
 EXAMPLES = {"regression": "mlp_regressor", "text": "gpt"}
@@ -25,6 +29,9 @@ EXAMPLES = {"regression": "mlp_regressor", "text": "gpt"}
 
 class SupervisedModule(EpochLogging):
     """Training, validation and test of a network on (x, y) batches.
+
+    A batch may also be a dictionary with the targets as `label`. Its other entries are the
+    arguments of the network: `net(input_ids=..., attention_mask=...)`.
 
     A subclass sets the attributes below, saves its hyperparameters (including `optimizer` and
     `scheduler`), calls `add_metrics`, and defines `loss` and `predict`.
@@ -91,19 +98,30 @@ class SupervisedModule(EpochLogging):
         """The weight of a batch's loss in the mean over an epoch."""
         return len(y)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def hard_targets(self, y: Tensor) -> Tensor:
+        """Targets for the metrics: of labels that MixUp or CutMix mixed, the prevailing ones."""
+        if self.task == "classification" and y.is_floating_point():
+            return y.argmax(dim=1)
+        return y.round() if self.task == "multilabel" else y
+
+    def run_net(self, x: Inputs) -> Tensor:
+        """The network's outputs for a batch of inputs."""
+        outputs: Tensor = self.net(**x) if isinstance(x, Mapping) else self.net(x)
+        return at_least_float32(outputs)
+
+    def forward(self, x: Inputs) -> Tensor:
         """Predictions for a batch of inputs of shape (B, *input_shape)."""
-        return self.predict(at_least_float32(self.net(x)))
+        return self.predict(self.run_net(x))
 
     def shared_step(self, batch: Batch, stage: str) -> Tensor:
         """Loss of a batch; also updates the metrics of the stage."""
-        x, y = batch
-        outputs, y = at_least_float32(self.net(x)), at_least_float32(y)
+        x, y = inputs_and_targets(batch)
+        outputs, y = self.run_net(x), at_least_float32(y)
         with float32_by_default():
             loss = self.loss(outputs, y)
             self.losses[f"{stage}_loss"].update(loss, self.batch_weight(y))  # type: ignore[operator]
             predictions = self.point(self.predict(outputs.detach()))
-            self.metrics[f"{stage}_metrics"].update(predictions, y)  # type: ignore[operator]
+            self.metrics[f"{stage}_metrics"].update(predictions, self.hard_targets(y))  # type: ignore[operator]
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -120,7 +138,7 @@ class SupervisedModule(EpochLogging):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Predictions for one batch."""
-        return self(batch[0])
+        return self(inputs_and_targets(batch)[0] if isinstance(batch, Mapping) else batch[0])
 
     def in_target_unit(self, values: Tensor) -> Tensor:
         """Standardised targets or predictions in the target's own unit, as float64.

@@ -8,16 +8,19 @@ Images stay on disk; worker processes read them batch by batch.
 """
 
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
 from workbench.checks import check_integer, require
+from workbench.data.augmentation import build_augmentation
 from workbench.data.base import BaseDataModule
 from workbench.data.batches import Batch, choose_workers
-from workbench.data.image_checks import check_images, choose_side, find_value_range, measure_images
+from workbench.data.image_checks import check_images, choose_size, find_value_range, measure_images
 from workbench.data.image_files import Grouping, ImageDataset, read_image_folder
 from workbench.data.images import Augment, image_preprocessing
 from workbench.data.splits import Samples
+from workbench.models.backbones import image_input
 
 
 class ImageFolderDataModule(BaseDataModule):
@@ -39,10 +42,13 @@ class ImageFolderDataModule(BaseDataModule):
             images are independent of each other.
         shift: largest random shift of a training image in pixels.
         flip: whether to flip training images horizontally at random.
+        augmentation: see `build_augmentation`.
         num_workers: processes that read images, or "auto".
         images_to_check: number of images of each split that are read before training; those of the
             training split give the mean, the standard deviation, the size and, for images of more
             than 8 bits, the range of values.
+        backbone: a pretrained network, such as "torchvision/resnet18", whose mean, standard
+            deviation and, with "auto", size are used instead of those of the images; null for none.
     """
 
     task = "classification"
@@ -62,8 +68,10 @@ class ImageFolderDataModule(BaseDataModule):
         fold: int | None = None,
         shift: int = 4,
         flip: bool = True,
+        augmentation: dict[str, Any] | None = None,
         num_workers: int | str = "auto",
         images_to_check: int = 1000,
+        backbone: str | None = None,
     ) -> None:
         super().__init__()
         path = str(path)
@@ -106,12 +114,17 @@ class ImageFolderDataModule(BaseDataModule):
         # A fair sample: splits are in random order.
         some = {name: found.paths[: options["images_to_check"]] for name, found in images.items()}
         facts = measure_images(some["train"])
-        height = choose_side("height", options["height"], [each.height for each in facts])
-        width = choose_side("width", options["width"], [each.width for each in facts])
+        wanted = image_input(options["backbone"]) if options["backbone"] else None
+        height, width = choose_size(options["height"], options["width"], facts, wanted)
         check_integer("data.shift", options["shift"], 0, min(height, width) - 1)
         value_range = find_value_range(facts)
         self.input_shape = (options["channels"], height, width)
         statistics = check_images(some, (*self.input_shape, value_range))
         self.preprocessing = image_preprocessing(height, width, statistics, value_range)
+        if wanted:
+            self.preprocessing |= {"mean": wanted.mean, "std": wanted.std}
         self.augment = Augment(self.preprocessing, options["shift"], options["flip"])
+        self.augmentation = build_augmentation(
+            options["augmentation"], self.preprocessing, self.task, self.num_classes
+        )
         return {name: ImageDataset(found, self.preprocessing) for name, found in images.items()}

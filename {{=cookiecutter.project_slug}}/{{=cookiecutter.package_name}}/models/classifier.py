@@ -61,7 +61,7 @@ class Classifier(SupervisedModule):
         self.class_names = [str(name) for name in class_names or range(num_classes)]
         self.output_names = self.class_names
         self.target_names = self.class_names if task == "multilabel" else []
-        self.net = build_net(NETS, net, input_shape, num_classes)
+        self.net = build_net(NETS, net, input_shape, num_classes, preprocessing)
         self.loss_function = build_loss(LOSSES, loss, task, num_classes, class_counts)
         self.add_metrics(classification_metrics(metrics, task, self.class_names))
 

@@ -68,7 +68,7 @@ class Regressor(SupervisedModule):
         self.target_names = [str(name) for name in _listed(target_name)]
         suffixes = [f"_q{quantile:g}" for quantile in self.quantiles] or [""]
         self.output_names = [f"{name}{suffix}" for name in self.target_names for suffix in suffixes]
-        self.net = build_net(NETS, net, input_shape, len(self.output_names))
+        self.net = build_net(NETS, net, input_shape, len(self.output_names), preprocessing)
         units = _listed(target_mean), _listed(target_std)
         self.add_metrics(regression_metrics(metrics, self.target_names, *units))
 

@@ -10,7 +10,13 @@ from torch import nn
 from .cnn import CNN
 from .mlp import MLP
 from .resnet import resnet18
+from .text_encoder import TextEncoder
 
-NETS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "cnn": CNN, "resnet18": resnet18}
+NETS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    "cnn": CNN,
+    "resnet18": resnet18,
+    "text_encoder": TextEncoder,
+}
 
-__all__ = ["CNN", "MLP", "NETS", "resnet18"]
+__all__ = ["CNN", "MLP", "NETS", "TextEncoder", "resnet18"]
