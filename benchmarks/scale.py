@@ -36,7 +36,7 @@ REPORTS = 10
 FIRST_REPORTS = 3
 TRIALS = 10_000
 WORKERS = (10, 100, 1000)
-# Trials that are simulated, beside two per worker.
+# Trials that are simulated, beside one per worker.
 SIMULATED = 200
 # With databases, fewer trials are enough: they keep nothing in memory.
 STORAGES = {"journal": TRIALS, "sqlite": 500, "grpc": 500}
@@ -281,25 +281,26 @@ def measure(
         storage = open_storage(project, name, folder, lock, stack)
         sweep = make_sweep(project, folder, storage, lock, trials, sampler, pruner)
         with lock.batch():
-            add_past(sweep.study.study, max(0, trials - 2 * workers - SIMULATED), pruner)
+            add_past(sweep.study.study, max(0, trials - workers - SIMULATED), pruner)
         simulated = SimulatedWorkers(project, workers)
         log = logging.FileHandler(folder / "sweep.log")
         stack.callback(log.close)
         logging.basicConfig(level=logging.INFO, handlers=[log], force=True)
         # Apart from the reports, after each trial.
         ends = [now()]
-        note_end = sweep.note_end
+        note_end, stop = sweep.note_end, project.library("sweeps.loop").Stop.TIMEOUT
 
         def note(*args: Any) -> None:
             note_end(*args)
             ends.append(minus(now(), simulated.spent))
+            if len(sweep.study.census) >= trials:
+                # Nothing is left to ask for.
+                sweep.stopped_by = stop
 
         sweep.note_end = note
         sweep.loop(simulated)
-        # Afterwards nothing is left to ask for.
-        ends = ends[:-workers]
-        last = max(1, len(ends) // 3)
-        late, reports = minus(ends[-1], ends[-last - 1]), simulated.reports
+        last = max(1, (len(ends) - workers) // 3)
+        late, reports = minus(ends[-workers - 1], ends[-workers - last - 1]), simulated.reports
         journal = folder / "journal.log"
         return Cost(
             trial=Took(late.wall / last, late.cpu / last),

@@ -32,7 +32,7 @@ PRINTED = {
         "| --help ",
         "| the first optimizer step ",
     ),
-    "scale": ("Simulated workers, a report a second, random search", "| journal | 10 "),
+    "scale": ("Simulated workers, a report a second, tpe, promote", "| journal | 10 "),
     "size": ("A study of 8 parameters", "| 10 "),
     "bake": ("A project is written, 1 rounds", "| ours ", "| the smallest template "),
 }
