@@ -27,7 +27,7 @@ DEPENDENCIES := $(shell cat pyproject.toml *cookiecutter*/pyproject.toml cookiec
 READY := $(ENV)/.ready-$(DEPENDENCIES)
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; print(v if v in ("3.11", "3.12", "3.13") else "3.12")')
 
-.PHONY: help demo test test-all test-gpu lint audit bench clean
+.PHONY: help demo test test-all test-gpu lint audit bench schemas site clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,12 @@ audit: $(READY) ## check the dependencies for known vulnerabilities
 
 bench: $(READY) ## time epochs, startup, sweeps, generation; SUBJECTS=aids or sweeps:pruning for more
 	LCBENCH="$(LCBENCH)" $(ENV)/bin/python -m benchmarks $(SUBJECTS)
+
+schemas: $(READY) ## write the template's schemas of config files anew
+	$(ENV)/bin/python scripts/schemas.py
+
+site: $(UV) ## build the website of the documentation in build/site/html
+	$(UV) run --no-project --isolated --with-requirements docs/requirements.txt scripts/site.py
 
 clean: ## remove all generated files
 	rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -5,7 +5,8 @@ is the time of the sweep's own process, on the clock and on the processor: for e
 each trial apart from its reports. One second divided by the time of a trial, spread over its
 reports, is the number of workers that one process serves; on the clock, most of it is the wait for
 the disk. `make bench SUBJECTS=scale:journal:1000` measures one storage with 1,000 workers;
-`trials=2000`, `sampler=random` and `pruner=percentile` are options.
+`trials=2000`, `sampler=random` and `pruner=percentile` are options. Of many trials, only the last
+are simulated; the study holds the others from the beginning.
 """
 
 import heapq
@@ -24,13 +25,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 
 from .common import Project, Took, baked_project, environment, print_table
 from .simulation import METRIC, read_options, search_class
 
 REPORTS = 10
+# Of a trial that was paused or pruned before the simulation.
+FIRST_REPORTS = 3
 TRIALS = 10_000
 WORKERS = (10, 100, 1000)
+# Trials that are simulated, beside two per worker.
+SIMULATED = 200
 # With databases, fewer trials are enough: they keep nothing in memory.
 STORAGES = {"journal": TRIALS, "sqlite": 500, "grpc": 500}
 
@@ -161,7 +168,7 @@ class Cost:
     """What a sweep costs.
 
     Attributes:
-        trial: seconds for each of the last tenth of the trials, apart from its reports.
+        trial: seconds for each of the last trials that others followed, apart from its reports.
         report: seconds for each report.
         megabytes: of the journal; 0 for other storages.
     """
@@ -235,6 +242,35 @@ def make_sweep(
     return sweep
 
 
+def add_past(study: optuna.Study, count: int, pruner: str) -> None:
+    """Add trials that have ended: a quarter is complete, as with a factor of 4."""
+    distributions = {
+        "optimizer.lr": FloatDistribution(1e-4, 0.1, log=True),
+        "model.net.dropout": FloatDistribution(0.0, 0.5),
+        "model.net.width": IntDistribution(8, 512, log=True),
+    }
+    for number in range(count):
+        is_complete = number % 4 == 0
+        steps = range(1, (REPORTS if is_complete else FIRST_REPORTS) + 1)
+        value = scattered(number)
+        params = {"optimizer.lr": 10 ** (-4 + 3 * scattered(number + 1))}
+        params |= {"model.net.dropout": scattered(number + 2) / 2}
+        params |= {"model.net.width": round(8 * 64 ** scattered(number + 3))}
+        attributes = {"holder": "earlier", "worker": "0", "metrics": {METRIC: value}}
+        if not is_complete and pruner == "promote":
+            attributes["paused"] = FIRST_REPORTS
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE if is_complete else TrialState.PRUNED,
+                value=value,
+                params=params,
+                distributions=distributions,
+                intermediate_values=dict.fromkeys(steps, value),
+                user_attrs=attributes,
+            )
+        )
+
+
 def measure(
     project: Project, name: str, workers: int, trials: int, sampler: str, pruner: str
 ) -> Cost:
@@ -244,6 +280,8 @@ def measure(
         lock = project.library("sweeps.storage").FileLock(folder / "study.lock")
         storage = open_storage(project, name, folder, lock, stack)
         sweep = make_sweep(project, folder, storage, lock, trials, sampler, pruner)
+        with lock.batch():
+            add_past(sweep.study.study, max(0, trials - 2 * workers - SIMULATED), pruner)
         simulated = SimulatedWorkers(project, workers)
         log = logging.FileHandler(folder / "sweep.log")
         stack.callback(log.close)
@@ -258,7 +296,9 @@ def measure(
 
         sweep.note_end = note
         sweep.loop(simulated)
-        last = max(1, len(ends) // 10)
+        # Afterwards nothing is left to ask for.
+        ends = ends[:-workers]
+        last = max(1, len(ends) // 3)
         late, reports = minus(ends[-1], ends[-last - 1]), simulated.reports
         journal = folder / "journal.log"
         return Cost(

@@ -34,9 +34,9 @@ DISTRIBUTIONS = frozenset(
     ax-platform bandit cmaes configspace fastapi hatchling hpbandster hydra-core hyperopt
     lightning lightning-workbench matplotlib mlflow mypy
     numpy omegaconf onnx onnxruntime onnxscript optuna pandas
-    pillow pip pip-audit plotly polars pre-commit psutil psycopg pytest pytorch-lightning pyyaml
-    ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard torch torchmetrics
-    torchvision types-pyyaml uv uvicorn wandb wheel
+    pillow pip pip-audit plotly polars pre-commit psutil psycopg pytest python-dotenv
+    pytorch-lightning pyyaml ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard
+    torch torchmetrics torchvision types-pyyaml uv uvicorn wandb wheel
     workbench
     """.split()
 )
@@ -46,7 +46,7 @@ INSTALLED = frozenset(
     """
     absl aiohttp alembic antlr4 attr attrs ax bandit boolean botorch cachecontrol certifi cfgv
     charset_normalizer click cloudpickle cmaes colorlog contourpy cuda cycler cyclonedx dateutil
-    defusedxml distlib docker fastapi filelock flask fsspec functorch git google gpytorch
+    defusedxml distlib docker dotenv fastapi filelock flask fsspec functorch git google gpytorch
     graphene greenlet grpc gunicorn hatchling hpbandster huey hydra hyperopt identify idna
     iniconfig ipywidgets isympy jaxtyping jinja2 joblib kiwisolver librt license_expression
     lightning lightning_fabric lightning_utilities linear_operator mako markdown markdown_it

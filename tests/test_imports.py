@@ -21,10 +21,13 @@ LAYERS = {
         "checks",
         "composing",
         "config_headers",
+        "deferred_imports",
+        "env_file",
         "errors",
         "experiment_files",
         "files",
         "floats",
+        "group_help",
         "hydra_errors",
         "lightning_names",
         "machine",
@@ -50,6 +53,7 @@ LAYERS = {
         "config_checks",
         "objective",
         "sharding",
+        "signatures",
     },
     "construction from a checkpoint": {"loading", "rebuilding"},
     "work with a run": {
@@ -64,11 +68,12 @@ LAYERS = {
         "training_run",
     },
     "sweeps": {"sweeps"},
-    "entry points": {"cli", "folds"},
+    "entry points": {"cli", "folds", "schemas"},
 }
 # Every project has these; any module may import them.
 REQUIRED = {
     "PIL",
+    "dotenv",
     "hydra",
     "lightning_fabric",
     "lightning_utilities",
@@ -93,7 +98,6 @@ REQUIRED = {
 OPTIONAL = {
     "ax": "sweeps.ax",
     "fastapi": "serving",
-    "huggingface_hub": "models.backbones",
     "mlflow": "loggers.mlflow",
     "onnx": "exporting",
     "onnxruntime": "exporting",

@@ -1,5 +1,6 @@
 """Gradual unfreezing: which parts are trained in which epoch, and what it cannot do."""
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ..support.small_models import trainer
 from ..support.template_package import Part
+from ..support.training_runs import is_same
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def model(package: Part) -> Any:
 
         def configure_optimizers(self) -> Any:
             groups = parts.rates_by_part(self, self.parts, 0.1, 0.5)
-            return torch.optim.SGD(groups, lr=0.1)
+            return torch.optim.AdamW(groups, lr=0.1)
 
     torch.manual_seed(0)
     return Small()
@@ -78,6 +81,22 @@ def test_parts_are_unfrozen_from_the_top(
     ]
 
 
+def test_every_epoch_resumes_identically(package: Part, model: Any, tmp_path: Path) -> None:
+    """A callback that froze everything again would train the head only, or end with an error."""
+    initial, unfreezing = copy.deepcopy(model), package("callbacks").GradualUnfreezing
+    keep = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+    options = {"max_epochs": 5, "enable_checkpointing": True}
+    callbacks = [unfreezing(freeze_epochs=2), keep]
+    whole = trainer(tmp_path, callbacks=callbacks, **options)
+    whole.fit(model, batches(2))
+    for epoch in range(4):
+        again, callbacks = copy.deepcopy(initial), [unfreezing(freeze_epochs=2)]
+        resumed = trainer(tmp_path, callbacks=callbacks, max_epochs=5)
+        resumed.fit(again, batches(2), ckpt_path=tmp_path / f"epoch={epoch}.ckpt")
+        assert is_same(dict(again.state_dict()), dict(model.state_dict()))
+        assert is_same(*(each.optimizers[0].state_dict() for each in (resumed, whole)))
+
+
 def test_learning_rate_finder_keeps_the_ratios(package: Part, model: Any, tmp_path: Path) -> None:
     """It would find a rate for a training whose lowest layers learn as fast as the head."""
     test = package("finders.learning_rate").RangeTest(1e-4, 1e-2, 40)
@@ -97,6 +116,9 @@ def test_what_it_cannot_do_is_one_sentence(package: Part, model: Any, tmp_path: 
     several = trainer(tmp_path, strategy="ddp", devices=2)
     with pytest.raises(error, match=r"needs trainer\.strategy=ddp_find_unused_parameters_true"):
         unfreezing().setup(several, model, "fit")
+    model.body.compile()
+    with pytest.raises(error, match=r"set compile=false, or callbacks\.unfreezing=null"):
+        unfreezing().setup(one, model, "fit")
     for options in ({"freeze_epochs": -1}, {"every": 0}, {"every": 1.5}):
         with pytest.raises(error, match=r"callbacks\.unfreezing\.\w+ must be an integer of at"):
             unfreezing(**options)

@@ -77,7 +77,7 @@ KINDS: dict[str, tuple[Callable[[Path], str], list[Path]]] = {
         ],
     ),
     "make": (whole, [ROOT / "Makefile"]),
-    "prompts": (whole, [ROOT / "cookiecutter.json", TEMPLATE / "configs" / ".schema.json"]),
+    "prompts": (whole, [ROOT / "cookiecutter.json"]),
     "python": (whole, [*TEMPLATE.rglob("*.py"), *(ROOT / "hooks").glob("*.py")]),
 }
 

@@ -79,6 +79,16 @@ OPTIONS = {
         ),
         "model=simclr",
     ),
+    "mnist1d": Option(
+        (
+            "demo/data/mnist1d.py",
+            "configs/data/mnist1d.yaml",
+            "configs/experiment/mnist1d.yaml",
+            "configs/search_space/mnist1d.yaml",
+        ),
+        "data=mnist1d",
+        names={"demo/data/__init__.py": "MNIST1DDataModule"},
+    ),
     "finetune": Option(
         (
             "demo/models/fine_tuned.py",

@@ -10,7 +10,6 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -223,29 +222,6 @@ def test_every_question_is_explained(template: Path) -> None:
     for name, value in public.items():
         if isinstance(value, list):
             assert prompts[name].keys() == {"__prompt__", *value}
-
-
-def test_editor_schema_knows_every_key(bake: Bake) -> None:
-    """A schema that lags behind underlines right experiments and misses wrong ones."""
-    project = bake()
-    schema = json.loads(project.read("configs/.schema.json"))
-    train = yaml.safe_load(project.read("configs/train.yaml"))
-    groups = {key for entry in train["defaults"] if isinstance(entry, dict) for key in entry}
-    # These are chosen in a command, or in `defaults`.
-    chosen = {"experiment", "debug", "search_space"}
-    assert schema["properties"].keys() == (train.keys() | groups) - chosen
-    assert schema["properties"]["objective"]["properties"].keys() == train["objective"].keys()
-
-
-def test_editor_schema_accepts_the_experiments(bake: Bake) -> None:
-    """The editor must not underline what comes with the project."""
-    project = bake()
-    schema = json.loads(project.read("configs/.schema.json"))
-    for file in sorted(project.files()):
-        if re.fullmatch(r"configs/experiment/\w+\.yaml", file):
-            jsonschema.validate(yaml.safe_load(project.read(file)), schema)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"optimiser": {"lr": 0.1}}, schema)
 
 
 def test_actions_are_pinned(bake: Bake) -> None:

@@ -52,6 +52,54 @@ def test_weights_and_smoothing_are_those_of_the_formula(package: Part) -> None:
     assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_mixed_labels_have_the_loss_of_the_formula(package: Part) -> None:
+    """PyTorch divides by the number of samples for mixed labels, by their weights for others."""
+    p, y = made_up_classes()
+    weights = np.array([1.0, 2.0, 0.5, 4.0])
+    loss = {"class_weight": weights.tolist(), "label_smoothing": 0.1}
+    model = make(package, "Classifier", num_classes=4, loss=loss)
+    logits = torch.tensor(np.log(p), dtype=torch.float32)
+    labels = 0.7 * np.eye(4)[y] + 0.3 * np.eye(4)[np.roll(y, 1)]
+    target = 0.9 * labels + 0.1 / 4
+    expected = -(weights * target * np.log(p)).sum() / (labels @ weights).sum()
+    found = model.loss(logits, torch.tensor(labels, dtype=torch.float32))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    assert float(model.batch_weight(torch.tensor(labels).float())) == pytest.approx(
+        (labels @ weights).sum(), rel=1e-5
+    )
+    # Labels that are not mixed have the same loss in both forms.
+    hard = model.loss(logits, torch.tensor(y))
+    soft = model.loss(logits, torch.tensor(np.eye(4)[y], dtype=torch.float32))
+    assert soft.item() == pytest.approx(hard.item(), rel=1e-5)
+
+
+def test_metrics_of_mixed_labels_count_the_prevailing_ones(package: Part, tmp_path: Path) -> None:
+    """Metrics of classes need classes; `train/acc` would otherwise end the run with an error."""
+    x = torch.randn(SAMPLES, 3)
+    y = torch.tensor(made_up_classes()[1])
+    mixed = 0.7 * torch.eye(4)[y] + 0.3 * torch.eye(4)[y.roll(1)]
+    several = torch.randint(2, (SAMPLES, 4)).float()
+    for task, targets, hard in (
+        ("classification", mixed, y),
+        ("multilabel", 0.7 * several + 0.3 * several.roll(1, 0), several.long()),
+    ):
+        model = make(package, "Classifier", num_classes=4, task=task)
+        options: dict[str, Any] = {
+            "max_epochs": 1,
+            "limit_val_batches": 0,
+            "num_sanity_val_steps": 0,
+        }
+        # A learning rate of zero: all batches are predicted with the same weights.
+        model.hparams["optimizer"]["lr"] = 0.0
+        fitted = trainer(tmp_path, **options)
+        fitted.fit(model, loader(x, targets))
+        with torch.no_grad():
+            p = model.eval()(x)
+        right = (p > 0.5).long() == hard if task == "multilabel" else p.argmax(dim=1) == hard
+        found = float(fitted.callback_metrics["train/acc"])
+        assert found == pytest.approx(right.float().mean().item(), abs=1e-5)
+
+
 def test_balanced_labels_weigh_as_much_where_they_apply_as_where_not(package: Part) -> None:
     """A label that 1 % of the rows have would otherwise never be predicted."""
     p, y = made_up_labels()

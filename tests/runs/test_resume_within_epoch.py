@@ -31,6 +31,8 @@ CASES: dict[str, tuple[str, ...]] = {
         "trainer.accumulate_grad_batches=3",
         "callbacks=[default,ema]",
     ),
+    # RandAugment, random erasing, MixUp and CutMix.
+    "augmented": ("data/augmentation=strong",),
     # The first epoch is not validated, and its end is not that of the schedule.
     "max_steps": ("trainer.max_steps=41", "trainer.check_val_every_n_epoch=2"),
 }
@@ -58,6 +60,7 @@ class OwnModel(Classifier):
 INTERRUPTED = {
     "validations within": (7, BATCHES + 10, 2 * BATCHES),
     "accumulated": (BATCHES + 10,),
+    "augmented": (BATCHES + 7,),
     "max_steps": (7, 2 * BATCHES),
 }
 

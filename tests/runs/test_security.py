@@ -238,7 +238,11 @@ def test_ci_is_pinned_and_may_read_only(bake: Bake, where: str) -> None:
                 # The version as a comment: bots that raise versions read and write both.
                 assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
             for job in workflow["jobs"].values():
-                assert "permissions" not in job
+                if "permissions" in job:
+                    # The job that publishes the website runs no code of the repository.
+                    assert job["permissions"] == {"pages": "write", "id-token": "write"}
+                    assert [step.keys() for step in job["steps"]] == [{"uses"}]
+                    assert job["if"] == "github.ref == 'refs/heads/main'"
                 for step in job["steps"]:
                     if "actions/checkout" in step.get("uses", ""):
                         assert step["with"]["persist-credentials"] is False

@@ -89,3 +89,75 @@ def test_the_list_is_of_what_training_imports(demo: BakedProject) -> None:
     needed = {"lightning_fabric", "numpy", "pytorch_lightning", "sklearn", "torch", "torchvision"}
     assert needed <= imported(done) & HEAVY
     assert sys.version_info >= (3, 11)
+
+
+def test_garbage_collection_skips_the_libraries(demo: BakedProject) -> None:
+    """Searching what torch consists of would take a second of every run, most of it at the exit."""
+    code = """
+import gc, pathlib
+from hydra import compose, initialize_config_dir
+import demo
+from workbench.cli import command
+from workbench.runs.directory import register_resolvers
+
+register_resolvers()
+with initialize_config_dir(str(pathlib.Path("configs").resolve()), version_base="1.3"):
+    cfg = compose("train", ["paths.output_dir=never_written"])
+with command(cfg):
+    print(gc.isenabled(), gc.get_freeze_count() > len(gc.get_objects()))
+"""
+    done = script(demo, "-c", code, is_warm=False)
+    assert done.stdout.split() == ["True", "True"]
+
+
+def test_training_does_without_what_compiling_needs(demo: BakedProject, tmp_path: Path) -> None:
+    """TorchDynamo, Sympy and Triton would be a third of the start of every run."""
+    options = ("trainer.max_epochs=1", "model=mlp", f"hydra.run.dir={tmp_path / 'run'}")
+    done = script(demo, "-X", "importtime", "train.py", *options, is_warm=False)
+    assert imported(done) & {"sympy", "triton", "torchvision"} == set()
+    assert "torch._dynamo.convert_frame" not in done.stderr
+
+
+DEFERRED = """
+import sys
+from workbench.deferred_imports import deferred_imports
+
+with deferred_imports():
+    import pytorch_lightning
+    import torch
+network = torch.nn.Linear(2, 2)
+torch.optim.AdamW(network.parameters())
+assert "torch._dynamo.convert_frame" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from torch._dynamo import utils; assert sys.modules['torch._dynamo.utils'] is utils",
+        "import torch._inductor.config as c; c.max_autotune = True\n"
+        "import torch._inductor.lowering; assert torch._inductor.config.max_autotune is True",
+        "import torchvision; assert torchvision.models.resnet18",
+        "from torchmetrics.functional.image import arniqa\n"
+        "arniqa = sys.modules['torchmetrics.functional.image.arniqa']\n"
+        "assert arniqa.resnet50().fc.out_features == 1000 and arniqa.transforms.Resize(4)",
+    ],
+    ids=["dynamo", "inductor", "torchvision", "metric"],
+)
+def test_what_is_deferred_is_imported_when_it_is_used(demo: BakedProject, code: str) -> None:
+    """Code that uses it must not notice."""
+    script(demo, "-c", DEFERRED + code, is_warm=False)
+
+
+def test_lightning_knows_a_compiled_module(demo: BakedProject) -> None:
+    """The class that it asked for before there was one is replaced."""
+    code = """
+from lightning_fabric import wrappers
+compiled = torch.compile(network, backend="eager")
+assert compiled(torch.ones(1, 2)).shape == (1, 2)
+assert isinstance(compiled, wrappers.OptimizedModule)
+assert type(compiled) is torch._dynamo.OptimizedModule
+# Asked again, torch marks the methods of its optimizers for the real one.
+assert not hasattr(torch.optim.Optimizer.add_param_group.__wrapped__, "__dynamo_disable")
+"""
+    script(demo, "-c", DEFERRED + code, is_warm=False)

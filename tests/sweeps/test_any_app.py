@@ -163,8 +163,8 @@ def test_trial_has_the_config_of_hydras_own_job(
     (conf / "net").mkdir()
     for name, width in (("small", 8), ("large", 64)):
         (conf / "net" / f"{name}.yaml").write_text(f"width: {width}\ndepth: null\n", "utf-8")
-    options = ("net=large", "x=interval(0,1)", "y=1,2", "z=foo,'a b'", "net.depth=1,null")
-    options += ("+more={a:1},[2]", "++layers=[3],[]", "+net.seed=0.5,1.0")
+    options = ["net=large", "x=interval(0,1)", "y=1,2", "z=foo,'a b'", "net.depth=1,null"]
+    options += ["+more={a:1},[2]", "++layers=[3],[]", "+net.seed=0.5,1.0"]
     done = sphere.sweep(*options, "hydra.sweeper.n_trials=5", is_warm=False)
     for number in range(5):
         trial = done.folder / "trials" / f"{number:04d}" / ".hydra"

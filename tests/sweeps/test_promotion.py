@@ -370,6 +370,45 @@ def test_commands_share_a_study(open_search: Open, simulate: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("kills", [False, True])
+def test_what_has_been_seen_agrees_with_a_new_look(
+    open_search: Open, simulate: Any, kills: bool
+) -> None:
+    """Only changes are read: one that is overlooked would start a trial twice, or never."""
+    searches = [open_search(20, parameters=1.0) for _ in range(2)]
+    simulation = simulate(reports_until_kill=60 if kills else 10**9)
+    step, compared = simulation.step, Counter[int]()
+
+    def step_and_compare(search: Any, job: Job) -> bool:
+        is_over: bool = step(search, job)
+        new = open_search(20, parameters=1.0)
+        for one in (*searches, new):
+            one.is_finished()
+        for one in searches:
+            assert len(one.census.trials) == len(new.census.trials)
+            for name in ("superseded", "stopped", "queued", "ended"):
+                assert getattr(one.census, name) == getattr(new.census, name)
+            assert set(one.census.waiting) == set(new.census.waiting)
+            assert set(one.census.running) == set(new.census.running)
+            assert one._ladder.standings == new._ladder.standings
+            assert one._ladder._reached == new._ladder._reached
+            assert one._ladder._paused == new._ladder._paused
+            assert one.trained() == new.trained()
+            compared[len(one.census.trials)] += 1
+        new.close()
+        return is_over
+
+    simulation.step = step_and_compare
+    if kills:
+        with pytest.raises(CommandKilledError):
+            simulation.run(searches, workers=2)
+        for one in searches:
+            one.close()
+        searches[:] = [open_search(20, parameters=1.0) for _ in range(2)]
+    simulation.run(searches, workers=2)
+    assert max(compared) > 20
+
+
 def test_more_trials_promote_paused_ones(open_search: Open, simulate: Any) -> None:
     """Whoever continues a sweep with more trials gains from what is paused."""
     simulation, search = simulate(), open_search(6)

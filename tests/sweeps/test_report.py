@@ -256,7 +256,7 @@ def test_figures_compare_paused_trials_at_one_rung(
     records = [trial(number, 3) for number in range(8)]
     records += [trial(8, 6), trial(9, 6), trial(10, 8, "finished"), trial(11, 2, "finished")]
     records += [trial(12, 6, superseded=True), trial(13, 3, "failed"), trial(14, 1, "stopped")]
-    alike, rung = package("sweeps.figures").comparable(records, goals("max"))
+    alike, rung = package("sweeps.leaderboard").comparable(records, goals("max"))
     assert rung == 3
     wanted = {n: (pytest.approx(0.1 * n + 0.01 * (2 if n == 11 else 3)),) for n in range(12)}
     assert {record.number: record.values for record in alike} == wanted
@@ -266,7 +266,7 @@ def test_figures_compare_paused_trials_at_one_rung(
     assert "What matters for val/acc after 3 epochs" in page.texts
     # With few of them, only complete results are compared.
     few = [records[0], records[10], records[11]]
-    done, rung = package("sweeps.figures").comparable(few, goals("max"))
+    done, rung = package("sweeps.leaderboard").comparable(few, goals("max"))
     assert ([record.number for record in done], rung) == ([10, 11], None)
 
 

@@ -54,10 +54,12 @@ class Cluster:
     Attributes:
         options: what a sweep on it is told.
         nodes: the process of each node by its name.
+        folder: the files of Ray.
     """
 
     options: tuple[str, ...]
     nodes: dict[str, psutil.Process]
+    folder: Path
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,8 @@ def cluster() -> Iterator[Cluster]:
         nodes = {"head": start_node("head", folder, *head, "--include-dashboard=false")}
         for name in ("one", "two"):
             nodes[name] = start_node(name, folder, f"--address={address}")
-        yield Cluster(("hydra.sweeper.workers=ray", f"hydra.sweeper.address={address}"), nodes)
+        options = ("hydra.sweeper.workers=ray", f"hydra.sweeper.address={address}")
+        yield Cluster(options, nodes, folder)
     for process in processes(folder):
         process.kill()
     shutil.rmtree(folder, ignore_errors=True)
@@ -133,6 +136,38 @@ def test_node_that_dies_loses_nothing(
     assert {row["worker"].split()[-1] for row in swept.rows} == {"head", "one", "two"}
     for row in swept.rows:
         assert (swept.folder / row["folder"] / "checkpoints" / "best.ckpt").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["optuna", "ray"])
+def test_workers_get_variables_of_env_file(
+    cluster: Cluster, project: BakedProject, tmp_path: Path, engine: str
+) -> None:
+    """The file stays on the machine of the command, and Ray would write its content to logs."""
+    pytest.importorskip("dotenv")
+    file = project.root / ".env"
+    file.write_text("TRIAL_NAME=from_file\nCHAT_TOKEN=CANARYtoken\n")
+    options = [LR, f"hydra/sweeper={engine}", *cluster.options, "hydra.sweeper.n_trials=2"]
+    if engine == "ray":
+        options.remove("hydra.sweeper.workers=ray")
+    try:
+        swept = sweep(
+            project,
+            tmp_path / engine,
+            *options,
+            "name=${oc.env:TRIAL_NAME}",
+            "trainer.max_epochs=1",
+        )
+    finally:
+        file.unlink()
+    assert swept.states() == {"COMPLETE": 2}
+    for row in swept.rows:
+        config = (swept.folder / row["folder"] / "config.yaml").read_text("utf-8")
+        assert "name: from_file\n" in config
+    logs = [*cluster.folder.rglob("*"), *swept.folder.rglob("*")]
+    texts = [path.read_bytes() for path in logs if path.is_file()]
+    assert len(texts) > 20
+    assert not any(b"CANARYtoken" in text for text in texts)
 
 
 @pytest.mark.slow

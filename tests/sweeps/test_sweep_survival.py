@@ -215,6 +215,63 @@ def test_journal_cut_anywhere_opens_again(sweeps_package: Any, tmp_path: Path) -
     assert len(make_study(sweeps_package, tmp_path, 1).trials) >= 20
 
 
+def test_what_was_told_survives_a_power_cut(
+    sweeps_package: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that has ended, and whose checkpoints are deleted, must not be running afterwards.
+
+    Of the reports of a running trial only the last may be lost, which are repeated.
+    """
+    durable: list[int] = []
+    path, sync = tmp_path / "journal.log", os.fsync
+    # What the disk holds for certain: the file as it was at the last wait for it.
+
+    def watched(file: int) -> None:
+        durable.append(os.fstat(file).st_size)
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", watched)
+
+    def after_a_cut() -> optuna.Study:
+        folder = tmp_path / f"cut-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        (folder / "journal.log").write_bytes(path.read_bytes()[: durable[-1]])
+        return open_search(sweeps_package, folder).study
+
+    search = open_search(sweeps_package, tmp_path)
+    before = len(durable)
+    trial = search.ask("0")
+    assert len(durable) == before + 1
+    (asked,) = after_a_cut().trials
+    assert asked.state.name == "RUNNING"
+    assert asked.params == trial.params
+    assert asked.user_attrs["holder"] == search.holders.id
+    before = len(durable)
+    for step in (1, 2, 3):
+        search.report(trial.number, step, 0.5)
+    assert len(durable) == before
+    types = sweeps_package("types")
+    search.tell(trial.number, types.TrialOutcome(types.State.FINISHED, {"val/acc": 0.5}))
+    assert len(durable) == before + 1
+    (told,) = after_a_cut().trials
+    assert told.state.name == "COMPLETE"
+    assert told.values == [0.5]
+    assert told.intermediate_values == {1: 0.5, 2: 0.5, 3: 0.5}
+
+
+def open_search(sweeps_package: Any, folder: Path) -> Any:
+    """A search for one option, with its journal in a folder."""
+    storage, search = sweeps_package("storage"), sweeps_package("optuna_search")
+    space, types = sweeps_package("space"), sweeps_package("types")
+    lock = storage.FileLock(folder / "study.lock")
+    goals = [types.Objective("val/acc", "max")]
+    study = search.open_study(storage.open_journal(folder, lock), "study", goals)
+    lr = space.Parameter("optimizer.lr", low=1e-5, high=1.0, log=True)
+    found = search.OptunaSearch(study, space.Space((lr,)), goals, 5, 1, {}, lock)
+    found.join({"name": "random"}, {"name": "none"}, 7)
+    return found
+
+
 def test_torn_line_of_another_command_does_not_stop_this_one(
     sweeps_package: Any, tmp_path: Path
 ) -> None:

@@ -264,3 +264,11 @@ def test_options_without_effect_are_named(
     # The same point twice, as two seeds of nothing, or a single trial, proves nothing.
     assert notes(trials((0.1, 8, 0.5, 1.0), (0.1, 8, 0.5, 1.0)), goals) == []
     assert notes(trials((0.1, 8, 0.5, 1.0)), goals) == []
+    # The two best of many are equal, and the others were paused.
+    tied = trials((0.1, 8, 0.5, 1.0), (0.2, 8, 0.5, 2.0))
+    for count in (5, 10):
+        paused = [
+            record(n, "paused", params={"optimizer.lr": 0.1 * n}, steps={1: 0.1 * n})
+            for n in range(2, 2 + count)
+        ]
+        assert notes([*tied, *paused], goals) == []

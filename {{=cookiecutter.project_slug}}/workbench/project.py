@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import env_file
 from .errors import UserError
 from .lightning_names import use_one_lightning
 
@@ -34,9 +35,10 @@ _registered: Project | None = None
 
 
 def register_project(package: str, root: Path) -> None:
-    """Register the project in this process."""
+    """Register the project in this process, and set the variables of its `.env`."""
     global _registered
     use_one_lightning()
+    env_file.load(root)
     _registered = Project(package, root, root / "configs")
 
 

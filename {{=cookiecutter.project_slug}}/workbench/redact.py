@@ -7,7 +7,7 @@ import re
 
 HIDDEN = "***"
 # Environment variables that hold a secret, such as WANDB_API_KEY or MLFLOW_TRACKING_PASSWORD.
-SECRET_VARIABLE = re.compile(r"(API_?KEY|ACCESS_KEY|TOKEN|PASSWORD|SECRET)$")
+SECRET_VARIABLE = re.compile(r"((^|_)KEY|APIKEY|TOKEN|PASSWORD|PASSWD|SECRET)$")
 # A shorter value would be found in ordinary words.
 SHORTEST = 6
 # postgresql://user:password@host

@@ -1,6 +1,7 @@
 """The built-in callbacks; `configs/callbacks/` enables and configures them."""
 
 from .activations import ActivationStats
+from .augmented_inputs import AugmentedInputs
 from .averaging import EMA, SWA, WeightAverage
 from .checkpoints import BestCheckpoint, LastCheckpoint
 from .console import EpochLog, NetSummary, progress_bar
@@ -19,6 +20,7 @@ __all__ = [
     "EMA",
     "SWA",
     "ActivationStats",
+    "AugmentedInputs",
     "BestCheckpoint",
     "ContinuedLogs",
     "DeviceStats",

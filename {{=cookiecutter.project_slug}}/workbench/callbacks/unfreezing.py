@@ -51,15 +51,21 @@ class GradualUnfreezing(Callback):
         return min(count, 1 + (epoch - self.freeze_epochs) // self.every)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that the model has parts, and that the strategy allows to freeze them.
+        """Check that the model has parts, and that nothing prevents freezing them.
 
         Raises:
-            UserError: it has none, or the strategy does not.
+            UserError: it has none, is compiled, or the strategy needs all gradients.
         """
         if stage != "fit":
             return
         self._trained = None
         parts_of(pl_module)
+        if any(module._compiled_call_impl is not None for module in pl_module.modules()):
+            raise UserError(
+                "callbacks.unfreezing changes what is trained, and compile=true would compile the "
+                "network anew in every phase: set compile=false, or callbacks.unfreezing=null to "
+                "train everything from the start."
+            )
         strategy = trainer.strategy
         if isinstance(strategy, SingleDeviceStrategy):
             return

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..checks import DATA_CHECKS
 from ..errors import UserError
+from .augmentation import Augmentation
 from .batches import Batch, collate, make_loader
 from .images import Augment
 from .splits import Indices, Samples, check_folds, make_splits
@@ -56,7 +57,8 @@ class BaseDataModule(LightningDataModule):
     target_name: str | list[str]
     target_mean: float | list[float] = 0.0
     target_std: float | list[float] = 1.0
-    augment: Augment | None = None
+    augment: Augment | None = None  # shifts and flips
+    augmentation: Augmentation | None = None  # everything else
     num_workers: int = 0
     # Makes a batch of what the dataset returns, a list of samples as a rule. A function of your own
     # is set with `collate_fn = staticmethod(my_function)`.
@@ -231,12 +233,21 @@ class BaseDataModule(LightningDataModule):
         batches unchanged.
         """
         trainer = self.trainer
-        if self.augment is None or trainer is None or not trainer.training:
+        if not self.is_augmenting or trainer is None or not trainer.training:
             return batch
         if trainer.overfit_batches:
             return batch
         x, y = batch
-        return self.augment(x), y
+        if self.augment is not None:
+            x = self.augment(x)
+        return (x, y) if self.augmentation is None else self.augmentation(x, y)
+
+    @property
+    def is_augmenting(self) -> bool:
+        """Whether training batches are changed at random."""
+        augment = self.augment
+        is_idle = isinstance(augment, Augment) and not (augment.shift or augment.flip)
+        return self.augmentation is not None or (augment is not None and not is_idle)
 
 
 def fit_target(name: str, values: NDArray[np.float64]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from ..checks import check_integer
 from ..errors import UserError
+from .augmentation import build_augmentation
 from .base import BaseDataModule
 from .batches import Batch, BatchDataset
 from .images import Augment, Normalise, image_preprocessing, pixel_statistics
@@ -48,6 +49,7 @@ class ImageArrayDataModule(BaseDataModule):
     Args:
         shift: largest random shift of a training image in pixels.
         flip: whether to flip training images horizontally at random.
+        augmentation: see `build_augmentation`.
     """
 
     task = "classification"
@@ -71,6 +73,9 @@ class ImageArrayDataModule(BaseDataModule):
         self.input_shape = (channels, height, width)
         self.preprocessing = image_preprocessing(height, width, statistics)
         self.augment = Augment(self.preprocessing, self.hparams["shift"], self.hparams["flip"])
+        self.augmentation = build_augmentation(
+            self.hparams.get("augmentation"), self.preprocessing, self.task, self.num_classes
+        )
         normalise = Normalise(self.preprocessing)
         return {
             name: BatchDataset(arrays.pixels[chosen], arrays.labels[chosen], normalise)

@@ -131,7 +131,7 @@ def read_image_folder(root: Path, grouping: Grouping | None, seed: int) -> Image
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """The folders of class folders: train [val] [test], or the root itself as "train".
+    """The folders of class folders: train, optionally val and test, or the root itself as "train".
 
     Raises:
         UserError: the root is missing, or has a folder beside train/ that is not a split.

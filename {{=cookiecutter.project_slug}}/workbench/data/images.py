@@ -5,6 +5,7 @@ An image of more than 8 bits per channel rarely fills the range of its type: a 1
 lowest and highest value of the training images, which a checkpoint stores as `value_range`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -208,6 +209,13 @@ def _reason(error: Exception, path: Path | BinaryIO) -> str:
     return " ".join(str(error).split()).replace(str(path), name)
 
 
+def to_images(x: Tensor, preprocessing: Mapping[str, Any]) -> Tensor:
+    """Model inputs (N, C, H, W) as images in 0..1: (N, H, W, 3), or (N, H, W) in grey."""
+    mean, std = (torch.tensor(preprocessing[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    images = (x * std + mean).clamp(0, 1)
+    return images.permute(0, 2, 3, 1) if x.shape[1] == 3 else images.mean(dim=1)
+
+
 class Augment:
     """Random shifts and horizontal flips of training images, all images of a batch at once.
 
@@ -226,7 +234,10 @@ class Augment:
     def __call__(self, x: Tensor) -> Tensor:
         """An augmented copy of the normalised images (B, C, H, W)."""
         if self.shift:
-            x = random_shift(x, self.shift, self.black.to(x))
+            if self.black.device != x.device:
+                # Once, because a copy to a device waits for everything it has to do.
+                self.black = self.black.to(x.device)
+            x = random_shift(x, self.shift, self.black.to(x.dtype))
         return random_flip(x) if self.flip else x
 
 

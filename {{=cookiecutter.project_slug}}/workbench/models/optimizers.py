@@ -38,18 +38,24 @@ def build_optimizer(
     """
     options = dict(spec)
     name = str(options.pop("name", None))
-    names = [n for n, c in vars(torch.optim).items() if _is_optimizer(c)]
-    if name not in names:
-        raise UserError(f"torch.optim has no optimizer {name!r}; {nearest(name, names)}")
+    known: dict[str, Any] = optimizers()
+    if name not in known:
+        raise UserError(f"torch.optim has no optimizer {name!r}; {nearest(name, known)}")
     try:
-        optimizer: Optimizer = getattr(torch.optim, name)(parameters, **options)
+        optimizer: Optimizer = known[name](parameters, **options)
     except (TypeError, ValueError) as error:
         raise cannot_build("optimizer", name, options, error) from error
     return optimizer
 
 
-def _is_optimizer(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Optimizer) and value is not Optimizer
+def optimizers() -> dict[str, type[Optimizer]]:
+    """The optimizers of torch by name."""
+    classes = {name: value for name, value in vars(torch.optim).items() if isinstance(value, type)}
+    return {
+        name: found
+        for name, found in classes.items()
+        if issubclass(found, Optimizer) and found is not Optimizer
+    }
 
 
 def check_horizon(name: str | None, planned: int | None, total: float) -> None:

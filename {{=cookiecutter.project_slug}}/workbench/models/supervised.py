@@ -98,6 +98,12 @@ class SupervisedModule(EpochLogging):
         """The weight of a batch's loss in the mean over an epoch."""
         return len(y)
 
+    def hard_targets(self, y: Tensor) -> Tensor:
+        """Targets for the metrics: of labels that MixUp or CutMix mixed, the prevailing ones."""
+        if self.task == "classification" and y.is_floating_point():
+            return y.argmax(dim=1)
+        return y.round() if self.task == "multilabel" else y
+
     def run_net(self, x: Inputs) -> Tensor:
         """The network's outputs for a batch of inputs."""
         outputs: Tensor = self.net(**x) if isinstance(x, Mapping) else self.net(x)
@@ -115,7 +121,7 @@ class SupervisedModule(EpochLogging):
             loss = self.loss(outputs, y)
             self.losses[f"{stage}_loss"].update(loss, self.batch_weight(y))  # type: ignore[operator]
             predictions = self.point(self.predict(outputs.detach()))
-            self.metrics[f"{stage}_metrics"].update(predictions, y)  # type: ignore[operator]
+            self.metrics[f"{stage}_metrics"].update(predictions, self.hard_targets(y))  # type: ignore[operator]
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -132,8 +138,7 @@ class SupervisedModule(EpochLogging):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Predictions for one batch."""
-        is_named = isinstance(batch, Mapping)
-        return self(inputs_and_targets(batch)[0] if is_named else batch[0])
+        return self(inputs_and_targets(batch)[0] if isinstance(batch, Mapping) else batch[0])
 
     def in_target_unit(self, values: Tensor) -> Tensor:
         """Standardised targets or predictions in the target's own unit, as float64.

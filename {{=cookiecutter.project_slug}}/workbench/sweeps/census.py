@@ -27,20 +27,23 @@ class Census:
 
     Attributes:
         trials: all of them, by their numbers.
-        open: those that have not ended, by their numbers.
+        waiting: the queued ones, by their numbers; these come before new configurations.
+        running: by their numbers.
         superseded: numbers of the trials that others have replaced, or that do not count.
         stopped: numbers of the trials that were stopped to be resumed.
     """
 
     def __init__(self) -> None:
         self.trials: Sequence[FrozenTrial] = ()
-        self.open: dict[int, FrozenTrial] = {}
+        self.waiting: dict[int, FrozenTrial] = {}
+        self.running: dict[int, FrozenTrial] = {}
         self.superseded: set[int] = set()
         self.stopped: set[int] = set()
 
     def update(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Look at all trials; return those that are new or have changed."""
-        changed = [trials[n] for n, known in self.open.items() if trials[n] is not known]
+        known = (*self.waiting.values(), *self.running.values())
+        changed = [trials[old.number] for old in known if trials[old.number] is not old]
         changed += trials[len(self.trials) :]
         for trial in changed:
             attributes = trial.user_attrs
@@ -48,10 +51,13 @@ class Census:
             self.stopped.update(attributes.get("stopped", ()))
             if attributes.get("withdrawn"):
                 self.superseded.add(trial.number)
-            if trial.state.is_finished():
-                self.open.pop(trial.number, None)
+            self.waiting.pop(trial.number, None)
+            if trial.state == TrialState.RUNNING:
+                self.running[trial.number] = trial
             else:
-                self.open[trial.number] = trial
+                self.running.pop(trial.number, None)
+            if trial.state == TrialState.WAITING:
+                self.waiting[trial.number] = trial
         self.trials = trials
         return changed
 
@@ -67,23 +73,14 @@ class Census:
     @property
     def ended(self) -> int:
         """The number of configurations whose trial has ended."""
-        return len(self) - sum(number not in self.superseded for number in self.open)
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a configuration is queued; these come before new ones."""
-        return any(trial.state == TrialState.WAITING for trial in self.open.values())
-
-    @property
-    def running(self) -> list[FrozenTrial]:
-        """The trials that are running."""
-        return [trial for trial in self.open.values() if trial.state == TrialState.RUNNING]
+        is_open = (number not in self.superseded for number in (*self.waiting, *self.running))
+        return len(self) - sum(is_open)
 
     @property
     def queued(self) -> dict[int, int]:
         """Numbers of queued trials that will resume a stopped one, with the number of that one."""
-        waiting = [trial for trial in self.open.values() if trial.state == TrialState.WAITING]
-        resumed = {trial.number: trial.user_attrs.get("earlier", [-1])[0] for trial in waiting}
+        waiting = self.waiting.items()
+        resumed = {number: trial.user_attrs.get("earlier", [-1])[0] for number, trial in waiting}
         return {number: old for number, old in resumed.items() if old in self.stopped}
 
     def attempts(self, trial: FrozenTrial) -> list[FrozenTrial]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .leaderboard import best_trials, finished, ranked
+from .leaderboard import best_trials, comparable, finished, ranked
 from .space import Parameter, Space, text
 from .types import Objective, State, TrialRecord, Unit, Value
 
@@ -30,8 +30,6 @@ COLOURS = {
 }
 # More lines can neither be told apart nor drawn in reasonable time.
 MOST_LINES = 300
-# Number of configurations that a figure of parameters should compare, if trials were paused.
-ENOUGH = 10
 
 
 @dataclass(frozen=True)
@@ -97,25 +95,6 @@ def draw_figures(
         "a trial that was started",
         lambda: _timeline(records),
     )
-
-
-def comparable(
-    records: Sequence[TrialRecord], objectives: Sequence[Objective]
-) -> tuple[list[TrialRecord], int | None]:
-    """The trials that figures of parameters compare, and the number of reports up to which.
-
-    These are the finished trials. If most were paused, these are all that reached the highest rung
-    with enough of them, as values of different rungs do not compare.
-    """
-    done = finished(records, objectives)
-    ended = [r for r in records if r.state is State.PAUSED and not r.superseded and r.steps]
-    for rung in sorted({max(record.steps) for record in ended}, reverse=True):
-        here = [*done, *(record for record in ended if max(record.steps) >= rung)]
-        if len(here) >= ENOUGH:
-            best = ((record, record.best_so_far(objectives[0], rung)) for record in here)
-            kept = [(record, value) for record, value in best if value is not None]
-            return [replace(r, state=State.FINISHED, values=(v,)) for r, v in kept], rung
-    return done, None
 
 
 def _draw_objective(

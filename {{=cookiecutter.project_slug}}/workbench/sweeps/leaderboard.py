@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ STATES = (
     State.RUNNING,
     State.WAITING,
 )
+# Number of configurations to compare at a rung, if trials were paused.
+ENOUGH = 10
 # Columns that are neither options nor metrics; another one counts the reports.
 OWN_COLUMNS = ("rank", "number", "state", "duration", "worker", "error", "folder")
 
@@ -63,6 +66,25 @@ def finished(records: Sequence[TrialRecord], objectives: Sequence[Objective]) ->
         and len(record.values) == len(objectives)
         and not any(map(math.isnan, record.values))
     ]
+
+
+def comparable(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective]
+) -> tuple[list[TrialRecord], int | None]:
+    """The trials that tell what parameters do, and the number of reports up to which.
+
+    These are the finished trials. If most were paused, these are all that reached the highest rung
+    with enough of them, as values of different rungs do not compare.
+    """
+    done = finished(records, objectives)
+    ended = [r for r in records if r.state is State.PAUSED and not r.superseded and r.steps]
+    for rung in sorted({max(record.steps) for record in ended}, reverse=True):
+        here = [*done, *(record for record in ended if max(record.steps) >= rung)]
+        if len(here) >= ENOUGH:
+            best = ((record, record.best_so_far(objectives[0], rung)) for record in here)
+            kept = [(record, value) for record, value in best if value is not None]
+            return [replace(r, state=State.FINISHED, values=(v,)) for r, v in kept], rung
+    return done, None
 
 
 def write_leaderboard(

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from .leaderboard import best_trials, finished, ranked
+from .leaderboard import best_trials, comparable, finished, ranked
 from .space import text
 from .types import Objective, State, TrialOutcome, TrialRecord, Value, out_of
 
@@ -123,8 +123,10 @@ def _without_effect(
     records: Sequence[TrialRecord], objectives: Sequence[Objective]
 ) -> Iterator[str]:
     """Options that were varied without any effect."""
-    done = finished(records, objectives)
-    if len({tuple(record.params.items()) for record in done}) < 2:
+    done, rung = comparable(records, objectives)
+    # The few that were not paused are the best, and may well be equally good.
+    is_few = rung is None and any(record.state is State.PAUSED for record in records)
+    if is_few or len({tuple(record.params.items()) for record in done}) < 2:
         return
     varied = _varied(done)
     if len({record.values for record in done}) == 1:

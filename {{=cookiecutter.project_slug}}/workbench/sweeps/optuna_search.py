@@ -89,7 +89,7 @@ class OptunaSearch:
         self.folder = lock.path.parent
         self._lock = lock
         self._running: dict[int, optuna.Trial] = {}
-        # The number of trials, and of those that are open, when `_unimproved` was computed.
+        # The numbers of trials, and of ended configurations, when `_unimproved` was computed.
         self._without_gain: tuple[tuple[int, int], int] = ((0, 0), 0)
 
     def join(
@@ -199,7 +199,7 @@ class OptunaSearch:
         """Whether `n_trials` trials have ended, or a budget is used up and none is running."""
         census = self._look()
         if self._ended_by() is not None:
-            return all(trial.number in census.superseded for trial in census.running)
+            return census.superseded >= census.running.keys()
         return census.ended >= self.n_trials
 
     def trained(self) -> int:
@@ -267,14 +267,14 @@ class OptunaSearch:
 
     def _unimproved(self) -> int:
         """The number of trials without improvement, computed when one has started or ended."""
-        now = len(self.census.trials), len(self.census.open)
+        now = len(self.census.trials), self.census.ended
         if self._without_gain[0] != now:
             self._without_gain = now, unimproved(self.records(), self.objectives)
         return self._without_gain[1]
 
     def _next(self) -> optuna.Trial | None:
         """Start a queued configuration or a new one, called with the lock held."""
-        return self.study.ask() if self.census.is_waiting or self._has_room() else None
+        return self.study.ask() if self.census.waiting or self._has_room() else None
 
     def _has_room(self) -> bool:
         return len(self.census) < self.n_trials and self._ended_by() is None
@@ -289,7 +289,7 @@ class OptunaSearch:
     def _take_over_orphans(self) -> None:
         """Queue the trials of commands that have died; look at the study."""
         running = self._look().running
-        others = [trial for trial in running if trial.number not in self._running]
+        others = [trial for number, trial in running.items() if number not in self._running]
         holders = {trial.user_attrs.get("holder") for trial in others}
         dead = {h for h in holders if h == self.holders.id or not self.holders.is_alive(h)}
         for trial in others:

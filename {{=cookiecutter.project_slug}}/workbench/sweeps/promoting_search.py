@@ -96,7 +96,7 @@ class PromotingSearch(OptunaSearch):
         """Promote a paused trial, or else start a queued or a new configuration."""
         census, number = self.census, self._promotable()
         if number is None:
-            must_wait = census.running and not census.is_waiting and self._is_short()
+            must_wait = census.running and not census.waiting and self._is_short()
             return None if must_wait else super()._next()
         paused = census.trials[number]
         goal = self.rungs.steps[len(self._ladder.standings[number].losses)]
@@ -106,7 +106,7 @@ class PromotingSearch(OptunaSearch):
         # Not queued: it would come after everything that is queued already.
         self.study.add_trial(create_trial(**about))
         running = self._look().running
-        own = [t for t in running if t.user_attrs.get("holder") == self.holders.id]
+        own = [t for t in running.values() if t.user_attrs.get("holder") == self.holders.id]
         ids = [t._trial_id for t in own if t.user_attrs.get("earlier", [])[:1] == [number]]
         return optuna.Trial(self.study, ids[-1])
 
@@ -141,9 +141,9 @@ class PromotingSearch(OptunaSearch):
             reporting: a running trial that is treated as paused.
         """
         census = self.census
-        numbers = (trial.number for trial in census.running if trial.number != reporting)
-        is_busy = any(number not in census.superseded for number in numbers)
-        is_ending = not (is_busy or census.is_waiting or self._has_room()) or self._is_short()
+        others = (number for number in census.running if number != reporting)
+        is_busy = any(number not in census.superseded for number in others)
+        is_ending = not (is_busy or census.waiting or self._has_room()) or self._is_short()
         return self._ladder.promotable(is_ending)
 
     def _is_short(self) -> bool:
@@ -159,7 +159,7 @@ class PromotingSearch(OptunaSearch):
         due = steps[-1] * self._trainings
         left = [
             steps[self._goal(trial.user_attrs)] - max(self._reports(trial), default=0)
-            for trial in self.census.running
+            for trial in self.census.running.values()
         ]
         if budgets.epochs is not None and budgets.epochs - budgets.trained <= due + sum(left):
             return True

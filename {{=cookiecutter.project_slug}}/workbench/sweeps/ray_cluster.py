@@ -14,11 +14,12 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .. import env_file
 from ..errors import UserError, first_line
 from ..machine import usable_cores
 from ..project import project
@@ -209,7 +210,7 @@ class RayWorkers:
         import ray
 
         kind: Any = ray.remote(RemoteWorker)
-        actor = kind.options(**self._needs).remote(self._threads, self._marker)
+        actor = kind.options(**self._needs).remote(self._threads, self._marker, env_file.added())
         return Slot(actor, actor.hello.remote(self._packages))
 
     def _actor(self, number: int) -> Any:
@@ -229,9 +230,13 @@ class RemoteWorker:
     Args:
         threads: the number of threads of a trial.
         marker: a file in the sweep's folder, to detect whether this node shares it.
+        variables: of the command's `.env`, which is not sent. Passed on like data, because Ray
+            writes a runtime environment to its logs.
     """
 
-    def __init__(self, threads: int, marker: Path) -> None:
+    def __init__(self, threads: int, marker: Path, variables: Mapping[str, str]) -> None:
+        for name, value in variables.items():
+            os.environ.setdefault(name, value)
         self.workers = Workers(1)
         self.workers.threads = threads
         self.folder = marker.parent

@@ -1,10 +1,9 @@
 """The images that are misclassified with the highest confidence."""
 
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from workbench.analysis import Evaluation
+from workbench.data.images import to_images
 from workbench.user_text import plot_labels
 
 COLUMNS = 6
@@ -37,10 +36,3 @@ def draw_misclassified(evaluation: Evaluation) -> Figure | None:
             fontsize=7,
         )
     return figure
-
-
-def to_images(x: Tensor, preprocessing: dict[str, list[float]]) -> Tensor:
-    """Model inputs (N, C, H, W) as images in 0..1: (N, H, W, 3), or (N, H, W) in grey."""
-    mean, std = (torch.tensor(preprocessing[name]).view(-1, 1, 1) for name in ("mean", "std"))
-    images = (x * std + mean).clamp(0, 1)
-    return images.permute(0, 2, 3, 1) if x.shape[1] == 3 else images.mean(dim=1)

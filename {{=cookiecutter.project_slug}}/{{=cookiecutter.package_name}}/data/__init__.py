@@ -4,6 +4,7 @@ from .csv_file import CSVDataModule
 from .diabetes import DiabetesDataModule
 from .digits import DigitsDataModule
 from .image_folder import ImageFolderDataModule
+from .mnist1d import MNIST1DDataModule
 from .text import TextDataModule
 from .text_csv import TextCSVDataModule
 from .torchvision_images import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
@@ -15,6 +16,7 @@ __all__ = [
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "ImageFolderDataModule",
+    "MNIST1DDataModule",
     "MNISTDataModule",
     "TextCSVDataModule",
     "TextDataModule",

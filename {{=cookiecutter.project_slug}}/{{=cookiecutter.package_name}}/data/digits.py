@@ -1,5 +1,7 @@
 """Handwritten digits, 8 x 8 pixels, included in scikit-learn."""
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits
 
@@ -24,6 +26,7 @@ class DigitsDataModule(ImageArrayDataModule):
         fold: int | None = None,
         shift: int = 0,
         flip: bool = False,
+        augmentation: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)

@@ -8,10 +8,12 @@ Images stay on disk; worker processes read them batch by batch.
 """
 
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
 from workbench.checks import check_integer, require
+from workbench.data.augmentation import build_augmentation
 from workbench.data.base import BaseDataModule
 from workbench.data.batches import Batch, choose_workers
 from workbench.data.image_checks import check_images, choose_size, find_value_range, measure_images
@@ -40,6 +42,7 @@ class ImageFolderDataModule(BaseDataModule):
             images are independent of each other.
         shift: largest random shift of a training image in pixels.
         flip: whether to flip training images horizontally at random.
+        augmentation: see `build_augmentation`.
         num_workers: processes that read images, or "auto".
         images_to_check: number of images of each split that are read before training; those of the
             training split give the mean, the standard deviation, the size and, for images of more
@@ -65,6 +68,7 @@ class ImageFolderDataModule(BaseDataModule):
         fold: int | None = None,
         shift: int = 4,
         flip: bool = True,
+        augmentation: dict[str, Any] | None = None,
         num_workers: int | str = "auto",
         images_to_check: int = 1000,
         backbone: str | None = None,
@@ -120,4 +124,7 @@ class ImageFolderDataModule(BaseDataModule):
         if wanted:
             self.preprocessing |= {"mean": wanted.mean, "std": wanted.std}
         self.augment = Augment(self.preprocessing, options["shift"], options["flip"])
+        self.augmentation = build_augmentation(
+            options["augmentation"], self.preprocessing, self.task, self.num_classes
+        )
         return {name: ImageDataset(found, self.preprocessing) for name, found in images.items()}

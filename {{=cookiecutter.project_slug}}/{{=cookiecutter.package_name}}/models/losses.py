@@ -1,7 +1,7 @@
 """Losses by name. To add your own, write it here and add a line to `LOSSES`.
 
 A loss maps (outputs, y) to a scalar, the mean over the batch. Targets y are class indices (B,),
-labels (B, L) of 0 and 1, or standardised values (B,) or (B, T) with outputs of the same shape.
+labels (B, L) from 0 to 1, or standardised values (B,) or (B, T) with outputs of the same shape.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,15 +45,24 @@ class ClassLoss(nn.Module):
 
 
 class CrossEntropy(ClassLoss):
-    """Cross-entropy of logits (B, C) in nats; with class weights, the weighted mean."""
+    """Cross-entropy of logits (B, C) in nats; with class weights, the weighted mean.
+
+    Targets are class indices (B,) or, after MixUp and CutMix, probabilities (B, C).
+    """
 
     def forward(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of a batch."""
-        return F.cross_entropy(outputs, y, self.weight, label_smoothing=self.label_smoothing)
+        options = {"weight": self.weight, "label_smoothing": self.label_smoothing}
+        if not y.is_floating_point() or self.weight is None:
+            return F.cross_entropy(outputs, y, **options)
+        # With probabilities, PyTorch divides by the number of samples instead of their weights.
+        return F.cross_entropy(outputs, y, **options, reduction="sum") / self.batch_weight(y)
 
     def batch_weight(self, y: Tensor) -> float | Tensor:
         """The sum of the samples' weights, by which the loss was divided."""
-        return len(y) if self.weight is None else self.weight[y].sum()
+        if self.weight is None:
+            return len(y)
+        return (y @ self.weight if y.is_floating_point() else self.weight[y]).sum()
 
 
 class BinaryCrossEntropy(ClassLoss):

@@ -3,8 +3,7 @@
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
 
 # Seconds for an answer.
 TIMEOUT = 5.0
@@ -29,10 +28,9 @@ def without_retries() -> Iterator[None]:
 
     The library itself tries every file six times, which takes half a minute or more.
     """
-    constants: Any = None
-    with suppress(ImportError):
+    try:
         from huggingface_hub import constants
-    if constants is None:
+    except ImportError:
         yield
         return
     before = constants.HF_HUB_OFFLINE

@@ -106,7 +106,7 @@ class AxSearch(OptunaSearch):
         return self._coming is not None and not self._coming.done()
 
     def _wants_point(self) -> bool:
-        return not self._look().is_waiting and self._has_room()
+        return not self._look().waiting and self._has_room()
 
     def _begin_proposal(self) -> None:
         if self._coming is None:

@@ -44,7 +44,7 @@ class TuneStudy(OptunaSearch):
         """Take a lease on the study, with algorithms that do nothing."""
         seed = super().join({"name": "random"}, {"name": "none"}, seed)
         # A kill between two lines of `begin` leaves one.
-        while self._look().is_waiting:
+        while self._look().waiting:
             self._withdraw(self.study.ask())
         self._numbers = {number: trial.number for number, trial in self._current().items()}
         return seed

@@ -19,6 +19,7 @@ import ray
 from ray import tune
 from ray.exceptions import RayTaskError
 
+from ... import env_file
 from ...errors import UserError, first_line
 from ...runs.logs import log_in_signal
 from .. import ray_cluster
@@ -200,6 +201,7 @@ class TuneSweep(Sweep):
             folder=plan.folder,
             marker=marker,
             threads=max(1, int(settings.cpus_per_trial)),
+            variables=env_file.added(),
             packages=packages(plan.config),
             max_retries=settings.max_retries,
             timeout=settings.trial_timeout,

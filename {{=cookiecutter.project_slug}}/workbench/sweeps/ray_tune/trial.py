@@ -5,7 +5,7 @@ import os
 import pickle  # nosec B403
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class Task:
         folder: of the sweep.
         marker: a file in it, to detect nodes that do not share the folder.
         threads: the number of threads of a trial.
+        variables: of the command's `.env`.
         packages: additional imports.
         max_retries: how often a crashed trial is retried.
         timeout: seconds after which a trial fails.
@@ -87,6 +88,7 @@ class Task:
     folder: Path
     marker: Path
     threads: int
+    variables: dict[str, str] = field(repr=False)
     packages: list[str]
     max_retries: int
     timeout: float | None
@@ -116,7 +118,7 @@ class TuneTrial(tune.Trainable):
         """Import everything, and prepare the first trial."""
         assert task is not None
         self.task = task
-        self.slot = RemoteWorker(task.threads, task.marker)
+        self.slot = RemoteWorker(task.threads, task.marker, task.variables)
         # Pickled by the sweep.
         self.base = pickle.loads(task.base)  # nosec B301
         _, node, _ = self.slot.hello(task.packages)
