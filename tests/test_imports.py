@@ -98,12 +98,14 @@ REQUIRED = {
 OPTIONAL = {
     "ax": "sweeps.ax",
     "fastapi": "serving",
+    "huggingface_hub": "models.backbones",
     "mlflow": "loggers.mlflow",
     "onnx": "exporting",
     "onnxruntime": "exporting",
     "ray": ("sweeps.ray_cluster", "sweeps.ray_tune"),
     "safetensors": "models.pretrained",
     "starlette": "serving",
+    "tokenizers": "data.text_codes",
     "uvicorn": "serving",
     "wandb": "loggers.wandb",
 }
