@@ -21,7 +21,6 @@ LAYERS = {
         "checks",
         "composing",
         "config_headers",
-        "deferred_imports",
         "env_file",
         "errors",
         "experiment_files",
