@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from ..conftest import BakedProject
-from ..support.own_data import write_fruit
 from ..support.promoted import OPTIONS, TRAINING, check_nothing_is_lost, outlive_kills
 from ..support.sweeps import LR, sweep
 
@@ -67,58 +66,6 @@ def test_promoted_trial_has_the_weights_of_one_without_a_pause(
         assert same, name
     page = (swept.folder / "report.html").read_text("utf-8")
     assert "<h2>Paused</h2>" in page
-
-
-@pytest.mark.slow
-def test_promoted_fine_tuning_equals_one_without_a_pause(
-    demo: BakedProject, tmp_path: Path
-) -> None:
-    """It pauses after the epoch in which only the head is trained, and has to unfreeze after it."""
-    write_fruit(tmp_path / "fruit", 12)
-    options = (
-        "experiment=finetune",
-        f"data.path={tmp_path / 'fruit'}",
-        "data.height=32",
-        "data.width=32",
-        "data.num_workers=0",
-        "model.backbone=torchvision/shufflenet_v2_x0_5",
-        "model.weights=null",
-        "callbacks.unfreezing.freeze_epochs=1",
-        "trainer.max_epochs=3",
-        "logger=none",
-        "search_space=none",
-        "hydra.sweeper.workers=1",
-        LR,
-    )
-    promote = ("hydra/sweeper/pruner=promote", "hydra.sweeper.pruner.min_epochs=1")
-    points = ",".join(f"{{optimizer.lr:{lr}}}" for lr in (GOOD, 1e-4))
-    swept = sweep(
-        demo,
-        tmp_path / "promoted",
-        *options,
-        *promote,
-        "hydra.sweeper.pruner.factor=2",
-        "hydra.sweeper.n_trials=2",
-        f"hydra.sweeper.enqueue=[{points}]",
-        small=False,
-    )
-    (winner,) = [row for row in swept.rows if row["state"] == "finished"]
-    assert swept.study.trials[int(winner["number"])].user_attrs["earlier"]
-    alone = sweep(
-        demo,
-        tmp_path / "alone",
-        *options,
-        "hydra/sweeper/pruner=none",
-        "hydra.sweeper.n_trials=1",
-        f"hydra.sweeper.enqueue=[{{optimizer.lr:{winner['optimizer.lr']}}}]",
-        small=False,
-    )
-    (whole,) = alone.rows
-    saved = state(swept.folder / winner["folder"] / "checkpoints/best.ckpt")
-    expected = state(alone.folder / whole["folder"] / "checkpoints/best.ckpt")
-    for name, value in expected.items():
-        same = torch.equal(saved[name], value) if torch.is_tensor(value) else saved[name] == value
-        assert same, name
 
 
 @pytest.mark.slow
