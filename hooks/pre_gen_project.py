@@ -32,11 +32,11 @@ TEMPLATE_MARKS = ["{" + mark for mark in ("{=", "%=", "#=")]
 DISTRIBUTIONS = frozenset(
     """
     ax-platform bandit cmaes configspace fastapi hatchling hpbandster hydra-core hyperopt
-    lightning lightning-workbench matplotlib mlflow mypy
+    lightning lightning-workbench matplotlib mlflow mnist1d mypy
     numpy omegaconf onnx onnxruntime onnxscript optuna pandas
     pillow pip pip-audit plotly polars pre-commit psutil psycopg pytest python-dotenv
     pytorch-lightning pyyaml ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard
-    torch torchmetrics torchvision types-pyyaml uv uvicorn wandb wheel
+    timm torch torchmetrics torchvision transformers types-pyyaml uv uvicorn wandb wheel
     workbench
     """.split()
 )
@@ -47,20 +47,20 @@ INSTALLED = frozenset(
     absl aiohttp alembic antlr4 attr attrs ax bandit boolean botorch cachecontrol certifi cfgv
     charset_normalizer click cloudpickle cmaes colorlog contourpy cuda cycler cyclonedx dateutil
     defusedxml distlib docker dotenv fastapi filelock flask fsspec functorch git google gpytorch
-    graphene greenlet grpc gunicorn hatchling hpbandster huey hydra hyperopt identify idna
-    iniconfig ipywidgets isympy jaxtyping jinja2 joblib kiwisolver librt license_expression
-    lightning lightning_fabric lightning_utilities linear_operator mako markdown markdown_it
-    markupsafe matplotlib mdurl mlflow mpl_toolkits mpmath msgpack mypy mypy_extensions mypyc
-    narwhals networkx nodeenv numpy nvidia omegaconf onnx onnxruntime onnxscript opentelemetry
-    optuna packageurl packaging pandas pathspec pil pip pip_api pip_audit pkg_resources
-    platformdirs plotly pluggy polars pre_commit psutil psycopg psycopg_binary py
-    py_serializable
-    pyarrow pydantic pydevd_plugins pygments pylab pyparsing pyre_extensions pyro pytest
-    pytorch_lightning ray requests rich ruff scipy sentry_sdk setuptools six sklearn skops
-    sortedcontainers sphinx sqlalchemy sqlparse stevedore sympy tensorboard
-    tensorboard_data_server threadpoolctl tomli tomli_w torch torchgen torchmetrics torchvision
-    tqdm triton tutorials typing_extensions typing_inspection tzdata urllib3 uv uvicorn
-    virtualenv wandb website werkzeug wheel yaml
+    graphene greenlet grpc gunicorn hatchling hpbandster huey huggingface_hub hydra hyperopt
+    identify idna iniconfig ipywidgets isympy jaxtyping jinja2 joblib kiwisolver librt
+    license_expression lightning lightning_fabric lightning_utilities linear_operator mako
+    markdown markdown_it markupsafe matplotlib mdurl mlflow mnist1d mpl_toolkits mpmath msgpack
+    mypy mypy_extensions mypyc narwhals networkx nodeenv numpy nvidia omegaconf onnx onnxruntime
+    onnxscript opentelemetry optuna packageurl packaging pandas pathspec pil pip pip_api
+    pip_audit pkg_resources platformdirs plotly pluggy polars pre_commit psutil psycopg
+    psycopg_binary py py_serializable pyarrow pydantic pydevd_plugins pygments pylab pyparsing
+    pyre_extensions pyro pytest pytorch_lightning ray requests rich ruff safetensors scipy
+    sentry_sdk setuptools six sklearn skops sortedcontainers sphinx sqlalchemy sqlparse
+    stevedore sympy tensorboard tensorboard_data_server threadpoolctl timm tokenizers tomli
+    tomli_w torch torchgen torchmetrics torchvision tqdm transformers triton tutorials
+    typing_extensions typing_inspection tzdata urllib3 uv uvicorn virtualenv wandb website
+    werkzeug wheel yaml
     """.split()
 )
 

@@ -21,7 +21,6 @@ LAYERS = {
         "checks",
         "composing",
         "config_headers",
-        "deferred_imports",
         "env_file",
         "errors",
         "experiment_files",
@@ -98,12 +97,14 @@ REQUIRED = {
 OPTIONAL = {
     "ax": "sweeps.ax",
     "fastapi": "serving",
+    "huggingface_hub": "models.backbones.hub",
     "mlflow": "loggers.mlflow",
     "onnx": "exporting",
     "onnxruntime": "exporting",
     "ray": ("sweeps.ray_cluster", "sweeps.ray_tune"),
     "safetensors": "models.pretrained",
     "starlette": "serving",
+    "tokenizers": "data.text_codes",
     "uvicorn": "serving",
     "wandb": "loggers.wandb",
 }

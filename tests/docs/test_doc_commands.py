@@ -33,7 +33,9 @@ STORIES = {
     "wandb-sweeps.md": "test_wandb_sweeps.py",
     "your-own-model.md": "test_examples.py",
 }
-STORIES |= {page.name: "test_recipes.py" for page in RECIPES if page.name != "README.md"}
+STORIES |= {
+    f"recipes/{page.name}": "test_recipes.py" for page in RECIPES if page.name != "README.md"
+}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += RECIPES
 LANGUAGES = {"bash", "console", "diff", "python", "text", "toml", "yaml"}
@@ -69,6 +71,7 @@ FILLED_IN = {
     "layer=<name>": "layer=net.features",
     "<k>": "2",
     "run.dir=<run>": "run.dir=run",
+    "weights=<file>": "weights=file",
 }
 # Options that mean something beside another one only.
 BESIDE = {
@@ -78,7 +81,15 @@ BESIDE = {
     "data.text": "data=text_csv",
     "data.tokenizer": "data=text_csv",
     "data.tokens": "data=text",
+    "callbacks.unfreezing": "callbacks=[unfreezing,default]",
+    "data.backbone": "data=image_folder",
+    "data.height": "data=image_folder",
+    "data.width": "data=image_folder",
+    "model.backbone": "model=finetune",
     "model.net.kernel": "model=text_encoder",
+    "model.num_parts": "model=finetune",
+    "model.rate_decay": "model=finetune",
+    "model.weights": "model=finetune",
     "model.net.weights": "model=resnet18",
     "hydra.sweeper.address": "hydra.sweeper.workers=ray",
     "hydra.sweeper.sampler.parameter_constraints": "hydra/sweeper=ax",
@@ -163,7 +174,9 @@ def commands_of(*pages: Path) -> list[str]:
     found = {}
     for page in pages:
         for command, in_block in read_commands(page).items():
-            if not (in_block and page.name in STORIES):
+            # A page and a recipe may have the same name.
+            is_story = page.as_posix().partition("/docs/")[2] in STORIES
+            if not (in_block and is_story):
                 found[command] = page
     return list(found)
 

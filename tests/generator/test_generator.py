@@ -47,7 +47,7 @@ FILES_OF_ANSWERS: dict[tuple[str, str], set[str]] = {
     ("license", "Apache-2.0"): {"LICENSE"},
     ("license", "BSD-3-Clause"): {"LICENSE"},
     ("license", "Proprietary"): {"LICENSE"},
-    ("ci", "github"): {".github/workflows/tests.yml"},
+    ("ci", "github"): {".github/dependabot.yml", ".github/workflows/tests.yml"},
     ("ci", "gitlab"): {".gitlab-ci.yml"},
 }
 

@@ -109,10 +109,8 @@ def test_weights_come_from_the_cache(package: Part, offline: Path) -> None:
     assert built.net.training
 
 
-def test_missing_weights_are_explained_with_the_command_that_fetches_them(
-    refusal: Refusal, offline: Path
-) -> None:
-    """A traceback of urllib does not say what to do."""
+def test_missing_weights_are_explained(refusal: Refusal, offline: Path) -> None:
+    """A traceback of urllib does not say what to do; the command that fetches them does."""
     message = refusal(NAME, 3)
     assert message.startswith(f"{NAME} is not in the cache and cannot be downloaded (")
     code = "import torchvision.models as m; m.get_model('shufflenet_v2_x0_5', weights='DEFAULT')"

@@ -94,7 +94,7 @@ def test_run_reads_variables_and_does_not_contain_them(
     folder = tmp_path / "run"
     command = ("train.py", f"hydra.run.dir={folder}", "logger=[tensorboard,csv]", *OPTIONS)
     # Not warm: the file is read when the project is first imported.
-    done = project.run("python", *command, **ON_CPU, **SHELL)
+    done = project.run("python", *command, check=True, **ON_CPU, **SHELL)
     assert_seen(folder)
     # Printed by the callback itself, and only there.
     assert done.stdout.count("the token is CANARY token 1\n") == 1
@@ -113,7 +113,7 @@ def test_trials_read_variables(project: BakedProject, tmp_path: Path, method: st
     options = ("hydra.sweeper.n_trials=2", "hydra.sweeper.workers=2", "optimizer.lr=1e-3,1e-2")
     command = sweep_command(folder, *OPTIONS, *options)
     start = {"WORKBENCH_START_METHOD": "spawn"} if method == "spawn" else {}
-    done = project.run("python", *command, **ON_CPU, **SHELL, **start)
+    done = project.run("python", *command, check=True, **ON_CPU, **SHELL, **start)
     for trial in ("0000", "0001"):
         assert_seen(folder / "trials" / trial)
         log = folder / "trials" / trial / "run.log"

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ..conftest import BakedProject
+from ..support.in_process import EVERY_EPOCH
 from ..support.training_runs import TrainedRun, evaluate, is_same, script, train
 
 # The whole training set in every step: the order of its samples, which differs, changes nothing.
@@ -33,12 +34,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 def divided(demo: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     """A run of two processes."""
     folder = tmp_path_factory.mktemp("fsdp") / "run"
-    every = "callbacks.last_checkpoint.save_top_k=-1"
-    names = (
-        "++callbacks.last_checkpoint.filename='epoch-{epoch}'",
-        "++callbacks.last_checkpoint.auto_insert_metric_name=false",
-    )
-    return train(demo, folder, *TWO, *ON_CPU, *SMALL, f"++{every}", *names, python_path=ROOT)
+    return train(demo, folder, *TWO, *ON_CPU, *SMALL, python_path=ROOT)
 
 
 def test_divided_weights_learn_as_whole_ones(
@@ -52,7 +48,7 @@ def test_divided_weights_learn_as_whole_ones(
             found, expected = divided.metrics[part][name], whole.metrics[part][name]
             assert found == pytest.approx(expected, rel=0.01), name
     shapes = {name: weight.shape for name, weight in whole.saved("last")["state_dict"].items()}
-    saved = divided.saved("epoch-3")["state_dict"]
+    saved = divided.saved("last")["state_dict"]
     assert {name: weight.shape for name, weight in saved.items()} == shapes
 
 
@@ -66,16 +62,17 @@ def test_checkpoint_is_evaluated_on_one_device(
     assert evaluated == pytest.approx(divided.metrics["test"], rel=1e-5)
 
 
-def test_divided_training_resumes_to_the_last_bit(
-    demo: BakedProject, divided: TrainedRun, tmp_path: Path
-) -> None:
-    """Weights, optimizer states and the schedule, from complete files to parts of them."""
-    middle = divided.folder / "checkpoints" / "epoch-1.ckpt"
-    resumed = train(
-        demo, tmp_path / "run", *TWO, *ON_CPU, *SMALL, f"ckpt_path={middle}", python_path=ROOT
-    )
+def test_divided_training_resumes_to_the_last_bit(demo: BakedProject, tmp_path: Path) -> None:
+    """Weights, momentum and the schedule, from complete files to parts of them.
+
+    Not with Adam: on the CPU, PyTorch gathers its two averages into the same memory.
+    """
+    options = (*TWO, *ON_CPU, *SMALL, "optimizer=sgd", "trainer.max_epochs=3", "test=false")
+    whole = train(demo, tmp_path / "whole", *options, *EVERY_EPOCH, python_path=ROOT)
+    middle = f"ckpt_path={whole.folder / 'checkpoints' / 'epoch-0.ckpt'}"
+    resumed = train(demo, tmp_path / "run", *options, middle, python_path=ROOT)
     for part in ("global_step", "state_dict", "optimizer_states", "lr_schedulers"):
-        assert is_same(resumed.saved("last")[part], divided.saved("epoch-3")[part]), part
+        assert is_same(resumed.saved("last")[part], whole.saved("epoch-2")[part]), part
 
 
 @pytest.mark.parametrize(

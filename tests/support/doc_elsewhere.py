@@ -120,6 +120,14 @@ ELSEWHERE = [
     Elsewhere(r"uv run pre-commit install", "it may not be installed", check_if_installed),
     Elsewhere(r"python train\.py trainer=gpu .*", "it needs a GPU", check_train),
     Elsewhere(
+        r"python train\.py (-m )?experiment=finetune .*", "it downloads weights", check_train
+    ),
+    Elsewhere(
+        r'python -c "import (torchvision|timm).*|hf download .*',
+        "it downloads weights",
+        tested_by("test_backbones.py::test_missing_weights_are_explained"),
+    ),
+    Elsewhere(
         r"tensorboard --logdir logs",
         "it goes on until it is stopped",
         tested_by("test_tensorboard.py::test_table_compares_runs_by_their_best"),

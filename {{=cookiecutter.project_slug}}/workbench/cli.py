@@ -1,7 +1,6 @@
 """Running an entry point: a user's mistake ends in one sentence, not in a traceback."""
 
 import argparse
-import atexit
 import gc
 import os
 import sys
@@ -18,7 +17,6 @@ from omegaconf.errors import MissingMandatoryValue
 
 from .composing import compose_once
 from .config_checks import check_complete
-from .deferred_imports import deferred_imports
 from .errors import UserError
 from .experiment_files import register_experiments
 from .group_help import find_group, print_group
@@ -105,18 +103,10 @@ def _import_lightning() -> None:
     the import, and as long again when the interpreter exits.
     """
     gc.disable()
-    with deferred_imports():
-        import pytorch_lightning  # noqa: F401
+    import pytorch_lightning  # noqa: F401
 
     gc.freeze()
     gc.enable()
-    atexit.register(_unfreeze_for_triton)
-
-
-def _unfreeze_for_triton() -> None:
-    """Triton prints pages about leaked objects if some of its own are alive at the end."""
-    if "triton" in sys.modules:
-        gc.unfreeze()
 
 
 def _check_extra(script: str, extra: str) -> None:

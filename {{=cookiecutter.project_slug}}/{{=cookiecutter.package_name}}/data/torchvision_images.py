@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torchvision import datasets
 
 from workbench.data.image_arrays import ImageArrayDataModule, ImageArrays, open_torchvision
 
@@ -15,9 +16,8 @@ from workbench.data.image_arrays import ImageArrayDataModule, ImageArrays, open_
 class TorchvisionDataModule(ImageArrayDataModule):
     """A dataset of torchvision with images of one size.
 
-    A subclass sets `dataset`, the name of a class in `torchvision.datasets`, and `classes` (None:
-    those that the dataset names). If there is no network, a message names the `files` and their
-    `folder` below `data_dir`.
+    A subclass sets `dataset` and `classes` (None: those that the files name). If there is no
+    network, a message names the `files` and their `folder` below `data_dir`.
 
     The arguments are those of `BaseDataModule` and `ImageArrayDataModule`, and:
 
@@ -25,7 +25,7 @@ class TorchvisionDataModule(ImageArrayDataModule):
         data_dir: folder of the downloaded data.
     """
 
-    dataset: str
+    dataset: type[Any]
     classes: ClassVar[list[str] | None]
     files: tuple[str, ...]
     folder: str
@@ -68,12 +68,8 @@ class TorchvisionDataModule(ImageArrayDataModule):
         )
 
     def _open(self, **options: bool) -> Any:
-        # Imported here: it would delay the start of all runs by a second.
-        from torchvision import datasets
-
-        dataset = getattr(datasets, self.dataset)
         root = Path(self.hparams["data_dir"])
-        return open_torchvision(dataset, root, self.files, self.folder, **options)
+        return open_torchvision(self.dataset, root, self.files, self.folder, **options)
 
 
 MNIST_FILES = tuple(
@@ -89,7 +85,7 @@ class MNISTDataModule(TorchvisionDataModule):
     LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf
     """
 
-    dataset = "MNIST"
+    dataset = datasets.MNIST
     classes: ClassVar[list[str] | None] = [str(digit) for digit in range(10)]
     files = MNIST_FILES
     folder = "MNIST/raw"
@@ -98,8 +94,8 @@ class MNISTDataModule(TorchvisionDataModule):
 class FashionMNISTDataModule(TorchvisionDataModule):
     """70,000 pieces of clothing, images (1, 28, 28); https://arxiv.org/abs/1708.07747."""
 
-    dataset = "FashionMNIST"
-    classes = None
+    dataset = datasets.FashionMNIST
+    classes = datasets.FashionMNIST.classes
     files = MNIST_FILES
     folder = "FashionMNIST/raw"
 
@@ -107,7 +103,7 @@ class FashionMNISTDataModule(TorchvisionDataModule):
 class CIFAR10DataModule(TorchvisionDataModule):
     """60,000 photographs, images (3, 32, 32); https://www.cs.toronto.edu/~kriz/cifar.html."""
 
-    dataset = "CIFAR10"
+    dataset = datasets.CIFAR10
     classes = None
     files = ("cifar-10-python.tar.gz",)
     folder = ""

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from torch import nn
+from torchvision.models import ResNet18_Weights
+from torchvision.models import resnet18 as torchvision_resnet18
 
 from workbench.models.pretrained import is_needed, load_matching, read_weights
 
@@ -33,19 +35,16 @@ def resnet18(
     """
     if len(input_shape) != 3:
         raise ValueError(f"it needs images of shape (C, H, W), the data are {tuple(input_shape)}")
-    # Imported here: it would delay the start of all runs by a second.
-    from torchvision import models
-
     channels, height, width = input_shape
-    net = models.resnet18(weights=None, num_classes=num_outputs)
+    net = torchvision_resnet18(weights=None, num_classes=num_outputs)
     if small_stem and min(height, width) < SMALL_IMAGE:
         net.conv1 = nn.Conv2d(channels, 64, kernel_size=3, padding=1, bias=False)
         net.maxpool = nn.Identity()
     elif channels != 3:
         net.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
     if weights is not None and is_needed():
-        if weights in models.ResNet18_Weights.__members__:
-            state = models.ResNet18_Weights[weights].get_state_dict(progress=False, check_hash=True)
+        if weights in ResNet18_Weights.__members__:
+            state = ResNet18_Weights[weights].get_state_dict(progress=False, check_hash=True)
         else:
             state = read_weights(weights)
         load_matching(net, state, weights)
