@@ -256,7 +256,7 @@ def add_past(study: optuna.Study, count: int, pruner: str) -> None:
         params = {"optimizer.lr": 10 ** (-4 + 3 * scattered(number + 1))}
         params |= {"model.net.dropout": scattered(number + 2) / 2}
         params |= {"model.net.width": round(8 * 64 ** scattered(number + 3))}
-        attributes = {"holder": "earlier", "worker": "0", "metrics": {METRIC: value}}
+        attributes: dict[str, Any] = {"holder": "earlier", "metrics": {METRIC: value}}
         if not is_complete and pruner == "promote":
             attributes["paused"] = FIRST_REPORTS
         study.add_trial(
