@@ -92,7 +92,7 @@ def test_the_list_is_of_what_training_imports(demo: BakedProject) -> None:
 
 
 def test_garbage_collection_skips_the_libraries(demo: BakedProject) -> None:
-    """Searching what torch consists of would take time in every run."""
+    """Searching what torch consists of would take a second of every run, most of it at the exit."""
     code = """
 import gc, pathlib
 from hydra import compose, initialize_config_dir
