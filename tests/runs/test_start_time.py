@@ -89,22 +89,3 @@ def test_the_list_is_of_what_training_imports(demo: BakedProject) -> None:
     needed = {"lightning_fabric", "numpy", "pytorch_lightning", "sklearn", "torch", "torchvision"}
     assert needed <= imported(done) & HEAVY
     assert sys.version_info >= (3, 11)
-
-
-def test_garbage_collection_skips_the_libraries(demo: BakedProject) -> None:
-    """Searching what torch consists of would take a second of every run, most of it at the exit."""
-    code = """
-import gc, pathlib
-from hydra import compose, initialize_config_dir
-import demo
-from workbench.cli import command
-from workbench.runs.directory import register_resolvers
-
-register_resolvers()
-with initialize_config_dir(str(pathlib.Path("configs").resolve()), version_base="1.3"):
-    cfg = compose("train", ["paths.output_dir=never_written"])
-with command(cfg):
-    print(gc.isenabled(), gc.get_freeze_count() > len(gc.get_objects()))
-"""
-    done = script(demo, "-c", code, is_warm=False)
-    assert done.stdout.split() == ["True", "True"]

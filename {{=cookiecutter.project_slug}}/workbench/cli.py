@@ -23,7 +23,6 @@ from .group_help import find_group, print_group
 from .hydra_errors import explain
 from .project import project
 from .redact import redact
-from .runs.config import folds_to_train
 from .runs.directory import CLAIMS, register_resolvers, release
 
 # The modules that a command imports from an extra of pyproject.toml.
@@ -90,23 +89,7 @@ def command(cfg: DictConfig, extra: str | None = None) -> Iterator[None]:
         if extra is not None:
             _check_extra(f"{cfg.task_name}.py", extra)
         check_complete(cfg)
-        # The folds of a cross-validation are trained by other processes.
-        if folds_to_train(cfg) is None:
-            _import_lightning()
         yield
-
-
-def _import_lightning() -> None:
-    """Import torch and Lightning, and keep the garbage collector away from what they consist of.
-
-    They are a million objects that stay until the end. Searching them for garbage takes a sixth of
-    the import, and as long again when the interpreter exits.
-    """
-    gc.disable()
-    import pytorch_lightning  # noqa: F401
-
-    gc.freeze()
-    gc.enable()
 
 
 def _check_extra(script: str, extra: str) -> None:
