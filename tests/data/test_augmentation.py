@@ -240,7 +240,7 @@ def test_unusable_options_are_rejected_in_one_sentence(package: Part) -> None:
         ({"name": "RandAugment", "strength": 3}, "cannot be built from strength=3"),
         ({"name": "RandomErasing", "p": 1.5}, "p is a probability, not 1.5"),
         ({"name": "RandomErasing", "value": "grey"}, "value is a number or random, not 'grey'"),
-        ({"name": "MixUp", "alpha": -1.0}, "cannot be built from alpha=-1.0"),
+        ({"name": "MixUp", "alpha": -1.0}, "data.augmentation.0.alpha must be a number above 0"),
         ({"name": "Resize", "size": [4, 4]}, "Resize changes the shape or type of an image"),
         ({"name": "JPEG", "quality": 50}, "The augmentation 'JPEG' cannot be built"),
     ):

@@ -40,6 +40,9 @@ def test_configs_list_every_argument(data: ModuleType) -> None:
         text = path.read_text(encoding="utf-8")
         config = yaml.safe_load(text.replace("{{= cookiecutter.package_name }}", "package"))
         name = config.pop("_target_").rpartition(".")[2]
+        # Groups, such as augmentation, are options as well.
+        chosen = [entry for entry in config.pop("defaults", ()) if entry != "_self_"]
+        config |= {option: value for entry in chosen for option, value in entry.items()}
         assert set(config) == set(inspect.signature(getattr(data, name)).parameters), name
         seen.add(name)
     assert seen == set(data.__all__)

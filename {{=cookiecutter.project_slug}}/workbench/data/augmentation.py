@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checks import check_number
 from ..errors import UserError, cannot_build, nearest
 from .erasing import RandomErasing
 from .randaugment import RandAugment
@@ -140,6 +141,8 @@ def _mixture(key: str, name: str, options: dict[str, Any], task: str) -> Mixture
             f"data.augmentation.{key}: CutMix mixes classes or labels in proportion to areas, and "
             "the data are a regression task: use MixUp, or leave it out."
         )
+    # torch checks it as well, but not after it has compiled something.
+    check_number(f"data.augmentation.{key}.alpha", options.get("alpha", 1.0), above=0)
     mixture: Mixture = _built(_torchvision(name), name, options)
     return mixture
 
