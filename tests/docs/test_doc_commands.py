@@ -29,6 +29,7 @@ RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
 STORIES = {
     "any-hydra-app.md": "test_any_hydra_app.py",
     "design.md": "test_design.py",
+    "loggers.md": "test_logger_page.py",
     "updating.md": "test_doc_update.py",
     "wandb-sweeps.md": "test_wandb_sweeps.py",
     "your-own-model.md": "test_examples.py",

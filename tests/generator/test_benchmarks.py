@@ -60,4 +60,4 @@ def test_a_wrong_subject_is_told() -> None:
     command = (sys.executable, "-m", "benchmarks", "epoch")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "there are aids, bake, epochs, gpu, samplers, scale, start, sweeps, text" in done.stderr
+    assert "there are aids, bake, epochs, gpu, one_second, samplers, scale, start, " in done.stderr

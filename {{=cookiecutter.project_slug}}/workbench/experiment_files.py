@@ -5,6 +5,7 @@ The `config.yaml` of a run becomes an experiment that repeats it, or varies it.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from .errors import UserError
 from .project import project
@@ -134,8 +135,10 @@ def as_experiment(config: DictConfig) -> DictConfig:
     content, probe = config.copy(), config.copy()
     for key, reference in _references():
         probe["value"] = reference
-        if OmegaConf.select(config, key, default=reference) == OmegaConf.select(probe, "value"):
-            OmegaConf.update(content, key, reference)
+        # A reference of one experiment may be to options that other runs do not have.
+        with suppress(InterpolationResolutionError):
+            if OmegaConf.select(config, key, default=reference) == OmegaConf.select(probe, "value"):
+                OmegaConf.update(content, key, reference)
     moved = _in_new_folder(OmegaConf.to_container(content), str(config.paths.output_dir))
     assert isinstance(moved, dict)
     # They are specific to the old run.
