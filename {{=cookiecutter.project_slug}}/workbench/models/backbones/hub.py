@@ -14,7 +14,7 @@ def is_reachable(address: str) -> bool:
     # The address is the library's own, of the Hub or of a mirror.
     request = urllib.request.Request(address, method="HEAD")
     try:
-        urllib.request.urlopen(request, timeout=TIMEOUT).close()
+        urllib.request.urlopen(request, timeout=TIMEOUT).close()  # nosec B310
     except urllib.error.HTTPError:
         return True
     except (OSError, ValueError):
