@@ -233,7 +233,7 @@ def test_nodes_without_our_disk_send_what_trials_wrote(sweeps_package: Any, tmp_
     # A resumed trial takes over the best epoch before its pause, and needs no log.
     assert set(files[earlier]) == {"checkpoints/last.ckpt", "fold_1/checkpoints/best.ckpt"}
     sweeps_package("processes").start_server()
-    worker = module.RemoteWorker(1, folder / ".shared-not-here")
+    worker = module.RemoteWorker(1, folder / ".shared-not-here", {})
     arguments = (earlier / "checkpoints/last.ckpt", trial / "copy.ckpt")
     events, packed = worker.start(3, trial / "run.log", shutil.copyfile, arguments, files)
     while not packed:
