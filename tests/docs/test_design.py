@@ -40,7 +40,7 @@ def files_of(text: str) -> list[tuple[str, str, str]]:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def project(bake: Bake) -> BakedProject:
     """A project with all changes of the page."""
     baked = bake(description="With the six changes")
@@ -61,7 +61,7 @@ def test_change_takes_one_or_two_files_outside_the_library(change: str) -> None:
     assert all(file.startswith(("my_project/", "configs/")) for file in files)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def runs(project: BakedProject) -> dict[str, Path]:
     """The folder of the run or the evaluation of each change."""
     found = {}

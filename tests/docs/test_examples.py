@@ -51,12 +51,12 @@ class Examples:
         return content
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def blocks() -> list[Block]:
     return read_blocks(PAGE)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def project(bake: Bake, blocks: list[Block]) -> BakedProject:
     """A project with the files and edits of the page."""
     baked = bake(description="With the models of the page")
@@ -70,7 +70,7 @@ def project(bake: Bake, blocks: list[Block]) -> BakedProject:
     return baked
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def examples(
     project: BakedProject, blocks: list[Block], tmp_path_factory: pytest.TempPathFactory
 ) -> Examples:
