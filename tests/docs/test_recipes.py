@@ -84,7 +84,7 @@ def takes_minutes(command: str) -> bool:
     return " -m " in command or ("data.folds=" in command and "data.fold=" not in command)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def project(bake: Bake) -> BakedProject:
     """A project with the files of the recipes, all of them new, and the data of its owner."""
     baked = bake(description="With the recipes")
