@@ -31,13 +31,13 @@ TEMPLATE_MARKS = ["{" + mark for mark in ("{=", "%=", "#=")]
 # A project with the name of something it depends on would depend on itself.
 DISTRIBUTIONS = frozenset(
     """
-    ax-platform bandit cmaes configspace fastapi hatchling hpbandster hydra-core hyperopt
-    lightning lightning-workbench matplotlib mlflow mnist1d mypy
+    ax-platform bandit cmaes configspace fastapi hatchling hpbandster huggingface-hub hydra-core
+    hyperopt lightning lightning-workbench matplotlib mlflow mnist1d mypy
     numpy omegaconf onnx onnxruntime onnxscript optuna pandas
     pillow pip pip-audit plotly polars pre-commit psutil psycopg pytest python-dotenv
-    pytorch-lightning pyyaml ray rich ruff scikit-learn scipy setuptools sqlalchemy tensorboard
-    timm torch torchmetrics torchvision transformers types-pyyaml uv uvicorn wandb wheel
-    workbench
+    pytorch-lightning pyyaml ray rich ruff safetensors scikit-learn scipy setuptools sqlalchemy
+    tensorboard timm tokenizers torch torchmetrics torchvision transformers types-pyyaml uv
+    uvicorn wandb wheel workbench
     """.split()
 )
 
