@@ -120,7 +120,7 @@ def test_missing_weights_are_explained(refusal: Refusal, offline: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["state", "checkpoint", "renamed"])
 def test_weights_come_from_a_file(package: Part, tmp_path: Path, kind: str) -> None:
-    """That of torch, or of a run; the head of another task is no obstacle."""
+    """Weights saved by torch or by a run load, even if the head is that of another task."""
     torch.manual_seed(0)
     source, path = models.shufflenet_v2_x0_5(num_classes=7), tmp_path / "weights.pt"
     state: dict[str, Any] = dict(source.state_dict())

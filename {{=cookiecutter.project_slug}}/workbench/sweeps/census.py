@@ -23,7 +23,7 @@ KEPT = ("point", "crashes", "goal")
 
 
 class Census:
-    """The trials of a study when it was last looked at.
+    """The trials of a study as of the last update.
 
     Attributes:
         trials: all of them, by their numbers.
