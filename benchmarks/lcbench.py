@@ -208,25 +208,23 @@ class Table:
         self.best[cell], self.seconds[cell] = best, seconds
 
 
-def best_known(table: Table, random: Mapping[str, float]) -> dict[str, float]:
-    """The best accuracy of each task, of random configurations or of any cell."""
-    found = dict(random)
-    for cell, best in table.best.items():
-        if cell.task in found:
-            found[cell.task] = max(found[cell.task], *best.values())
-    return found
+def best_known(
+    table: Table, random: Mapping[str, float], for_targets: bool = False
+) -> dict[str, float]:
+    """The best accuracy of each task, of random configurations or of any cell.
 
-
-def best_of_few(table: Table, random: Mapping[str, float]) -> dict[str, float]:
-    """The same without most cells: more of them, and longer ones, find better values.
-
-    The targets were set with two seeds, one worker and 2,000 epochs.
+    Args:
+        table: the cells.
+        random: the best accuracy of random configurations.
+        for_targets: whether to leave out most cells. The targets were set with two seeds, one
+            worker and 2,000 epochs, and more and longer cells find better values.
     """
     found = dict(random)
     for cell, best in table.best.items():
-        if cell.task in found and cell.workers == 1 and cell.seed < 2:
-            values = [value for n, value in best.items() if n <= 2000]
-            found[cell.task] = max(found[cell.task], *values)
+        if cell.task not in found or (for_targets and (cell.workers > 1 or cell.seed > 1)):
+            continue
+        values = [value for n, value in best.items() if n <= 2000 or not for_targets]
+        found[cell.task] = max(found[cell.task], *values)
     return found
 
 
@@ -376,7 +374,7 @@ def show(choice: Choice, found: Mapping[Any, Any], of_few: Mapping[Any, Any], ta
     Args:
         choice: what was asked for.
         found: the regrets.
-        of_few: those that the targets refer to, see `best_of_few`.
+        of_few: those that the targets refer to, see `best_known`.
         table: for the times.
     """
     for workers in choice.workers:
@@ -441,6 +439,7 @@ def lcbench(project: Project, names: Sequence[str]) -> None:
         return
     random = {task: surrogate.best_of_random(task) for task in choice.tasks}
     found = regrets(choice, table, best_known(table, random))
-    show(choice, found, regrets(choice, table, best_of_few(table, random)), table)
+    of_few = regrets(choice, table, best_known(table, random, for_targets=True))
+    show(choice, found, of_few, table)
     draw(found, SHOWN, FOLDER / "regret.png")
     print(f"\nThe plot is {FOLDER / 'regret.png'}.")
