@@ -38,7 +38,8 @@ from .runs.config import CONFIG, folds_to_train, plain
 from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
 from .runs.logs import log_in_signal
 from .runs.manifest import MANIFEST, Manifest, read_manifest
-from .runs.summary import print_averages, split_name
+from .runs.metric_names import split_name
+from .runs.summary import print_averages
 from .shell import option, resume_options
 from .sweeps.processes import start_server
 from .sweeps.tracking import close_runs, mark_runs, packages

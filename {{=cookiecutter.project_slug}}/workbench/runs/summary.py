@@ -1,6 +1,5 @@
 """The tables printed at the end of a run."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .metric_names import PLACES, split_name
+
 # Long paths stay on one line, so that they can be copied; a class may be called [red] or :cat:.
 CONSOLE = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-
 
 # Sets of weights that are measured separately, and their parts of the metrics.
 WEIGHTS = {
@@ -20,8 +20,6 @@ WEIGHTS = {
 }
 Metrics = dict[str, dict[str, float]]
 COMPARED = ("last", "averaged", "test last", "test averaged")
-# The entries of the history that are not metrics.
-PLACES = ("epoch", "step", "fraction")
 
 
 def print_metrics(name: str, metrics: dict[str, dict[str, float]]) -> None:
@@ -87,15 +85,6 @@ def without_forks(names: Sequence[str]) -> list[str]:
     ends = ("_step", "_epoch")
     forks = {name + end for name in names for end in ends}
     return [name for name in names if name not in forks]
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Stage and name of a metric: `val_acc` and `val/acc` are `acc` of `val`.
-
-    The stage is empty for a metric without one.
-    """
-    match = re.fullmatch(r"(train|val|test)(?:id|idation)?[/_](.+)", name)
-    return (match[1], match[2]) if match else ("", name)
 
 
 def _number(value: float | None) -> str:

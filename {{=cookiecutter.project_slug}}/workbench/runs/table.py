@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..project import project
 from .difference import find_run, print_difference
 from .manifest import MANIFEST, read_manifest
-from .summary import PLACES, split_name
+from .metric_names import PLACES, split_name
 
 Row = dict[str, Any]
 # The folder in a sweep's that holds the runs of its trials.
