@@ -1,15 +1,19 @@
-"""The first line of a config file, `# @package ...`, which says where its values belong.
+"""Reading config files for Hydra.
 
-Without it, Hydra puts the values below the file's group, where nothing reads them.
+Their first line, `# @package ...`, says where their values belong. Without it, Hydra puts them
+below the file's group, where nothing reads them.
 """
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import yaml
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 from .errors import UserError, first_line
 
@@ -48,7 +52,7 @@ def load_config(source: ConfigSource, config_path: str) -> ConfigResult:
         with path.open(encoding="utf-8-sig") as file:
             header = source._get_header_dict(file.read())
             file.seek(0)
-            config = OmegaConf.load(file)
+            config = _parse(file)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: save it as UTF-8.") from error
     except ValueError as error:
@@ -62,3 +66,24 @@ def load_config(source: ConfigSource, config_path: str) -> ConfigResult:
         )
     origin = f"{source.scheme()}://{source.path}"
     return ConfigResult(source.provider, origin, config, header)
+
+
+def _parse(file: TextIO) -> DictConfig | ListConfig:
+    """What `OmegaConf.load` returns, a dozen times as fast: a command reads 50 files."""
+    if yaml.__with_libyaml__:
+        try:
+            content = yaml.load(file, _fast_loader())
+        except yaml.YAMLError:
+            # Its messages are less exact.
+            file.seek(0)
+        else:
+            if isinstance(content, dict | list):
+                return OmegaConf.create(content)
+            file.seek(0)
+    return OmegaConf.load(file)
+
+
+@cache
+def _fast_loader() -> Any:
+    """OmegaConf's rules, with the parser that is written in C."""
+    return type("FastLoader", (yaml.CSafeLoader, get_yaml_loader()), {})
