@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -45,6 +47,8 @@ def run(main: Callable[[], Any]) -> None:
     # Hydra 1.3 copies all stored configs for each of the hundred lookups behind --help. The store
     # is a singleton, and 1.4 no longer copies it.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+    # It lists all groups twice for --help, with a hundred lookups each time.
+    Hydra.list_all_config_groups = cache(Hydra.list_all_config_groups)  # type: ignore[method-assign]
     compose_once()
     sys.argv[1:] = [new for word in sys.argv[1:] for new in _without_null(word)]
     with one_sentence_errors():
