@@ -30,6 +30,13 @@ def test_config_is_composed_once(demo: BakedProject, tmp_path: Path) -> None:
     assert done.stdout.endswith("composed 1\n")
 
 
+def test_mistake_is_not_composed_again(demo: BakedProject) -> None:
+    """Once with the mistake, and once without it for the name that was meant."""
+    done = script(demo, "-c", COUNT, "train.py", "trainer.max_epoch=9", check=False)
+    assert "did you mean 'trainer.max_epochs'" in done.stderr
+    assert done.stdout.endswith("composed 2\n")
+
+
 def test_config_can_ask_for_a_sweep(demo: BakedProject, tmp_path: Path) -> None:
     """Hydra sweeps without -m if the config says so."""
     options = ("hydra.mode=MULTIRUN", f"hydra.sweep.dir={tmp_path}", "optimizer.lr=0.1,0.2")

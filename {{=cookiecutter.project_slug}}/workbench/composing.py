@@ -25,21 +25,25 @@ def find_mode(instance: Hydra, config_name: str | None, overrides: list[str]) ->
     loader: Any = instance.config_loader
     # Options with a single value mean the same in both modes, and others only in a sweep.
     likely = RunMode.MULTIRUN if _has_several(overrides) else RunMode.RUN
+    mistake: Exception | None = None
     try:
         config = loader.load_configuration(config_name, overrides, likely)
-    except Exception:
-        return None
+    except Exception as error:
+        mistake = error
 
     def load_again(
         config_name: str | None, overrides: list[str], run_mode: RunMode, **more: Any
     ) -> DictConfig:
         del loader.load_configuration
-        if likely in (RunMode.RUN, run_mode):
-            return config
-        return loader.load_configuration(config_name, overrides, run_mode, **more)
+        if likely not in (RunMode.RUN, run_mode):
+            return loader.load_configuration(config_name, overrides, run_mode, **more)
+        if mistake is not None:
+            # Composed again, the config would contain the same mistake.
+            raise mistake
+        return config
 
     loader.load_configuration = load_again
-    return config.hydra.mode
+    return None if mistake is not None else config.hydra.mode
 
 
 def _has_several(overrides: list[str]) -> bool:
