@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import omegaconf.base
+from omegaconf import OmegaConf
+
 from ..conftest import BakedProject
 from ..support.sweeps import SMALL
+from ..support.template_package import Part
 from ..support.training_runs import script
 
 COUNT = """
@@ -49,3 +53,16 @@ def test_option_that_sets_the_mode_is_obeyed(demo: BakedProject, tmp_path: Path)
     options = ("hydra.mode=RUN", f"hydra.run.dir={tmp_path}/run", "trainer.limit_train_batches=1")
     script(demo, "train.py", *SMALL[:1], *options, "trainer.max_epochs=1", "logger=none")
     assert (tmp_path / "run" / "run.json").is_file()
+
+
+def test_parsed_references_follow_the_config(package: Part) -> None:
+    """Only the text of a reference is remembered, never what it resolved to."""
+    package("composing").parse_references_once()
+    parse = omegaconf.base.parse
+    config = OmegaConf.create({"a": 1, "b": {"c": "${a}", "d": "${.c} of ${a}"}})
+    other = OmegaConf.create({"a": 7, "c": "${a}"})
+    assert (config.b.c, config.b.d, other.c) == (1, "1 of 1", 7)
+    parsed = parse.cache_info().misses  # type: ignore[attr-defined]
+    config.a = 2
+    assert (config.b.c, config.b.d, other.c) == (2, "2 of 2", 7)
+    assert parse.cache_info().misses == parsed  # type: ignore[attr-defined]

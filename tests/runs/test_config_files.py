@@ -8,7 +8,7 @@ import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from omegaconf import OmegaConf
 
-from ..conftest import Part
+from ..support.template_package import Part
 
 
 def read(package: Part, folder: Path, text: str) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..composing import parse_references_once
 from ..config_headers import check_headers
 from ..errors import UserError
 from ..project import project
@@ -32,6 +33,7 @@ def register_resolvers() -> None:
     Every process that composes a config needs this once.
     """
     check_headers()
+    parse_references_once()
     OmegaConf.register_new_resolver("project_root", lambda: str(project().root), replace=True)
     OmegaConf.register_new_resolver("config_hash", _hash_of_command, replace=True)
     # Cached: every reference in a config must resolve to the same folder.
