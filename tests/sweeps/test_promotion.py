@@ -161,7 +161,8 @@ def train(simulation: Any, search: Any, job: Job) -> None:
 def test_two_machines_do_not_promote_the_same_trial(open_search: Open, simulate: Any) -> None:
     """Without a shared lock, two commands may decide at once: the second one withdraws."""
     ours, theirs = (open_search(24) for _ in range(2))
-    simulation, choose, jobs = simulate(), ours._promotable, []
+    simulation, choose = simulate(), ours._promotable
+    jobs: list[Job] = []
 
     def choose_too_late(*reporting: Any, **keywords: Any) -> int | None:
         """Between this command's decision and its promotion, the other one does the same."""
