@@ -72,7 +72,8 @@ def _parse(file: TextIO) -> DictConfig | ListConfig:
     """What `OmegaConf.load` returns, a dozen times as fast: a command reads 50 files."""
     if yaml.__with_libyaml__:
         try:
-            content = yaml.load(file, _fast_loader())
+            # A safe loader, as its name does not tell.
+            content = yaml.load(file, _fast_loader())  # nosec B506
         except yaml.YAMLError:
             # Its messages are less exact.
             file.seek(0)
