@@ -35,7 +35,7 @@ from .models.optimizers import Horizon, build_optimizer, build_scheduler
 from .models.supervised import check_task
 from .models.unread_options import check_given, find_unread
 from .objective import check_direction, check_objective, monitor_of, monitored_metrics
-from .runs.config import plain
+from .runs.config import plain, task_options
 from .runs.logs import without_lightnings_lines
 from .sharding import check_sharding
 
@@ -275,7 +275,7 @@ def check_options_read(
 
 def given_options() -> list[str]:
     """The options of the command, such as `optimizer.lr=0.1`."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return task_options(HydraConfig.get()) if HydraConfig.initialized() else []
 
 
 def is_given(option: str) -> bool:
