@@ -1,6 +1,7 @@
 """The names of backbones, `<library>/<name>`, and what is said when one cannot be had."""
 
 import importlib
+import os
 from enum import StrEnum
 from types import ModuleType
 
@@ -32,7 +33,7 @@ def parse(backbone: str) -> tuple[Library, str]:
         )
     if not name:
         raise UserError(f"model.backbone={backbone} names a library without a network in it.")
-    return Library(library), name
+    return Library(library), os.path.expanduser(name)  # noqa: PTH111  # most are not paths
 
 
 def import_package(library: Library) -> ModuleType:
