@@ -255,6 +255,20 @@ def test_exception_costs_one_trial(sphere: Application) -> None:
     assert "1 / 0" in log, "the traceback is in the trial's log"
 
 
+def test_process_that_dies_before_its_trial_costs_nothing(sphere: Application) -> None:
+    """The next process is started ahead; if the system kills it for memory, no trial fails."""
+    kill_the_next = (
+        "next(other.kill() or value for _ in iter(int, 1) "
+        "for other in psutil.Process(os.getppid()).children() if other.pid != os.getpid())"
+    )
+    app = returning(sphere, kill_the_next)
+    code = (app.root / "app.py").read_text("utf-8")
+    (app.root / "app.py").write_text(f"import psutil\n{code}", "utf-8")
+    done = app.sweep(*VARIED, "hydra.sweeper.n_trials=3", "hydra.sweeper.workers=1")
+    assert done.states() == {"COMPLETE": 3}
+    assert [trial.number for trial in done.study.trials] == [0, 1, 2], "a trial was repeated"
+
+
 def test_each_trial_has_its_gpus(sphere: Application) -> None:
     """Two trials on one GPU would run out of memory."""
     done = sphere.sweep("x=1,2,3", "hydra.sweeper.gpus=[4,6]", "hydra.sweeper.gpus_per_trial=1")

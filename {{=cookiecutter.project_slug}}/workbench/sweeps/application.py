@@ -134,8 +134,8 @@ def run(
     trial_channel.current.earlier = folders[1:]
     try:
         setup_globals()
-        JobRuntime.instance().set("name", base.master.hydra.job.name)
         config = base.compose(params, folders[0])
+        JobRuntime.instance().set("name", config.hydra.job.name)
         with read_write(config), open_dict(config):
             config.hydra.job.num, config.hydra.job.id = int(name.partition("/")[0]), name
         if base.seeds > 1:

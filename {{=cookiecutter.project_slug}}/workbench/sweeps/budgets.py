@@ -29,6 +29,7 @@ class Budgets:
         terminator: Optuna's; None unless it was requested.
         every: number of epochs between two reports of a trial.
         deadline: the time of `time.monotonic` at which this command stops its trials.
+        trained: number of epochs that all trials together have trained and reported.
     """
 
     epochs: int | None = None
@@ -36,17 +37,16 @@ class Budgets:
     terminator: "Terminator | None" = None
     every: int = 1
     deadline: float = math.inf
+    trained: int = field(default=0, init=False)
     # Of each trial, by its number.
-    _trained: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def trained(self) -> int:
-        """The number of epochs that all trials together have trained and reported."""
-        return sum(self._trained.values())
+    _trained: dict[int, int] = field(default_factory=dict, init=False)
 
     def note(self, changed: Iterable[FrozenTrial], census: Census) -> None:
         """Count the epochs of trials that are new or have changed."""
-        self._trained |= {trial.number: self._own(trial, census) for trial in changed}
+        for trial in changed:
+            own = self._own(trial, census)
+            self.trained += own - self._trained.get(trial.number, 0)
+            self._trained[trial.number] = own
 
     def _own(self, trial: FrozenTrial, census: Census) -> int:
         """The number of epochs that a trial has trained itself.

@@ -31,6 +31,7 @@ class Census:
         running: by their numbers.
         superseded: numbers of the trials that others have replaced, or that do not count.
         stopped: numbers of the trials that were stopped to be resumed.
+        heirs: number of the first trial that resumed a trial, by the number of the latter.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,7 @@ class Census:
         self.running: dict[int, FrozenTrial] = {}
         self.superseded: set[int] = set()
         self.stopped: set[int] = set()
+        self.heirs: dict[int, int] = {}
 
     def update(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Look at all trials; return those that are new or have changed."""
@@ -49,6 +51,10 @@ class Census:
             attributes = trial.user_attrs
             self.superseded.update(attributes.get("earlier", ()))
             self.stopped.update(attributes.get("stopped", ()))
+            for number in attributes.get("earlier", ())[:1]:
+                self.heirs.setdefault(number, trial.number)
+                if attributes.get("withdrawn") and self.heirs[number] == trial.number:
+                    del self.heirs[number]
             if attributes.get("withdrawn"):
                 self.superseded.add(trial.number)
             self.waiting.pop(trial.number, None)

@@ -32,7 +32,7 @@ class Base:
 
     Attributes:
         config_loader: composes configs, from the folders of the command.
-        master: the config of the command.
+        command: the config of the command, pickled, because most trials do not need it.
         fixed: the options of the command that do not vary, and those added to every trial.
         groups: the parameters that choose a config file.
         composed: the config of `fixed`, pickled.
@@ -47,7 +47,7 @@ class Base:
     """
 
     config_loader: ConfigLoader
-    master: DictConfig
+    command: bytes
     fixed: list[str]
     groups: frozenset[str]
     composed: bytes
@@ -60,6 +60,12 @@ class Base:
     study: str = ""
     parent_run: str | None = None
 
+    @property
+    def master(self) -> DictConfig:
+        """The config of the command."""
+        # Pickled by `make_base`.
+        return pickle.loads(self.command)  # nosec B301
+
     def compose(self, params: Mapping[str, Value], folder: Path) -> DictConfig:
         """The config of a trial that runs in `folder`."""
         options = [*self.fixed, *options_of(params)]
@@ -67,7 +73,7 @@ class Base:
             config = self.config_loader.load_sweep_config(self.master, options)
         else:
             # Ten times faster with the same result, as values take precedence over all files.
-            # Pickled by the sweep's own process.
+            # Pickled by `make_base`.
             config = pickle.loads(self.composed)  # nosec B301
             for key, value in params.items():
                 if isinstance(value, str):
@@ -269,7 +275,7 @@ def make_base(
     composed = config_loader.load_sweep_config(master, options)
     return Base(
         config_loader=config_loader,
-        master=master,
+        command=pickle.dumps(master),
         fixed=options,
         groups=frozenset(p.key for p in space.parameters if p.is_group),
         composed=pickle.dumps(composed),

@@ -1,9 +1,10 @@
 """Processes for trials, which have imported everything before they are needed.
 
-Importing torch and Lightning takes longer than many trials. Where processes can be forked, a server
-imports once, and each trial is forked from it in milliseconds. On Windows, the next process is
-spawned while the trials before it run. As each trial has its own process, it cannot affect others,
-and its memory and GPUs are free afterwards.
+Importing torch and Lightning takes longer than many trials. The next process is therefore started
+while the trials before it run. Where processes can be forked, a server imports once, and each
+process is forked from it in milliseconds; on Windows, each is spawned and imports by itself. As
+each trial has its own process, it cannot affect others, and its memory and GPUs are free
+afterwards.
 """
 
 import atexit
@@ -35,7 +36,7 @@ MAIN = "WORKBENCH_MAIN"
 # Of the processes that are spawned: what they import, and their environment.
 _preloaded: list[str] = []
 _variables: dict[str, str] = {}
-# Spawned processes that wait for a trial.
+# Processes that wait for a trial.
 _spares: list[tuple[BaseProcess, connection.Connection]] = []
 
 
@@ -68,18 +69,17 @@ def start_server(packages: Sequence[str] = (), main_module: str | None = None) -
         with _environment():
             forkserver.ensure_running()
     else:
-        # Python waits for all processes that are left, and these wait for this one.
-        atexit.register(_discard_spares)
-        _spares.append(_spawn())
+        _spares.append(_start())
+    # Python waits for all processes that are left, and these wait for this one.
+    atexit.register(_discard_spares)
 
 
 def launch(
-    name: str, variables: dict[str, str], log: Path, function: Callable[..., Any], args: Any
+    variables: dict[str, str], log: Path, function: Callable[..., Any], args: Any
 ) -> tuple[BaseProcess, connection.Connection]:
     """Run a function in a process of its own; return the process and the channel to it.
 
     Args:
-        name: of the process.
         variables: of its environment.
         log: for its output.
         function: what it runs.
@@ -88,13 +88,12 @@ def launch(
     Raises:
         UserError: the process cannot import the project.
     """
-    job = (variables, log, function, args)
     try:
-        if is_forking():
-            return _start("forkserver", work, job, name)
-        process, line = _spares.pop() if _spares else _spawn()
-        line.send(job)
-        _spares.append(_spawn())
+        process, line = _spares.pop() if _spares else _start()
+        if not process.is_alive():
+            process, line = _start()
+        line.send((variables, log, function, args))
+        _spares.append(_start())
         return process, line
     except (EOFError, OSError) as error:
         guard = "; a script must call its function below `if __name__ == '__main__':`"
@@ -178,24 +177,18 @@ def _kill_group(pid: int) -> None:
                 child.kill()
 
 
-def _spawn() -> tuple[BaseProcess, connection.Connection]:
-    """Start a process that imports, and then waits for its trial."""
-    with _environment():
-        return _start("spawn", _wait_for_work, (_preloaded,), "trial")
-
-
 def _discard_spares() -> None:
     while _spares:
         kill_group(_spares.pop()[0])
 
 
-def _start(
-    method: str, target: Callable[..., None], args: tuple[Any, ...], name: str
-) -> tuple[BaseProcess, connection.Connection]:
-    context: Any = multiprocessing.get_context(method)
+def _start() -> tuple[BaseProcess, connection.Connection]:
+    """Start a process that imports, and then waits for its trial."""
+    context: Any = multiprocessing.get_context("forkserver" if is_forking() else "spawn")
     here, there = context.Pipe()
-    process = context.Process(target=target, args=(there, *args), name=name)
-    process.start()
+    process = context.Process(target=_wait_for_work, args=(there, _preloaded), name="trial")
+    with _environment():
+        process.start()
     # Otherwise the death of the child would not close the connection.
     there.close()
     return process, here
@@ -204,7 +197,9 @@ def _start(
 def _wait_for_work(line: connection.Connection, modules: Sequence[str]) -> None:
     lead_group()
     for module in modules:
-        import_module(module)
+        # The trial says what is missing; a server ignores this error as well.
+        with suppress(ImportError):
+            import_module(module)
     try:
         job = line.recv()
     except EOFError:

@@ -112,10 +112,9 @@ class PromotingSearch(OptunaSearch):
 
     def _is_too_many(self, number: int) -> bool:
         """Whether another command, on a database without our lock, was faster."""
-        trials = self._look().trials
-        for paused in trials[number].user_attrs.get("earlier", ())[:1]:
-            others = [t for t in trials[paused:number] if not t.user_attrs.get("withdrawn")]
-            if any(paused in trial.user_attrs.get("earlier", ()) for trial in others):
+        census = self._look()
+        for paused in census.trials[number].user_attrs.get("earlier", ())[:1]:
+            if census.heirs.get(paused, number) != number:
                 return True
         return super()._is_too_many(number)
 

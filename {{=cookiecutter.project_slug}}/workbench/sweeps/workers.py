@@ -145,7 +145,7 @@ class Workers:
         variables = {"OMP_NUM_THREADS": str(self.threads)}
         if self._free is not None:
             variables["CUDA_VISIBLE_DEVICES"] = visible_devices(gpus)
-        process, line = launch(f"trial-{number}", variables, log, function, args)
+        process, line = launch(variables, log, function, args)
         self.running[number] = TrialProcess(number, worker, gpus, process, line)
 
     def answer(self, number: int, answer: Verdict) -> None:
