@@ -233,6 +233,7 @@ def test_transformers(package: Part, refusal: Refusal, offline: Path, tmp_path: 
     assert message == f"There is no folder {gone}, which model.backbone=hf/{gone} names."
     message = refusal("hf/someone/some-network", 3)
     assert "run `hf download someone/some-network` with internet access" in message
+    assert message.endswith("or name the folder of a network, as in model.backbone=hf/<folder>.")
 
 
 @pytest.mark.parametrize("content", [None, {"size": {"height": 32, "width": 32}}])

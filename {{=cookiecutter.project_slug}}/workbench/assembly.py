@@ -61,7 +61,8 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> LightningMo
     """
     check_samples(cfg.objective.metric, datamodule)
     model_class = building.find_target(cfg.model, "model")
-    check_task(model_class, getattr(datamodule, "task", None))
+    is_text = (getattr(datamodule, "preprocessing", None) or {}).get("kind") == "text"
+    check_task(model_class, getattr(datamodule, "task", None), is_text)
     facts = building.facts_of(datamodule, cfg.model)
     model = building.build_model(cfg.model, facts, plain(cfg.optimizer), plain(cfg.scheduler))
     use_own_loaders(model, datamodule)

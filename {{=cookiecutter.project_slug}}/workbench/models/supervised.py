@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 Inputs = Tensor | Mapping[str, Tensor]
 Batch = tuple[Tensor, Tensor] | Mapping[str, Tensor]
 STAGES = ("train", "val", "test")
-# A config in `configs/model/` for the tasks that most models do not support.
+# A config in `configs/model/` for the tasks that most models do not support, and for texts.
 EXAMPLES = {"regression": "mlp_regressor", "text": "gpt"}
+TEXT_EXAMPLES = {"regression": "text_regressor"}
 
 
 class SupervisedModule(EpochLogging):
@@ -213,17 +214,23 @@ class SupervisedModule(EpochLogging):
         self.end_stage("test")
 
 
-def check_task(model_class: Any, task: str | None) -> None:
+def check_task(model_class: Any, task: str | None, is_text: bool = False) -> None:
     """Reject data of a task that a model does not support, if both name their tasks.
+
+    Args:
+        model_class: of the model.
+        task: of the data.
+        is_text: whether the samples are labelled texts.
 
     Raises:
         UserError: for example, a regressor was chosen for classes.
     """
     tasks = getattr(model_class, "tasks", None)
     if tasks and task and task not in tasks:
+        examples, usual = (TEXT_EXAMPLES, "text_encoder") if is_text else (EXAMPLES, "mlp")
         raise UserError(
             f"The data are a {task} task and {model_class.__name__} does {tasks[0]}: choose "
-            f"another model group, for example model={EXAMPLES.get(task, 'mlp')}."
+            f"another model group, for example model={examples.get(task, usual)}."
         )
 
 

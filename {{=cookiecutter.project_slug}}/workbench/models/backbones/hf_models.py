@@ -116,7 +116,9 @@ def _not_available(name: str, error: OSError) -> UserError:
         )
     if name.startswith((".", "/")):
         return UserError(f"There is no folder {name}, which model.backbone=hf/{name} names.")
-    return not_available(f"hf/{name}", f"hf download {name}", error)
+    # Without internet access, a file of weights would not do: the description is missing too.
+    instead = "name the folder of a network, as in model.backbone=hf/<folder>"
+    return not_available(f"hf/{name}", f"hf download {name}", error, instead)
 
 
 def _has_weights(module: nn.Module) -> bool:
