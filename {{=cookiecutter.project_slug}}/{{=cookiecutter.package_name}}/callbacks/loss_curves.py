@@ -62,6 +62,8 @@ def draw_loss_curves(rows: list[dict[str, float]], in_steps: bool = False) -> Fi
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     values = [row[name] for row in rows for name in names if name in row]
     if min((value for value in values if math.isfinite(value)), default=0) >= 0:
+        # Otherwise the margin above a flat curve is narrower than its marker.
+        axes.update_datalim([(0, 0)], updatex=False)
         axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
