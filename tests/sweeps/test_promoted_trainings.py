@@ -14,6 +14,18 @@ from ..support.training_runs import is_same
 
 GOOD = 0.005
 KEY = "optimizer.lr"
+ROOT = str(Path(__file__).resolve().parents[2])
+# Weights divided between two processes on the CPU. Not with Adam: PyTorch gathers its two averages
+# into the same memory there.
+FSDP = (
+    "trainer=fsdp",
+    "trainer.accelerator=cpu",
+    "trainer.devices=2",
+    "trainer.strategy._target_=tests.support.fsdp.FSDPOnCPU",
+    "trainer.strategy.auto_wrap_policy.min_num_params=1000",
+    "model.net.width=64",
+    "optimizer=sgd",
+)
 
 
 def state(checkpoint: Path) -> dict[str, Any]:
@@ -140,11 +152,12 @@ def test_promoted_fine_tuning_equals_one_without_a_pause(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trainer", [("trainer=ddp_cpu",), FSDP], ids=["ddp", "fsdp"])
 def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
-    demo: BakedProject, tmp_path: Path
+    demo: BakedProject, tmp_path: Path, trainer: tuple[str, ...]
 ) -> None:
-    """The second process of a DDP trial is a command of its own, and has to resume as well."""
-    options = ("trainer=ddp_cpu", LR, "trainer.max_epochs=2", "hydra.sweeper.workers=1")
+    """The second process of a trial is a command of its own, and has to resume as well."""
+    options = (*trainer, LR, "trainer.max_epochs=2", "hydra.sweeper.workers=1")
     promote = ("hydra/sweeper/pruner=promote", "hydra.sweeper.pruner.min_epochs=1")
     points = ",".join(f"{{optimizer.lr:{lr}}}" for lr in (GOOD, 1e-4))
     swept = sweep(
@@ -155,6 +168,7 @@ def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
         "hydra.sweeper.pruner.factor=2",
         "hydra.sweeper.n_trials=2",
         f"hydra.sweeper.enqueue=[{points}]",
+        python_path=ROOT,
     )
     alone = sweep(
         demo,
@@ -163,6 +177,7 @@ def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
         "hydra/sweeper/pruner=none",
         "hydra.sweeper.n_trials=1",
         f"hydra.sweeper.enqueue=[{{optimizer.lr:{GOOD}}}]",
+        python_path=ROOT,
     )
     (winner,) = [row for row in swept.rows if row["state"] == "finished"]
     (whole,) = alone.rows
