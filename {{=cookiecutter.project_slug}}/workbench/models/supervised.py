@@ -12,7 +12,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 
 from ..data.batches import inputs_and_targets
 from ..errors import UserError
-from .epoch_logging import EpochLogging
+from .epoch_logging import STAGES, SharedStep
 from .metrics import logged_names
 from .precision import EpochMean, at_least_float32, float32_by_default
 from .regression_metrics import R2
@@ -22,13 +22,12 @@ log = logging.getLogger(__name__)
 # A tensor, or the arguments of a network that takes several.
 Inputs = Tensor | Mapping[str, Tensor]
 Batch = tuple[Tensor, Tensor] | Mapping[str, Tensor]
-STAGES = ("train", "val", "test")
 # A config in `configs/model/` for the tasks that most models do not support, and for texts.
 EXAMPLES = {"regression": "mlp_regressor", "text": "gpt"}
 TEXT_EXAMPLES = {"regression": "text_regressor"}
 
 
-class SupervisedModule(EpochLogging):
+class SupervisedModule(SharedStep):
     """Training, validation and test of a network on (x, y) batches.
 
     A batch may also be a dictionary with the targets as `label`. Its other entries are the
@@ -124,18 +123,6 @@ class SupervisedModule(EpochLogging):
             predictions = self.point(self.predict(outputs.detach()))
             self.metrics[f"{stage}_metrics"].update(predictions, self.hard_targets(y))  # type: ignore[operator]
         return loss
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimization step."""
-        return self.shared_step(batch, "train")
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the validation split."""
-        self.shared_step(batch, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the test split."""
-        self.shared_step(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Predictions for one batch."""
