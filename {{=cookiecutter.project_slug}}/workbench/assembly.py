@@ -20,6 +20,7 @@ from .callbacks import (
     BestCheckpoint,
     EarlyStopping,
     EvaluationSeed,
+    GradualUnfreezing,
     MetricPrecision,
     ObjectiveCheck,
     ScheduleState,
@@ -140,6 +141,9 @@ def build_trainer(cfg: DictConfig, model: LightningModule) -> Trainer:
     reads_scheduler = isinstance(model, BaseModule)
     check_combinations(cfg, trainer, cfg.scheduler if reads_scheduler else OmegaConf.create())
     check_sharding(trainer, has_finders=any(build_all(cfg.finders)))
+    for callback in callbacks:
+        if isinstance(callback, GradualUnfreezing):
+            callback.check(trainer, model)
     check_optimizer(model, trainer)
     return trainer
 
