@@ -50,7 +50,7 @@ def main(words: Sequence[str]) -> None:
 def splits(project: Project) -> tuple[str, str]:
     """What precedes the test split, and the test split."""
     datamodule = project.module("data.text").TextDataModule()
-    text = project.module("data.text").python_help()
+    text = project.module("data.text_file").python_help()
     train, val, test = datamodule.cut(text)
     return train + val, test
 

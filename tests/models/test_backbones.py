@@ -1,5 +1,6 @@
 """Pretrained networks by name: their weights, their parts, and what is said without them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,10 @@ def test_weights_of_another_network_are_refused(refusal: Refusal, tmp_path: Path
     message = refusal(NAME, 3, str(path))
     assert "are missing or have another shape" in message
     assert "weights of another network" in message
-    assert "cannot be read" in refusal(NAME, 3, str(tmp_path / "none.pt"))
+    missing, broken = tmp_path / "none.pt", tmp_path / "broken.pt"
+    assert refusal(NAME, 3, str(missing)) == f"There is no file {missing} to load weights from."
+    broken.write_text("no weights")
+    assert "cannot be read" in refusal(NAME, 3, str(broken))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +171,10 @@ def test_images_suit_the_backbone_or_are_refused(
     with pytest.raises(package("errors").UserError, match=r"set data\.channels=3"):
         backbones.check_input(net, NAME, [1, 32, 32], None)
     fixed = nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 2))
-    with pytest.raises(package("errors").UserError, match=r"was made for 224 x 224 pixels"):
+    with pytest.raises(
+        package("errors").UserError,
+        match=r"32 x 32 .* for 224 x 224",
+    ):
         backbones.check_input(fixed, NAME, [3, 32, 32], None)
     right = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     backbones.check_input(net, NAME, [3, 32, 32], right)
@@ -217,5 +224,37 @@ def test_transformers(package: Part, refusal: Refusal, offline: Path, tmp_path: 
         again = backbones.build_backbone("hf/elsewhere", 3, architecture=built.architecture).net
     again.load_state_dict(built.net.state_dict())
     assert torch.equal(again.eval()(x), built.net.eval()(x))
+    (tmp_path / "vit" / "model.safetensors").unlink()
+    message = refusal(name, 3)
+    assert "is a folder without a complete network (" in message
+    assert "set model.weights to another file or null" in message
+    gone = tmp_path / "gone"
+    message = refusal(f"hf/{gone}", 3)
+    assert message == f"There is no folder {gone}, which model.backbone=hf/{gone} names."
     message = refusal("hf/someone/some-network", 3)
     assert "run `hf download someone/some-network` with internet access" in message
+    assert message.endswith("or name the folder of a network, as in model.backbone=hf/<folder>.")
+
+
+@pytest.mark.parametrize("content", [None, {"size": {"height": 32, "width": 32}}])
+def test_transformers_without_a_description_of_images(
+    package: Part, tmp_path: Path, content: dict[str, Any] | None
+) -> None:
+    """A network saved without its image processor is usable, and the sentence says how."""
+    hf = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = hf.ViTConfig(**sizes, intermediate_size=32, image_size=32, patch_size=8)
+    hf.ViTForImageClassification(config).save_pretrained(tmp_path)
+    if content is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(content))
+    name, backbones = f"hf/{tmp_path}", package("models.backbones")
+    with pytest.raises(package("errors").UserError) as raised:
+        backbones.image_input(name)
+    assert "preprocessor_config.json" in str(raised.value)
+    assert "set data.height and data.width, and data.backbone=null" in str(raised.value)
+    assert "download" not in str(raised.value)
+    # What the sentence says.
+    net, own = backbones.build_backbone(name, 3).net, {"mean": [0.5] * 3, "std": [0.1] * 3}
+    backbones.check_input(net, name, [3, 32, 32], own)
+    with pytest.raises(package("errors").UserError, match=r"choose another data\.height"):
+        backbones.check_input(net, name, [3, 64, 64], own)

@@ -134,6 +134,17 @@ def test_run_interrupted_in_any_phase_resumes_identically(
         assert_same(resumed, whole)
 
 
+@pytest.mark.parametrize("option", ["trainer=ddp_cpu", "compile=true"])
+def test_what_cannot_be_frozen_is_refused_before_any_process_starts(
+    project: Project, images: Path, option: str
+) -> None:
+    """Every trial of a sweep would start its processes and fail."""
+    common = [word for word in SMALL if word != "trainer=cpu"]
+    cfg = project.configure("train", project.folder / "no", *common, f"data.path={images}", option)
+    with pytest.raises(project.module("errors").UserError, match=r"callbacks\.unfreezing"):
+        project.module("dry_run").check(cfg)
+
+
 def test_averaged_weights_of_partly_frozen_networks_resume_identically(
     project: Project, images: Path
 ) -> None:

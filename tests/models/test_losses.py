@@ -223,3 +223,16 @@ def test_models_refuse_data_of_another_task(package: Part) -> None:
     assert message.endswith("choose another model group, for example model=mlp_regressor.")
     message = rejection(package, "Regressor", task="multilabel")
     assert message.endswith("choose another model group, for example model=mlp.")
+
+
+def test_task_of_texts_names_a_model_for_texts(package: Part) -> None:
+    """A regressor of tables has no use for texts."""
+    supervised = package("models.supervised")
+    for name, task, choice in (
+        ("classifier.Classifier", "regression", "text_regressor"),
+        ("regressor.Regressor", "classification", "text_encoder"),
+    ):
+        module, _, kind = name.partition(".")
+        model_class = getattr(package(f"models.{module}"), kind)
+        with pytest.raises(package("errors").UserError, match=rf"for example model={choice}\."):
+            supervised.check_task(model_class, task, is_text=True)

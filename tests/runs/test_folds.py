@@ -30,12 +30,19 @@ class Fault(Callback):
 """
 
 
+# A value that refers to another one.
+KEEP = (
+    "+callbacks.kept={_target_:pytorch_lightning.callbacks.ModelCheckpoint,"
+    "dirpath:'${paths.output_dir}/kept'}"
+)
+
+
 @pytest.fixture(scope="module")
 def crossed(demo: BakedProject, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of three folds and what the command printed."""
     folder = tmp_path_factory.mktemp("folds") / "run"
     options = ("experiment=diabetes", "data.folds=3", "trainer.max_epochs=3", "logger=none")
-    done = script(demo, "train.py", f"hydra.run.dir={folder}", *options)
+    done = script(demo, "train.py", f"hydra.run.dir={folder}", *options, KEEP)
     return folder, done.stdout
 
 
@@ -59,6 +66,8 @@ def test_mean_and_deviation_are_those_of_the_folds(crossed: tuple[Path, str]) ->
             assert f"{values.mean():.4f}" in row
             assert f"{values.std():.4f}" in row
     for fold, content in enumerate(folds):
+        # Each has its own output folder.
+        assert list((folder / f"fold_{fold}" / "kept").glob("*.ckpt"))
         (line,) = (line for line in printed.splitlines() if f"fold {fold}  finished" in line)
         assert f"test/loss {content['metrics']['test']['test/loss']:.4g}" in line
 

@@ -118,9 +118,11 @@ ELSEWHERE = [
     ),
     Elsewhere(r"uv run pytest", "it takes a minute", tested_by(INSTALLED)),
     Elsewhere(r"uv run pre-commit install", "it may not be installed", check_if_installed),
-    Elsewhere(r"python train\.py trainer=gpu .*", "it needs a GPU", check_train),
+    Elsewhere(r"python train\.py trainer=(gpu .*|ddp)", "it needs a GPU", check_train),
     Elsewhere(
-        r"python train\.py (-m )?experiment=finetune .*", "it downloads weights", check_train
+        r"python train\.py (-m )?experiment=(text_)?finetune .*",
+        "it downloads weights, or takes those of transformers",
+        check_train,
     ),
     Elsewhere(
         r'python -c "import (torchvision|timm).*|hf download .*',

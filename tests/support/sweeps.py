@@ -65,11 +65,16 @@ class Swept:
 
 
 def sweep(
-    project: BakedProject, folder: Path, *options: str, check: bool = True, small: bool = True
+    project: BakedProject,
+    folder: Path,
+    *options: str,
+    check: bool = True,
+    small: bool = True,
+    python_path: str = "",
 ) -> Swept:
     """Run `train.py -m` with the study in `folder`, to its end."""
     command = sweep_command(folder, *options, small=small)
-    done = script(project, *command, check=check)
+    done = script(project, *command, check=check, python_path=python_path)
     return Swept(folder, done.stdout + done.stderr)
 
 

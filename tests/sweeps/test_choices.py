@@ -181,3 +181,13 @@ def test_one_batch_and_all_batches_are_two_trials(demo: BakedProject, tmp_path: 
     assert repr(best["trainer"]["limit_train_batches"]) == swept.rows[0][option]
     # As optuna-dashboard reads it.
     assert {trial.params[option] for trial in swept.study.trials} == {"1", "1.0"}
+
+
+def test_value_may_refer_to_another_one(demo: BakedProject, tmp_path: Path) -> None:
+    """Every trial would fail, or all of them would write to the same folder."""
+    keep = "+callbacks.kept={_target_:pytorch_lightning.callbacks.ModelCheckpoint,dirpath:"
+    options = (keep + "'${paths.output_dir}/kept'}", "hydra.sweeper.n_trials=2")
+    swept = sweep(demo, tmp_path / "study", *options, "hydra.sweeper.workers=1", "seed=1,2")
+    for row in swept.rows:
+        assert row["state"] == "finished"
+        assert list((swept.folder / row["folder"] / "kept").glob("*.ckpt"))

@@ -7,11 +7,25 @@ import pytest
 import torch
 
 from ..conftest import BakedProject
+from ..support.own_data import write_fruit
 from ..support.promoted import OPTIONS, TRAINING, check_nothing_is_lost, outlive_kills
 from ..support.sweeps import LR, sweep
+from ..support.training_runs import is_same
 
 GOOD = 0.005
 KEY = "optimizer.lr"
+ROOT = str(Path(__file__).resolve().parents[2])
+# Weights divided between two processes on the CPU. Not with Adam: PyTorch gathers its two averages
+# into the same memory there.
+FSDP = (
+    "trainer=fsdp",
+    "trainer.accelerator=cpu",
+    "trainer.devices=2",
+    "trainer.strategy._target_=tests.support.fsdp.FSDPOnCPU",
+    "trainer.strategy.auto_wrap_policy.min_num_params=1000",
+    "model.net.width=64",
+    "optimizer=sgd",
+)
 
 
 def state(checkpoint: Path) -> dict[str, Any]:
@@ -69,11 +83,81 @@ def test_promoted_trial_has_the_weights_of_one_without_a_pause(
 
 
 @pytest.mark.slow
-def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
+def test_promoted_fine_tuning_equals_one_without_a_pause(
     demo: BakedProject, tmp_path: Path
 ) -> None:
-    """The second process of a DDP trial is a command of its own, and has to resume as well."""
-    options = ("trainer=ddp_cpu", LR, "trainer.max_epochs=2", "hydra.sweeper.workers=1")
+    """A trial that froze again after a pause, or unfroze too early, would win with other weights.
+
+    Epoch 1 trains the head, 2 and 3 also the upper part, 4 to 6 everything. The winner pauses after
+    epochs 1, 2 and 4: where a phase ends, and within both others.
+    """
+    write_fruit(tmp_path / "fruit", 12)
+    options = (
+        "experiment=finetune",
+        f"data.path={tmp_path / 'fruit'}",
+        "data.height=32",
+        "data.width=32",
+        "data.num_workers=0",
+        "model.backbone=torchvision/shufflenet_v2_x0_5",
+        "model.weights=null",
+        "model.num_parts=2",
+        "callbacks.unfreezing.freeze_epochs=1",
+        "callbacks.unfreezing.every=2",
+        "trainer.max_epochs=6",
+        # Far above the loss of guessing with the learning rates of all others.
+        "objective.metric=val/loss",
+        "objective.mode=min",
+        "logger=none",
+        "search_space=none",
+        "hydra.sweeper.workers=1",
+        "optimizer.lr=tag(log,interval(1e-4,1))",
+        # Not the best epoch, which may be one before the first pause.
+        "+callbacks.kept._target_=pytorch_lightning.callbacks.ModelCheckpoint",
+        "+callbacks.kept.dirpath='${paths.output_dir}/kept'",
+        "+callbacks.kept.filename=last_epoch",
+    )
+    points = ",".join(f"{{optimizer.lr:{lr}}}" for lr in (1e-3, 0.5, 0.6, 0.7, 0.8))
+    promote = ("hydra/sweeper/pruner=promote", "hydra.sweeper.pruner.min_epochs=1")
+    swept = sweep(
+        demo,
+        tmp_path / "promoted",
+        *options,
+        *promote,
+        "hydra.sweeper.pruner.factor=2",
+        "hydra.sweeper.n_trials=5",
+        f"hydra.sweeper.enqueue=[{points}]",
+        small=False,
+    )
+    (winner,) = [row for row in swept.rows if row["state"] == "finished"]
+    assert float(winner["optimizer.lr"]) == 1e-3
+    earlier = swept.study.trials[int(winner["number"])].user_attrs["earlier"]
+    paused = [max(swept.study.trials[number].intermediate_values) for number in earlier]
+    assert sorted(paused) == [1, 2, 4]
+    alone = sweep(
+        demo,
+        tmp_path / "alone",
+        *options,
+        "hydra/sweeper/pruner=none",
+        "hydra.sweeper.n_trials=1",
+        "hydra.sweeper.enqueue=[{optimizer.lr:1e-3}]",
+        small=False,
+    )
+    (whole,) = alone.rows
+    place = Path("kept/last_epoch.ckpt")
+    saved = torch.load(swept.folder / winner["folder"] / place, weights_only=True)
+    expected = torch.load(alone.folder / whole["folder"] / place, weights_only=True)
+    assert expected["epoch"] == 5
+    for part in ("epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"):
+        assert is_same(saved[part], expected[part]), part
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", [("trainer=ddp_cpu",), FSDP], ids=["ddp", "fsdp"])
+def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
+    demo: BakedProject, tmp_path: Path, trainer: tuple[str, ...]
+) -> None:
+    """The second process of a trial is a command of its own, and has to resume as well."""
+    options = (*trainer, LR, "trainer.max_epochs=2", "hydra.sweeper.workers=1")
     promote = ("hydra/sweeper/pruner=promote", "hydra.sweeper.pruner.min_epochs=1")
     points = ",".join(f"{{optimizer.lr:{lr}}}" for lr in (GOOD, 1e-4))
     swept = sweep(
@@ -84,6 +168,7 @@ def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
         "hydra.sweeper.pruner.factor=2",
         "hydra.sweeper.n_trials=2",
         f"hydra.sweeper.enqueue=[{points}]",
+        python_path=ROOT,
     )
     alone = sweep(
         demo,
@@ -92,6 +177,7 @@ def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
         "hydra/sweeper/pruner=none",
         "hydra.sweeper.n_trials=1",
         f"hydra.sweeper.enqueue=[{{optimizer.lr:{GOOD}}}]",
+        python_path=ROOT,
     )
     (winner,) = [row for row in swept.rows if row["state"] == "finished"]
     (whole,) = alone.rows

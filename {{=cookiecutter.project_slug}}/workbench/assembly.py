@@ -20,6 +20,7 @@ from .callbacks import (
     BestCheckpoint,
     EarlyStopping,
     EvaluationSeed,
+    GradualUnfreezing,
     MetricPrecision,
     ObjectiveCheck,
     ScheduleState,
@@ -35,7 +36,7 @@ from .models.optimizers import Horizon, build_optimizer, build_scheduler
 from .models.supervised import check_task
 from .models.unread_options import check_given, find_unread
 from .objective import check_direction, check_objective, monitor_of, monitored_metrics
-from .runs.config import plain
+from .runs.config import plain, task_options
 from .runs.logs import without_lightnings_lines
 from .sharding import check_sharding
 
@@ -61,7 +62,8 @@ def build_model(cfg: DictConfig, datamodule: LightningDataModule) -> LightningMo
     """
     check_samples(cfg.objective.metric, datamodule)
     model_class = building.find_target(cfg.model, "model")
-    check_task(model_class, getattr(datamodule, "task", None))
+    is_text = (getattr(datamodule, "preprocessing", None) or {}).get("kind") == "text"
+    check_task(model_class, getattr(datamodule, "task", None), is_text)
     facts = building.facts_of(datamodule, cfg.model)
     model = building.build_model(cfg.model, facts, plain(cfg.optimizer), plain(cfg.scheduler))
     use_own_loaders(model, datamodule)
@@ -139,6 +141,9 @@ def build_trainer(cfg: DictConfig, model: LightningModule) -> Trainer:
     reads_scheduler = isinstance(model, BaseModule)
     check_combinations(cfg, trainer, cfg.scheduler if reads_scheduler else OmegaConf.create())
     check_sharding(trainer, has_finders=any(build_all(cfg.finders)))
+    for callback in callbacks:
+        if isinstance(callback, GradualUnfreezing):
+            callback.check(trainer, model)
     check_optimizer(model, trainer)
     return trainer
 
@@ -275,7 +280,7 @@ def check_options_read(
 
 def given_options() -> list[str]:
     """The options of the command, such as `optimizer.lr=0.1`."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return task_options(HydraConfig.get()) if HydraConfig.initialized() else []
 
 
 def is_given(option: str) -> bool:

@@ -167,7 +167,7 @@ def check_inputs(cfg: DictConfig) -> None:
         if path is None or "://" in path:
             continue
         if not Path(path).expanduser().exists():
-            raise UserError(f"{key}: there is no file or folder {path}.")
+            raise UserError(f"There is no file or folder {path}: set {key} to an existing one.")
 
 
 def check_packages(cfg: DictConfig) -> None:

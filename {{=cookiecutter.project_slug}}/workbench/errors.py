@@ -32,6 +32,20 @@ def cannot_build(
     return UserError(f"The {kind} {name!r} cannot be built from {given}: {first_line(error)}.")
 
 
+def not_installed(what: str, package: str, extra: str) -> UserError:
+    """The error for an optional package that is missing.
+
+    Args:
+        what: needs it.
+        package: its name.
+        extra: of the project, which contains it.
+    """
+    return UserError(
+        f"{what} needs {package}: install it with `uv sync --extra {extra}` or "
+        f"`pip install {package}`."
+    )
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the nearest known one, or all known ones."""
     names = sorted(set(known))

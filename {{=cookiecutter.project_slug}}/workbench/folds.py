@@ -34,7 +34,7 @@ from .errors import UserError
 from .project import project
 from .redact import redact
 from .runs import slurm
-from .runs.config import CONFIG, folds_to_train, plain
+from .runs.config import CONFIG, folds_to_train, plain, task_options
 from .runs.ending import EXIT_CODES, INTERRUPTED, TERMINATED, Ending
 from .runs.logs import log_in_signal
 from .runs.manifest import MANIFEST, Manifest, read_manifest
@@ -166,7 +166,7 @@ def fold_config(cfg: DictConfig, folder: Path, fold: int) -> DictConfig:
         config.hydra.run.dir = config.hydra.runtime.output_dir = str(folder)
         # The folds print to their files, the console belongs to this command.
         config.hydra.job_logging.root.handlers = ["file"]
-        config.hydra.overrides.task = [*HydraConfig.get().overrides.task, f"data.fold={fold}"]
+        config.hydra.overrides.task = [*task_options(HydraConfig.get()), f"data.fold={fold}"]
         config.data.fold = fold
         if (last := folder / "checkpoints" / "last.ckpt").is_file():
             config.ckpt_path, config.weights_from = str(last), None
@@ -229,7 +229,7 @@ def check_fold(config: DictConfig, folder: Path, command: list[str]) -> Any:
 
 def train_fold(config: DictConfig, script: str) -> Metrics | TrialOutcome:
     """Train a fold in a worker process: its metrics, or why there are none."""
-    sys.argv = [script, *config.hydra.overrides.task]
+    sys.argv = [script, *task_options(config.hydra)]
     if config.ckpt_path is not None:
         sys.argv += resume_options(config.ckpt_path)
     folder = Path(config.hydra.run.dir)

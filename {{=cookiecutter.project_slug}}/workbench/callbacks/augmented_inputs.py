@@ -32,7 +32,8 @@ class AugmentedInputs(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Draw the images of the first batch."""
-        if trainer.global_step > 0 or batch_idx > 0 or trainer.fast_dev_run or self.path.exists():
+        # `global_step` takes Lightning longer than everything else here.
+        if batch_idx > 0 or trainer.global_step > 0 or trainer.fast_dev_run or self.path.exists():
             return
         datamodule: Any = getattr(trainer, "datamodule", None)
         preprocessing = getattr(datamodule, "preprocessing", None) or {}

@@ -51,14 +51,17 @@ class GradualUnfreezing(Callback):
         return min(count, 1 + (epoch - self.freeze_epochs) // self.every)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that the model has parts, and that nothing prevents freezing them.
+        """Check that the model has parts, and that nothing prevents freezing them."""
+        if stage == "fit":
+            self._trained = None
+            self.check(trainer, pl_module)
+
+    def check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reject what prevents freezing, before other processes are started.
 
         Raises:
-            UserError: it has none, is compiled, or the strategy needs all gradients.
+            UserError: the model has no parts or is compiled, or the strategy needs all gradients.
         """
-        if stage != "fit":
-            return
-        self._trained = None
         parts_of(pl_module)
         if any(module._compiled_call_impl is not None for module in pl_module.modules()):
             raise UserError(

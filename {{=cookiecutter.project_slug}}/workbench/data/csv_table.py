@@ -1,6 +1,5 @@
 """A CSV file as a table: its features, and its target column or columns."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ..checks import check_choice
 from ..errors import UserError
 from .cells import Key, Reading, differ_in_case
 from .columns import ColumnReader, ReadColumn, missing_markers
+from .csv_choices import Choices
 from .csv_columns import (
     check_dates,
     check_formats,
@@ -28,7 +28,7 @@ from .csv_columns import (
     read_groups,
     report,
 )
-from .table_file import list_option, read_table_file
+from .table_file import TableFile, list_option, read_table_file
 from .tables import Numbers, TableArrays, Words
 
 log = logging.getLogger(__name__)
@@ -47,62 +47,47 @@ LABELS: tuple[tuple[Key, Key], ...] = (
 )
 
 
-def read_csv(
-    path: Path,
-    *,
-    target: Sequence[str] | None,
-    numeric: Sequence[str] | None,
-    categorical: Sequence[str] | None,
-    drop: Sequence[str] | None,
-    group: str | None,
-    split_column: str | None,
-    task: str,
-    delimiter: str | None,
-    missing: Sequence[str] | None,
-    formats: Mapping[str, Sequence[str]],
-) -> TableArrays:
-    """All rows of a CSV file; the arguments are those of `CSVDataModule`.
+def read_csv(path: Path, choices: Choices) -> TableArrays:
+    """All rows of a CSV file.
 
     Raises:
         UserError: the file or the choice of columns cannot be used.
     """
-    table = read_table_file(path, delimiter)
+    table = read_table_file(path, choices.delimiter)
     check_rows(table)
-    targets = target or []
+    targets = choices.target or []
     check_targets(table, targets)
-    reader = ColumnReader(table, missing_markers(missing), check_formats(formats, table))
-    found = read_targets(reader, targets, task)
-    special = [column for column in (group, split_column) if column is not None]
-    dropped = list(dict.fromkeys([*(drop or []), *special]))
-    features = read_features(reader, targets, numeric, categorical, dropped)
+    reader = reader_of(table, choices)
+    found = read_targets(reader, targets, choices.task)
+    dropped = list(dict.fromkeys([*(choices.drop or []), *choices.special()]))
+    features = read_features(reader, targets, choices.numeric, choices.categorical, dropped)
     columns = features | dict(found.columns)
     check_grouping(reader, columns)
-    report(reader, columns, chosen=[*targets, *(categorical or [])])
+    report(reader, columns, chosen=[*targets, *(choices.categorical or [])])
     return TableArrays(
         {name: column.values for name, column in features.items()},
-        found.values,
-        targets[0] if found.values.ndim == 1 else list(targets),
-        found.class_names,
-        groups=None if group is None else read_groups(reader, group),
-        given={} if split_column is None else read_given_splits(reader, split_column),
         readings={name: each.reading for name, each in features.items() if each.reading},
-        file_options={"delimiter": delimiter, "missing": missing},
+        file_options={"delimiter": choices.delimiter, "missing": choices.missing},
+        **rows_of(reader, found, choices),
     )
 
 
-def names_of(names: Any) -> list[str] | None:
-    """A plain list of names; a single name may stand for itself."""
-    if names is None:
-        return None
-    several = isinstance(names, Sequence) and not isinstance(names, str)
-    return [name_of(name) for name in (names if several else [names])]
+def reader_of(table: TableFile, choices: Choices) -> ColumnReader:
+    """Reads the columns of a file in the chosen formats."""
+    formats = check_formats(choices.formats, table)
+    return ColumnReader(table, missing_markers(choices.missing), formats)
 
 
-def name_of(value: Any) -> str:
-    """The text that the user typed, where YAML made a number, a boolean or null of it."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    return str(value)
+def rows_of(reader: ColumnReader, found: "Target", choices: Choices) -> dict[str, Any]:
+    """The arguments of `TableArrays` that do not depend on the features."""
+    group, split_column, targets = choices.group, choices.split_column, choices.target or []
+    return {
+        "target": found.values,
+        "target_name": targets[0] if found.values.ndim == 1 else list(targets),
+        "class_names": found.class_names,
+        "groups": None if group is None else read_groups(reader, group),
+        "given": {} if split_column is None else read_given_splits(reader, split_column),
+    }
 
 
 @dataclass

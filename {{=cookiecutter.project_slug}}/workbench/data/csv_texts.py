@@ -1,7 +1,7 @@
 """A CSV file with a column of texts to learn from."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 
 from ..checks import check_integer
 from ..errors import UserError
-from .columns import ColumnReader, missing_markers
-from .csv_columns import check_formats, check_rows, check_targets, read_given_splits, read_groups
+from .csv_choices import Choices
+from .csv_columns import check_rows, check_targets
 from .csv_columns import report as report_columns
-from .csv_table import read_targets
+from .csv_table import read_targets, reader_of, rows_of
 from .sequences import TextDataset
 from .table_file import TableFile, check_columns, read_table_file
 from .tables import TableArrays, TableDataModule
@@ -45,41 +45,26 @@ class TextTable(TableArrays):
     text_columns: list[str] = field(default_factory=list)
 
 
-def read_csv_texts(
-    path: Path,
-    *,
-    text: Sequence[str] | None,
-    target: Sequence[str] | None,
-    group: str | None,
-    split_column: str | None,
-    task: str,
-    delimiter: str | None,
-    missing: Sequence[str] | None,
-    formats: Mapping[str, Sequence[str]],
-) -> TextTable:
-    """All rows of a CSV file; the arguments are those of `CSVDataModule`, and columns of texts.
+def read_csv_texts(path: Path, choices: Choices) -> TextTable:
+    """All rows of a CSV file.
 
     Raises:
         UserError: the file or the choice of columns cannot be used.
     """
-    table = read_table_file(path, delimiter)
+    table = read_table_file(path, choices.delimiter)
     check_rows(table)
-    targets, columns = target or [], text or []
+    targets, columns = choices.target or [], choices.text or []
     check_targets(table, targets)
-    check_texts(table, columns, [*targets, *(c for c in (group, split_column) if c is not None)])
-    reader = ColumnReader(table, missing_markers(missing), check_formats(formats, table))
-    found = read_targets(reader, targets, task)
+    check_texts(table, columns, [*targets, *choices.special()])
+    reader = reader_of(table, choices)
+    found = read_targets(reader, targets, choices.task)
     report_columns(reader, found.columns, chosen=targets)
     return TextTable(
         {},
-        found.values,
-        targets[0] if found.values.ndim == 1 else list(targets),
-        found.class_names,
-        groups=None if group is None else read_groups(reader, group),
-        given={} if split_column is None else read_given_splits(reader, split_column),
-        file_options={"delimiter": delimiter},
+        file_options={"delimiter": choices.delimiter},
         texts=join_texts(table, columns),
         text_columns=list(columns),
+        **rows_of(reader, found, choices),
     )
 
 

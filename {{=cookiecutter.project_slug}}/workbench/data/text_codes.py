@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError, first_line
+from ..errors import UserError, first_line, not_installed
 from .sequences import Sequences
 
 log = logging.getLogger(__name__)
@@ -105,9 +105,7 @@ def parse_tokenizer(content: str) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise UserError(
-            "A tokenizer needs the package tokenizers: uv sync --extra transformers."
-        ) from error
+        raise not_installed("data.tokenizer", "tokenizers", "transformers") from error
     try:
         return Tokenizer.from_str(content)
     except Exception as error:  # the library has no class of its own for it

@@ -1,6 +1,8 @@
 """Windows of a sequence of codes, for models that predict the next code."""
 
 import hashlib
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -58,3 +60,20 @@ class Windows(Dataset[Batch]):
         content = hashlib.sha256(self.codes.numpy().data)
         content.update(f"{self.begins.tolist()} {self.block_size}".encode())
         return content.hexdigest()[:16]
+
+
+def consecutive_windows(splits: Sequence[Tensor], block_size: int) -> dict[str, Dataset[Batch]]:
+    """Windows of a sequence whose end is held out.
+
+    Args:
+        splits: the codes of the training, the validation and the test split, one after another;
+            more than `block_size` for training.
+        block_size: length of a window. In validation and test, at least half of it is context,
+            which may belong to the preceding split.
+    """
+    codes, (train, val, test) = torch.cat(list(splits)), accumulate(map(len, splits))
+    return {
+        "train": Windows(codes[:train], 1, block_size, block_size, is_shifted=True),
+        "val": Windows(codes[:val], train, block_size, block_size // 2),
+        "test": Windows(codes[:test], val, block_size, block_size // 2),
+    }

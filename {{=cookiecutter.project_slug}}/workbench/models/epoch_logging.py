@@ -3,7 +3,13 @@
 `self.log` of two metrics in every step takes a millisecond, as long as a step of a small network.
 """
 
+from typing import Any
+
+from torch import Tensor
+
 from .base import BaseModule
+
+STAGES = ("train", "val", "test")
 
 
 class EpochLogging(BaseModule):
@@ -32,3 +38,23 @@ class EpochLogging(BaseModule):
     def on_test_epoch_start(self) -> None:
         """Log the metrics of a test."""
         self.log_metrics("test")
+
+
+class SharedStep(EpochLogging):
+    """A model whose steps differ only in the metrics that they update."""
+
+    def shared_step(self, batch: Any, stage: str) -> Tensor:
+        """The loss of a batch; also updates the metrics of "train", "val" or "test"."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """One optimization step."""
+        return self.shared_step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """One batch of the validation split."""
+        self.shared_step(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """One batch of the test split."""
+        self.shared_step(batch, "test")

@@ -76,8 +76,11 @@ def read_weights(path: str | Path) -> Mapping[str, Tensor]:
     Raises:
         UserError: the file cannot be read.
     """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"There is no file {path} to load weights from.")
     try:
-        if Path(path).suffix == ".safetensors":
+        if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # installed with timm and transformers
 
             content: dict[str, Any] = load_file(path)

@@ -12,7 +12,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 
 from ..data.batches import inputs_and_targets
 from ..errors import UserError
-from .epoch_logging import EpochLogging
+from .epoch_logging import STAGES, SharedStep
 from .metrics import logged_names
 from .precision import EpochMean, at_least_float32, float32_by_default
 from .regression_metrics import R2
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 # A tensor, or the arguments of a network that takes several.
 Inputs = Tensor | Mapping[str, Tensor]
 Batch = tuple[Tensor, Tensor] | Mapping[str, Tensor]
-STAGES = ("train", "val", "test")
-# A config in `configs/model/` for the tasks that most models do not support.
+# A config in `configs/model/` for the tasks that most models do not support, and for texts.
 EXAMPLES = {"regression": "mlp_regressor", "text": "gpt"}
+TEXT_EXAMPLES = {"regression": "text_regressor"}
 
 
-class SupervisedModule(EpochLogging):
+class SupervisedModule(SharedStep):
     """Training, validation and test of a network on (x, y) batches.
 
     A batch may also be a dictionary with the targets as `label`. Its other entries are the
@@ -124,18 +124,6 @@ class SupervisedModule(EpochLogging):
             self.metrics[f"{stage}_metrics"].update(predictions, self.hard_targets(y))  # type: ignore[operator]
         return loss
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimization step."""
-        return self.shared_step(batch, "train")
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the validation split."""
-        self.shared_step(batch, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the test split."""
-        self.shared_step(batch, "test")
-
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Predictions for one batch."""
         return self(inputs_and_targets(batch)[0] if isinstance(batch, Mapping) else batch[0])
@@ -213,17 +201,23 @@ class SupervisedModule(EpochLogging):
         self.end_stage("test")
 
 
-def check_task(model_class: Any, task: str | None) -> None:
+def check_task(model_class: Any, task: str | None, is_text: bool = False) -> None:
     """Reject data of a task that a model does not support, if both name their tasks.
+
+    Args:
+        model_class: of the model.
+        task: of the data.
+        is_text: whether the samples are labelled texts.
 
     Raises:
         UserError: for example, a regressor was chosen for classes.
     """
     tasks = getattr(model_class, "tasks", None)
     if tasks and task and task not in tasks:
+        examples, usual = (TEXT_EXAMPLES, "text_encoder") if is_text else (EXAMPLES, "mlp")
         raise UserError(
             f"The data are a {task} task and {model_class.__name__} does {tasks[0]}: choose "
-            f"another model group, for example model={EXAMPLES.get(task, 'mlp')}."
+            f"another model group, for example model={examples.get(task, usual)}."
         )
 
 

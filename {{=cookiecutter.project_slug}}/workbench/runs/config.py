@@ -64,6 +64,20 @@ def plain(config: Any, resolve: bool = True) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def task_options(hydra: Any) -> list[str]:
+    """The options of the command as they were given.
+
+    A value that refers to another one, such as `dirpath='${paths.output_dir}/kept'`, is not
+    replaced: it may have another value in a run that this command starts.
+
+    Args:
+        hydra: Hydra's own config.
+    """
+    options = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(options, list)
+    return [str(option) for option in options]
+
+
 def flatten(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """The values of nested dictionaries by their full names, such as `optimizer.lr`.
 

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ..errors import UserError, nearest
 from ..project import register_application
-from ..runs.config import CheckedRun, flatten, plain
+from ..runs.config import CheckedRun, flatten, plain, task_options
 from . import trial_channel
 from .plan import Base, Repeat
 from .processes import MAIN
@@ -140,7 +140,7 @@ def run(
             config.hydra.job.num, config.hydra.job.id = int(name.partition("/")[0]), name
         if base.seeds > 1:
             config.seed = int(config.seed or 0) + repeat.seed
-        options = [*config.hydra.overrides.task, "hydra.mode=RUN"]
+        options = [*task_options(config.hydra), "hydra.mode=RUN"]
         sys.argv = [base.script, *options, *([f"seed={config.seed}"] if base.seeds > 1 else [])]
         job = run_job(
             _function(base), config, "hydra.sweep.dir", "hydra.sweep.subdir", _context(base, config)

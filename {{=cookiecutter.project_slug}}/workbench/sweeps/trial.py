@@ -14,6 +14,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, read_write
 
 from ..errors import UserError
+from ..runs.config import task_options
 from ..shell import resume_options
 from . import application, tracking, trial_channel
 from .plan import Base, Repeat
@@ -79,7 +80,7 @@ def _run(
         The metrics, and the number of reports of a complete training if it is known.
     """
     config = base.compose(params, places[0])
-    arguments = list(config.hydra.overrides.task)
+    arguments = task_options(config.hydra)
     if base.seeds > 1:
         config.seed = int(config.seed or 0) + repeat.seed
     if repeat.fold is not None:

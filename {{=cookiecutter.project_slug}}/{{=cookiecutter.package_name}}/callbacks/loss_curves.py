@@ -59,9 +59,11 @@ def draw_loss_curves(rows: list[dict[str, float]], in_steps: bool = False) -> Fi
             label=f"lowest validation: {lowest[validation]:.4g} in {place}",
         )
     axes.set(xlabel="step" if in_steps else "epoch", ylabel="loss", title="Loss")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     values = [row[name] for row in rows for name in names if name in row]
     if min((value for value in values if math.isfinite(value)), default=0) >= 0:
+        # Otherwise the margin above a flat curve is narrower than its marker.
+        axes.update_datalim([(0, 0)], updatex=False)
         axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workbench.data.columns import MISSING
-from workbench.data.csv_table import name_of, names_of, read_csv
+from workbench.data.csv_choices import Choices, make_plain
+from workbench.data.csv_table import read_csv
 from workbench.data.tables import TableArrays, TableDataModule
 
 
@@ -63,14 +64,8 @@ class CSVDataModule(TableDataModule):
         fold: int | None = None,
     ) -> None:
         super().__init__()
-        path = str(path)
-        # Plain lists: a checkpoint cannot hold Hydra's own.
-        target, numeric, categorical = names_of(target), names_of(numeric), names_of(categorical)
-        drop, missing = names_of(drop), names_of(missing)
-        group = None if group is None else name_of(group)
-        split_column = None if split_column is None else name_of(split_column)
-        formats = {str(key): names_of(columns) or [] for key, columns in (formats or {}).items()}
         self.save_hyperparameters(logger=False)
+        make_plain(self.hparams)
 
     def read(self) -> TableArrays:
         """All rows of the file. Change or add columns of the result as you like.
@@ -79,6 +74,4 @@ class CSVDataModule(TableDataModule):
             UserError: the file or the choice of columns cannot be used.
         """
         path = Path(self.hparams["path"]).expanduser()
-        names = ("target", "numeric", "categorical", "drop", "group", "split_column")
-        names += ("task", "delimiter", "missing", "formats")
-        return read_csv(path, **{name: self.hparams[name] for name in names})
+        return read_csv(path, Choices.among(self.hparams))

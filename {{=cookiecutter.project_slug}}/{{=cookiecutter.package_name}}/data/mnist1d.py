@@ -8,7 +8,7 @@ from workbench.callbacks.seeds import RandomStream
 from workbench.data.base import BaseDataModule
 from workbench.data.batches import Batch, BatchDataset
 from workbench.data.splits import Samples
-from workbench.errors import UserError
+from workbench.errors import not_installed
 
 
 class MNIST1DDataModule(BaseDataModule):
@@ -52,10 +52,7 @@ def generate() -> tuple[torch.Tensor, torch.Tensor]:
     try:
         from mnist1d.data import get_dataset_args, make_dataset
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"MNIST-1D needs {error.name}: install it with `uv sync --extra mnist1d` or "
-            "`pip install mnist1d`."
-        ) from error
+        raise not_installed("MNIST-1D", str(error.name), "mnist1d") from error
     # The generator seeds the global random numbers.
     with RandomStream(0).drawing():
         made = make_dataset(get_dataset_args())

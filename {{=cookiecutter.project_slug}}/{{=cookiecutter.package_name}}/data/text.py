@@ -1,18 +1,17 @@
 """A text for a language model: Python's help texts, or a file of your own."""
 
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.data import Dataset
 
 from workbench.checks import check_choice, check_integer
 from workbench.data.base import BaseDataModule
 from workbench.data.batches import Batch
-from workbench.data.text_file import read_text
+from workbench.data.text_file import python_help, read_text
 from workbench.data.tokens import alphabet_of, encode
-from workbench.data.windows import Windows
+from workbench.data.windows import consecutive_windows
 from workbench.errors import UserError
 
 
@@ -69,12 +68,7 @@ class TextDataModule(BaseDataModule):
                 f"The text has {len(text)} characters, too few for a validation and a test split, "
                 f"and for data.block_size={length} in training: use a longer text."
             )
-        codes, (train, val, test) = torch.cat(splits), accumulate(map(len, splits))
-        return {
-            "train": Windows(codes[:train], 1, length, length, is_shifted=True),
-            "val": Windows(codes[:val], train, length, length // 2),
-            "test": Windows(codes[:test], val, length, length // 2),
-        }
+        return consecutive_windows(splits, length)
 
     def cut(self, text: str) -> list[str]:
         """The training, validation and test split of a text."""
@@ -82,10 +76,3 @@ class TextDataModule(BaseDataModule):
         test = len(text) - round(len(text) * options["test_fraction"])
         val = max(0, test - round(len(text) * options["val_fraction"]))
         return [text[begin:end] for begin, end in pairwise([0, val, test, len(text)])]
-
-
-def python_help() -> str:
-    """The texts of Python's `help()` on topics such as "for": 465,000 characters in Python 3.11."""
-    from pydoc_data.topics import topics
-
-    return "".join(topics.values())

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workbench.data.columns import MISSING
-from workbench.data.csv_table import name_of, names_of
+from workbench.data.csv_choices import Choices, make_plain
 from workbench.data.csv_texts import TextTable, TextTableDataModule, read_csv_texts
 
 
@@ -42,16 +42,10 @@ class TextCSVDataModule(TextTableDataModule):
         fold: int | None = None,
     ) -> None:
         super().__init__()
-        path, tokenizer = str(path), None if tokenizer is None else str(tokenizer)
-        # Plain lists: a checkpoint cannot hold Hydra's own.
-        text, target, missing = names_of(text), names_of(target), names_of(missing)
-        group = None if group is None else name_of(group)
-        split_column = None if split_column is None else name_of(split_column)
-        formats = {str(key): names_of(columns) or [] for key, columns in (formats or {}).items()}
         self.save_hyperparameters(logger=False)
+        make_plain(self.hparams)
 
     def read(self) -> TextTable:
         """All rows of the file. Change texts or targets of the result as you like."""
-        names = ("text", "target", "group", "split_column", "task", "delimiter", "missing")
-        options = {name: self.hparams[name] for name in (*names, "formats")}
-        return read_csv_texts(Path(self.hparams["path"]).expanduser(), **options)
+        path = Path(self.hparams["path"]).expanduser()
+        return read_csv_texts(path, Choices.among(self.hparams))

@@ -9,6 +9,7 @@ from torch import nn
 
 from ...errors import UserError, first_line
 from ..pretrained import is_needed
+from .interface import NotDescribedError
 from .lookup import image_input
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,14 @@ def check_input(
     # A checkpoint has passed before, and what describes its backbone may be out of reach.
     if not is_needed():
         return
-    expected = image_input(backbone)
+    try:
+        expected = image_input(backbone)
+    except NotDescribedError:
+        _try(net, backbone, input_shape, "choose another data.height and data.width")
+        return
     if tuple(input_shape[1:]) != (expected.height, expected.width):
-        _try(net, backbone, input_shape, f"{expected.height} x {expected.width}")
+        size = f"{expected.height} x {expected.width}"
+        _try(net, backbone, input_shape, f"leave data.height and data.width at auto, for {size}")
     given = {name: (preprocessing or {}).get(name) for name in ("mean", "std")}
     if None not in given.values() and given != {"mean": expected.mean, "std": expected.std}:
         log.warning(
@@ -89,15 +95,15 @@ def check_texts(
         )
 
 
-def _try(net: nn.Module, backbone: str, shape: Sequence[int], expected: str) -> None:
+def _try(net: nn.Module, backbone: str, shape: Sequence[int], remedy: str) -> None:
     net.eval()
     try:
         with torch.no_grad():
             net(torch.zeros(1, *shape))
     except Exception as error:
         raise UserError(
-            f"{backbone} was made for {expected} pixels and cannot process images of {shape[1]} x "
-            f"{shape[2]} ({first_line(error)}): leave data.height and data.width at auto."
+            f"{backbone} cannot process images of {shape[1]} x {shape[2]} pixels "
+            f"({first_line(error)}): {remedy}."
         ) from error
     finally:
         net.train()

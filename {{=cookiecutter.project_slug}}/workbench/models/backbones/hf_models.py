@@ -10,25 +10,30 @@ from torch import nn
 
 from ...errors import UserError, first_line
 from .hub import without_retries
-from .interface import Backbone, ImageInput, load_file, reads_library, renew
+from .interface import Backbone, ImageInput, NotDescribedError, load_file, reads_library, renew
 from .names import Library, import_package, not_available
 
 DESCRIPTION = "preprocessor_config.json"
+ITS_PURPOSE = (
+    "which gives the size and normalisation of its images: set data.height and data.width, and "
+    "data.backbone=null for the mean and standard deviation of your images."
+)
 
 
 def image_input(name: str) -> ImageInput:
     """Size, mean and standard deviation; see `image_input` of the package."""
     with _loading(name) as transformers:
-        path = transformers.utils.cached_file(name, DESCRIPTION)
+        options = {"_raise_exceptions_for_missing_entries": False}
+        path = transformers.utils.cached_file(name, DESCRIPTION, **options)
+    if path is None:
+        raise NotDescribedError(f"hf/{name} has no {DESCRIPTION}, {ITS_PURPOSE}")
     found = json.loads(Path(path).read_text("utf-8"))
     try:
         height, width = _size(found.get("crop_size") or found["size"])
         return ImageInput(height, width, found["image_mean"], found["image_std"])
     except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{DESCRIPTION} of hf/{name} lacks {first_line(error)}: set data.height and "
-            "data.width, and data.backbone=null for the mean and standard deviation of the images."
-        ) from error
+        lacks = f"The {DESCRIPTION} of hf/{name} lacks {first_line(error)}"
+        raise NotDescribedError(f"{lacks}, {ITS_PURPOSE}") from error
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -84,19 +89,36 @@ def _loading(name: str, kind: str = "image") -> Iterator[Any]:
     """
     transformers = import_package(Library.HF)
     messages = transformers.utils.logging
-    verbosity = messages.get_verbosity()
+    verbosity, has_bars = messages.get_verbosity(), messages.is_progress_bar_enabled()
     messages.set_verbosity_error()
+    messages.disable_progress_bar()
     try:
         with without_retries():
             yield transformers
     except OSError as error:
-        raise not_available(f"hf/{name}", f"hf download {name}", error) from error
+        raise _not_available(name, error) from error
     except ValueError as error:
         raise UserError(
             f"hf/{name} is not a classifier of {kind}s: {first_line(error)}."
         ) from error
     finally:
         messages.set_verbosity(verbosity)
+        if has_bars:
+            messages.enable_progress_bar()
+
+
+def _not_available(name: str, error: OSError) -> UserError:
+    if Path(name).is_dir():
+        return UserError(
+            f"hf/{name} is a folder without a complete network ({first_line(error)}): "
+            "`save_pretrained` of transformers writes config.json and model.safetensors; "
+            "without the latter, set model.weights to another file or null."
+        )
+    if name.startswith((".", "/")):
+        return UserError(f"There is no folder {name}, which model.backbone=hf/{name} names.")
+    # Without internet access, a file of weights would not do: the description is missing too.
+    instead = "name the folder of a network, as in model.backbone=hf/<folder>"
+    return not_available(f"hf/{name}", f"hf download {name}", error, instead)
 
 
 def _has_weights(module: nn.Module) -> bool:

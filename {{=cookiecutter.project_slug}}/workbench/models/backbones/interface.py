@@ -17,6 +17,10 @@ PRETRAINED = "pretrained"
 NAMES_SHOWN = 3
 
 
+class NotDescribedError(UserError):
+    """Nothing says which images a network was trained on."""
+
+
 @dataclass(frozen=True)
 class ImageInput:
     """The images that a network was trained on.

@@ -1,6 +1,7 @@
 """The names of backbones, `<library>/<name>`, and what is said when one cannot be had."""
 
 import importlib
+import os
 from enum import StrEnum
 from types import ModuleType
 
@@ -32,7 +33,7 @@ def parse(backbone: str) -> tuple[Library, str]:
         )
     if not name:
         raise UserError(f"model.backbone={backbone} names a library without a network in it.")
-    return Library(library), name
+    return Library(library), os.path.expanduser(name)  # noqa: PTH111  # most are not paths
 
 
 def import_package(library: Library) -> ModuleType:
@@ -56,15 +57,21 @@ def unknown(library: Library, name: str, known: list[str]) -> UserError:
     return UserError(f"{PACKAGES[library]} has no network {name!r}; {nearest(name, known)}")
 
 
-def not_available(backbone: str, command: str, error: Exception) -> UserError:
+def not_available(
+    backbone: str,
+    command: str,
+    error: Exception,
+    instead: str = "give a file or null as model.weights",
+) -> UserError:
     """The error for something that is neither in a library's cache nor can be downloaded.
 
     Args:
         backbone: its full name.
         command: fetches it into the cache.
         error: what the library raised.
+        instead: what else the user can do.
     """
     return UserError(
         f"{backbone} is not in the cache and cannot be downloaded ({first_line(error)}): run "
-        f"`{command}` with internet access, or give a file or null as model.weights."
+        f"`{command}` with internet access, or {instead}."
     )

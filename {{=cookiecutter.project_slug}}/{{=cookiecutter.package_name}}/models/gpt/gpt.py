@@ -12,16 +12,15 @@ from workbench.data.tokens import begins_character, decode, encode
 from workbench.data.windows import IGNORED
 from workbench.errors import UserError
 from workbench.models.bits import BitsPerCharacter
-from workbench.models.epoch_logging import EpochLogging
+from workbench.models.epoch_logging import STAGES, SharedStep
 from workbench.models.precision import EpochMean, at_least_float32
 
 from .transformer import Transformer
 
 Batch = tuple[Tensor, Tensor]
-STAGES = ("train", "val", "test")
 
 
-class GPT(EpochLogging):
+class GPT(SharedStep):
     """A decoder-only transformer over characters or bytes.
 
     Logs the loss in nats per code, and in bits per character (`val/bpc`).
@@ -86,18 +85,6 @@ class GPT(EpochLogging):
         """Have Lightning compute, log and reset the metrics of a stage when its epoch ends."""
         self.log(f"{stage}/loss", self.losses[f"{stage}/loss"])
         self.log(f"{stage}/bpc", self.bits[f"{stage}/bpc"])
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimization step."""
-        return self.shared_step(batch, "train")
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the validation split."""
-        self.shared_step(batch, "val")
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch of the test split."""
-        self.shared_step(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Each character or byte of the text, and the bits that the model needs for it."""
