@@ -73,7 +73,8 @@ def _parse(file: TextIO) -> DictConfig | ListConfig:
     if yaml.__with_libyaml__:
         try:
             # A safe loader, as its name does not tell.
-            content = yaml.load(file, _fast_loader())  # nosec B506
+            loader = _fast_loader()
+            content = yaml.load(file, loader)  # nosec B506
         except yaml.YAMLError:
             # Its messages are less exact.
             file.seek(0)
