@@ -81,7 +81,7 @@ def test_pretrained_weights_are_not_needed_again(package: Part, tmp_path: Path) 
         # A head for another number of classes stays new.
         assert name.startswith("fc.") != torch.equal(tuned.state_dict()[name], value)
     path.unlink()
-    with pytest.raises(package("errors").UserError, match=r"start.pt cannot be read"):
+    with pytest.raises(package("errors").UserError, match=r"There is no file .*start.pt"):
         resnet([3, 32, 32], 2, weights=str(path))
     with package("models.pretrained").without_pretrained():
         again = resnet([3, 32, 32], 2, weights=str(path))
