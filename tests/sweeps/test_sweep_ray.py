@@ -124,7 +124,7 @@ def test_node_that_dies_loses_nothing(
     process = start_sweep(project, swept.folder, *options)
     journal = swept.folder / "journal.log"
     wait_until(lambda: process.poll() is not None or journal.exists(), 120)
-    wait_until(lambda: process.poll() is not None or len(finished(swept)) >= 8, 120)
+    wait_until(lambda: process.poll() is not None or len(finished(swept)) >= 8, 300)
     cluster.nodes["two"].send_signal(signal.SIGKILL)
     printed = process.communicate(timeout=240)[0]
     assert process.returncode == 0, printed
