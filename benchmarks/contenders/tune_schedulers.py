@@ -143,7 +143,7 @@ class TuneSearch(Tuner):
 def _use_fast_bohb(seed: int) -> None:
     """A third of the time of BOHB, and a seed for what it draws from NumPy's global generator.
 
-        SciPy checks the arguments of every number that it draws. Here it is the inverse of the
+    SciPy checks the arguments of every number that it draws. Here it is the inverse of the
     distribution function, as in SciPy, without its logarithms: in BOHB, the limits are on both
     sides of the mean, so the values differ in the last digits only.
     """

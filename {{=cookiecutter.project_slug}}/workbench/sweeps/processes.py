@@ -33,7 +33,7 @@ METHOD = "WORKBENCH_START_METHOD"
 # How processes import the main module of an application.
 MAIN = "WORKBENCH_MAIN"
 
-# Of the processes that are spawned: what they import, and their environment.
+# What the processes of trials import, and their environment.
 _preloaded: list[str] = []
 _variables: dict[str, str] = {}
 # Processes that wait for a trial.
