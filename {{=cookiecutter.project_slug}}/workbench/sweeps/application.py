@@ -14,9 +14,9 @@ from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobRuntime, run_job, setup_globals
+from hydra.core.utils import JobRuntime, setup_globals
 from hydra.errors import ConfigCompositionException
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import TaskFunction
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -24,6 +24,7 @@ from ..errors import UserError, nearest
 from ..project import register_application
 from ..runs.config import CheckedRun, flatten, plain, task_options
 from . import trial_channel
+from .job import call_as_job
 from .plan import Base, Repeat
 from .processes import MAIN
 from .trial_channel import TrialEnded
@@ -142,20 +143,12 @@ def run(
             config.seed = int(config.seed or 0) + repeat.seed
         options = [*task_options(config.hydra), "hydra.mode=RUN"]
         sys.argv = [base.script, *options, *([f"seed={config.seed}"] if base.seeds > 1 else [])]
-        job = run_job(
-            _function(base), config, "hydra.sweep.dir", "hydra.sweep.subdir", _context(base, config)
-        )
-        return metrics_of(job.return_value, base.objective, base.function), None
+        value = call_as_job(_function(base), config)
+        return metrics_of(value, base.objective, base.function), None
     except TrialEnded:
         return {}, None
     except Exception as error:
         return failed(error), None
-
-
-def _context(base: Base, config: DictConfig) -> HydraContext:
-    from hydra._internal.callbacks import Callbacks
-
-    return HydraContext(base.config_loader, Callbacks(config))
 
 
 def metrics_of(value: Any, objective: Objective, function: str) -> dict[str, float]:

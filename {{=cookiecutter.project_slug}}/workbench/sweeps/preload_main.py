@@ -3,12 +3,16 @@
 As `multiprocessing` does in every process that it spawns: children find the module imported.
 """
 
+import gc
 import json
 import os
 from multiprocessing import spawn
 
+import hydra._internal.logging_config  # noqa: F401
 from hydra import compose, initialize
+from omegaconf import OmegaConf
 
+from ..composing import parse_references_once
 from . import trial  # noqa: F401
 from .processes import MAIN, ignore_termination
 
@@ -16,6 +20,11 @@ ignore_termination()
 
 spawn.prepare(json.loads(os.environ[MAIN]))
 del os.environ[MAIN]
-# Composing the first config takes longer than all others: parsers are built, plugins are found.
+parse_references_once()
+# The first config takes longer than all others: parsers are built, plugins and classes are found.
 with initialize(version_base="1.3", config_path=None):
-    compose(overrides=["+x=1"])
+    config = compose(overrides=["+x=1", "hydra.runtime.output_dir=."], return_hydra_config=True)
+OmegaConf.to_container(config.hydra.job_logging, resolve=True)
+OmegaConf.to_yaml(config)
+# Otherwise a collection in a trial would touch, and so copy, the memory of all imports.
+gc.freeze()
