@@ -51,8 +51,9 @@ class Subject:
 
 # The same images in every epoch: augmentation is not the same code everywhere.
 MNIST = ("experiment=mnist", "data.shift=0", "model.net.width=4")
+DIGITS = ("experiment=digits", "model=mlp", "callbacks.early_stopping.patience=1000")
 SUBJECTS = {
-    "digits": Subject("digits, 1,168 x 8 x 8, MLP", ("experiment=digits", "model=mlp"), rounds=18),
+    "digits": Subject("digits, 1,168 x 8 x 8, MLP", DIGITS, rounds=60),
     "images": Subject("60,000 x 28 x 28, a CNN of width 4", MNIST, rounds=5, images=60_000),
     "tiny": Subject("600 x 28 x 28, a CNN of width 4", MNIST, rounds=1, images=600),
 }
@@ -136,6 +137,8 @@ def raw(project: Project, cfg: Any, datamodule: Any, epochs: int, turn: Turn) ->
     """A loop by hand, over our loaders."""
     from .contenders.loops import train_by_hand
 
+    # Lightning sets it, which makes each step of Adam slower; who writes a loop does not import it.
+    os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     train, val = datamodule.train_dataloader(), datamodule.val_dataloader()
     net = build_net(project, cfg, datamodule)
     train_by_hand(net, train, val, epochs, epochs * len(train), turn.next_epoch)

@@ -39,6 +39,7 @@ from .objective import check_direction, check_objective, monitor_of, monitored_m
 from .runs.config import plain, task_options
 from .runs.logs import without_lightnings_lines
 from .sharding import check_sharding
+from .step_costs import reduce_step_costs
 
 
 def build_datamodule(cfg: DictConfig) -> LightningDataModule:
@@ -128,6 +129,7 @@ def build_trainer(cfg: DictConfig, model: LightningModule) -> Trainer:
     Raises:
         UserError: the model does not log a monitored metric, or options contradict each other.
     """
+    reduce_step_costs()
     callbacks = build_callbacks(cfg, model)
     parts: dict[str, Any] = {"callbacks": callbacks, "logger": build_all(cfg.logger) or False}
     if not any(isinstance(callback, Checkpoint) for callback in callbacks):
