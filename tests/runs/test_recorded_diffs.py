@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ..conftest import BakedProject
+from ..conftest import Bake, BakedProject
 from ..support.modules import project_module
+from ..support.sweeps import sweep
 
 Row = tuple[str, ...]
 # A line that is longer than all that run.json stores of a diff.
@@ -205,3 +206,20 @@ def test_code_without_git_is_told(
         code.write(".venv/lib/x.py", "2")
 
     assert code.differing(change) == {"net/model.py (not in git)"}
+
+
+def test_trials_record_the_code_that_they_run(bake: Bake, tmp_path: Path) -> None:
+    """Who edits the model during a sweep would find the new code in trials of the old one."""
+    project = bake(project_name="Edited")
+    before, training = "width = 1\n", project.root / "edited" / "training.py"
+    (training.parent / "model.py").write_text(before, "utf-8")
+    edit = '__import__("pathlib").Path(__file__).with_name("model.py").write_text("width = 2")'
+    start = "    run = TrainingRun(cfg)\n"
+    code = training.read_text("utf-8")
+    training.write_text(code.replace(start, f"    {edit}\n{start}"), "utf-8")
+    swept = sweep(project, tmp_path / "study", "optimizer.lr=0.1,0.01")
+    assert (training.parent / "model.py").read_text("utf-8") == "width = 2"
+    for row in swept.rows:
+        run = json.loads((swept.folder / row["folder"] / "run.json").read_text("utf-8"))
+        recorded = run["git"]["untracked"]["edited/model.py"]
+        assert recorded == hashlib.sha256(before.encode()).hexdigest()

@@ -27,6 +27,17 @@ NOT_SOURCES = ("data", "logs", "build", "dist", "__pycache__", "node_modules")
 
 Hashes = dict[str, str]
 
+# What `remember_code` has described.
+_remembered: dict[Path, dict[str, Any]] = {}
+
+
+def remember_code(root: Path) -> None:
+    """Describe the code now, for this process and those that are forked from it.
+
+    The trials of a sweep run the code that their server has imported, whatever is edited later.
+    """
+    _remembered[root] = describe_code(root)
+
 
 def describe_code(root: Path) -> dict[str, Any]:
     """Everything that distinguishes the code of one run from that of another.
@@ -38,6 +49,8 @@ def describe_code(root: Path) -> dict[str, Any]:
         `untracked` with a hash per file and `untracked_sha256`. Without git, all sources are
         untracked.
     """
+    if root in _remembered:
+        return _remembered[root]
     commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
     base = commit or _git(root, "hash-object", "-t", "tree", os.devnull)
     diff = _git(root, *DIFF, base.decode().strip(), "--") if base else None

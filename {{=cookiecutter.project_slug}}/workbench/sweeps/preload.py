@@ -23,6 +23,7 @@ from sklearn.model_selection import train_test_split
 from .. import callbacks, dry_run, evaluation, training_run  # noqa: F401
 from ..config_checks import check_arguments, check_top_level
 from ..project import project
+from ..runs.code_state import remember_code
 from ..runs.config import plain
 from ..runs.directory import register_resolvers
 from ..runs.environment import versions
@@ -39,6 +40,7 @@ plain(config)
 check_top_level(config)
 check_arguments(config)
 versions()
+remember_code(project().root)
 # At its first call scikit-learn looks for installed dataframe packages.
 train_test_split([0, 1])
 # Otherwise a collection in a trial would touch, and so copy, the memory of all imports.
