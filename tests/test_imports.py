@@ -45,6 +45,7 @@ LAYERS = {
         "loggers",
         "models",
         "profilers",
+        "step_costs",
     },
     "construction of a run": {
         "assembly",
