@@ -5,7 +5,6 @@ makes each step of an optimizer look for NVIDIA's driver on the disk.
 """
 
 import os
-from functools import cache
 from typing import Any
 
 import torch
@@ -45,7 +44,7 @@ def call_own_hooks(
     before = None if model is None else model._current_fx_name
     # Not a list of those that have it: a callback may add another one.
     for callback in trainer.callbacks:
-        if hook_name not in vars(callback) and not _is_overridden(type(callback), hook_name):
+        if not has_own(callback, hook_name):
             continue
         is_monitoring = isinstance(callback, EarlyStopping | Checkpoint)
         if monitoring_callbacks not in (None, is_monitoring):
@@ -59,6 +58,7 @@ def call_own_hooks(
         model._current_fx_name = before
 
 
-@cache
-def _is_overridden(kind: type[Callback], hook_name: str) -> bool:
-    return getattr(kind, hook_name) is not getattr(Callback, hook_name)
+def has_own(callback: Callback, hook_name: str) -> bool:
+    """Whether a hook is not the empty one of `Callback`."""
+    is_inherited = getattr(type(callback), hook_name) is getattr(Callback, hook_name)
+    return not is_inherited or hook_name in vars(callback)

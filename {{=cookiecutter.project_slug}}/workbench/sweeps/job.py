@@ -37,12 +37,10 @@ def call_as_job(function: TaskFunction, config: DictConfig) -> Any:
     callbacks = Callbacks(config)
     folder = Path(config.hydra.runtime.output_dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    job = JobReturn(
-        overrides=list(config.hydra.overrides.task),
-        cfg=_without(config, ["hydra"]),
-        hydra_cfg=_without(config, [str(key) for key in config if key != "hydra"]),
-        task_name=JobRuntime.instance().get("name"),
-    )
+    cfg = _without(config, ["hydra"])
+    hydra_cfg = _without(config, [str(key) for key in cfg])
+    overrides = list(config.hydra.overrides.task)
+    job = JobReturn(overrides, cfg, hydra_cfg, task_name=JobRuntime.instance().get("name"))
     changes = config.hydra.job.chdir
     if changes is None:
         changes = not version.base_at_least("1.2")
@@ -51,13 +49,13 @@ def call_as_job(function: TaskFunction, config: DictConfig) -> Any:
         configure_log(config.hydra.job_logging, config.hydra.verbose)
         if config.hydra.output_subdir is not None:
             place = folder / config.hydra.output_subdir
-            _save_config(job.cfg, "config.yaml", place)
-            _save_config(job.hydra_cfg, "hydra.yaml", place)
+            _save_config(cfg, "config.yaml", place)
+            _save_config(hydra_cfg, "hydra.yaml", place)
             _save_config(config.hydra.overrides.task, "overrides.yaml", place)
         with env_override(config.hydra.job.env_set):
             callbacks.on_job_start(config=config, task_function=function)
             try:
-                job.return_value, job.status = function(job.cfg), JobStatus.COMPLETED
+                job.return_value, job.status = function(cfg), JobStatus.COMPLETED
             except Exception as error:
                 job.return_value, job.status = error, JobStatus.FAILED
         _flush_loggers()
