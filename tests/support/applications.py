@@ -11,6 +11,26 @@ from .sweeps import Swept
 from .warm_client import WarmProcess
 
 SOURCE = ROOT / "{{=cookiecutter.project_slug}}"
+# Hydra's own example of a sweeper is a function of three options.
+SPHERE = """
+import os
+
+import hydra
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def sphere(cfg: DictConfig):
+    print("process", os.getpid(), "gpus", os.environ.get("CUDA_VISIBLE_DEVICES"))
+    value = cfg.x**2 + cfg.y**2 + (0 if cfg.z == "foo" else 1)
+    return RESULT
+
+
+if __name__ == "__main__":
+    sphere()
+"""
+SPHERE_CONFIG = "x: 1\ny: 2\nz: foo\n"
+
 SWEEP = ("app.py", "-m", "hydra/sweeper=workbench")
 
 
@@ -69,3 +89,9 @@ def make_library(folder: Path) -> Path:
         shutil.copytree(SOURCE / "configs" / "hydra" / "sweeper" / group, configs / group)
     shutil.copy(ROOT / "wheel" / "workbench.yaml", configs)
     return folder
+
+
+def application(root: Path, library: Path, code: str) -> Application:
+    """An application of a single module."""
+    (root / "app.py").write_text(code, "utf-8")
+    return Application(root, sys.executable, str(library))

@@ -1,4 +1,4 @@
-"""Records and objectives of sweeps that never ran, and searches with promotion."""
+"""Records and objectives of sweeps that never ran, searches with promotion, and an application."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
+from ..support.applications import SPHERE, SPHERE_CONFIG, Application, application, make_library
 from ..support.promotion import EPOCHS, FACTOR, FIRST, LR, STARTUP, Simulation
 from ..support.template_package import Part
 
@@ -69,3 +70,17 @@ def open_search(package: Part, tmp_path: Path) -> Callable[..., Any]:
 def simulate(package: Part) -> Callable[..., Simulation]:
     """Makes a simulation of trainings."""
     return lambda **options: Simulation(package("sweeps.types"), **options)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the wheel contains."""
+    return make_library(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture
+def sphere(library: Path, tmp_path: Path) -> Application:
+    """The example with three options, which returns a number."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text(SPHERE_CONFIG, "utf-8")
+    return application(tmp_path, library, SPHERE.replace("RESULT", "value"))

@@ -9,7 +9,7 @@ import torch
 from ..conftest import BakedProject
 from ..support.own_data import write_fruit
 from ..support.promoted import OPTIONS, TRAINING, check_nothing_is_lost, outlive_kills
-from ..support.sweeps import LR, sweep
+from ..support.sweeps import LR, Swept, sweep
 from ..support.training_runs import is_same
 
 GOOD = 0.005
@@ -82,6 +82,38 @@ def test_promoted_trial_has_the_weights_of_one_without_a_pause(
     assert "<h2>Paused</h2>" in page
 
 
+def promoted_and_alone(
+    project: BakedProject,
+    folder: Path,
+    options: tuple[str, ...],
+    rates: tuple[float, ...],
+    **more: Any,
+) -> tuple[Swept, Swept]:
+    """A sweep over learning rates, of which the first is promoted, and its trial without pauses."""
+    points = [f"{{optimizer.lr:{rate}}}" for rate in rates]
+    swept = sweep(
+        project,
+        folder / "promoted",
+        *options,
+        "hydra/sweeper/pruner=promote",
+        "hydra.sweeper.pruner.min_epochs=1",
+        "hydra.sweeper.pruner.factor=2",
+        f"hydra.sweeper.n_trials={len(rates)}",
+        f"hydra.sweeper.enqueue=[{','.join(points)}]",
+        **more,
+    )
+    alone = sweep(
+        project,
+        folder / "alone",
+        *options,
+        "hydra/sweeper/pruner=none",
+        "hydra.sweeper.n_trials=1",
+        f"hydra.sweeper.enqueue=[{points[0]}]",
+        **more,
+    )
+    return swept, alone
+
+
 @pytest.mark.slow
 def test_promoted_fine_tuning_equals_one_without_a_pause(
     demo: BakedProject, tmp_path: Path
@@ -116,32 +148,13 @@ def test_promoted_fine_tuning_equals_one_without_a_pause(
         "+callbacks.kept.dirpath='${paths.output_dir}/kept'",
         "+callbacks.kept.filename=last_epoch",
     )
-    points = ",".join(f"{{optimizer.lr:{lr}}}" for lr in (1e-3, 0.5, 0.6, 0.7, 0.8))
-    promote = ("hydra/sweeper/pruner=promote", "hydra.sweeper.pruner.min_epochs=1")
-    swept = sweep(
-        demo,
-        tmp_path / "promoted",
-        *options,
-        *promote,
-        "hydra.sweeper.pruner.factor=2",
-        "hydra.sweeper.n_trials=5",
-        f"hydra.sweeper.enqueue=[{points}]",
-        small=False,
-    )
+    rates = (1e-3, 0.5, 0.6, 0.7, 0.8)
+    swept, alone = promoted_and_alone(demo, tmp_path, options, rates, small=False)
     (winner,) = [row for row in swept.rows if row["state"] == "finished"]
     assert float(winner["optimizer.lr"]) == 1e-3
     earlier = swept.study.trials[int(winner["number"])].user_attrs["earlier"]
     paused = [max(swept.study.trials[number].intermediate_values) for number in earlier]
     assert sorted(paused) == [1, 2, 4]
-    alone = sweep(
-        demo,
-        tmp_path / "alone",
-        *options,
-        "hydra/sweeper/pruner=none",
-        "hydra.sweeper.n_trials=1",
-        "hydra.sweeper.enqueue=[{optimizer.lr:1e-3}]",
-        small=False,
-    )
     (whole,) = alone.rows
     place = Path("kept/last_epoch.ckpt")
     saved = torch.load(swept.folder / winner["folder"] / place, weights_only=True)
@@ -158,27 +171,7 @@ def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
 ) -> None:
     """The second process of a trial is a command of its own, and has to resume as well."""
     options = (*trainer, LR, "trainer.max_epochs=2", "hydra.sweeper.workers=1")
-    promote = ("hydra/sweeper/pruner=promote", "hydra.sweeper.pruner.min_epochs=1")
-    points = ",".join(f"{{optimizer.lr:{lr}}}" for lr in (GOOD, 1e-4))
-    swept = sweep(
-        demo,
-        tmp_path / "promoted",
-        *options,
-        *promote,
-        "hydra.sweeper.pruner.factor=2",
-        "hydra.sweeper.n_trials=2",
-        f"hydra.sweeper.enqueue=[{points}]",
-        python_path=ROOT,
-    )
-    alone = sweep(
-        demo,
-        tmp_path / "alone",
-        *options,
-        "hydra/sweeper/pruner=none",
-        "hydra.sweeper.n_trials=1",
-        f"hydra.sweeper.enqueue=[{{optimizer.lr:{GOOD}}}]",
-        python_path=ROOT,
-    )
+    swept, alone = promoted_and_alone(demo, tmp_path, options, (GOOD, 1e-4), python_path=ROOT)
     (winner,) = [row for row in swept.rows if row["state"] == "finished"]
     (whole,) = alone.rows
     assert swept.study.trials[int(winner["number"])].user_attrs["earlier"] == [0]

@@ -143,7 +143,7 @@ def run(
             config.seed = int(config.seed or 0) + repeat.seed
         options = [*task_options(config.hydra), "hydra.mode=RUN"]
         sys.argv = [base.script, *options, *([f"seed={config.seed}"] if base.seeds > 1 else [])]
-        value = call_as_job(_function(base), config)
+        value = call_as_job(_function(base), config, base.config_loader)
         return metrics_of(value, base.objective, base.function), None
     except TrialEnded:
         return {}, None

@@ -10,8 +10,10 @@ from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import version
 from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import (
     JobReturn,
@@ -21,20 +23,28 @@ from hydra.core.utils import (
     _save_config,
     configure_log,
     env_override,
+    run_job,
 )
-from hydra.types import TaskFunction
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 
-def call_as_job(function: TaskFunction, config: DictConfig) -> Any:
-    """What the function returns; output goes to `hydra.runtime.output_dir`.
+def call_as_job(function: TaskFunction, config: DictConfig, loader: ConfigLoader) -> Any:
+    """What the function returns; output goes to `hydra.runtime.output_dir`."""
+    callbacks = Callbacks(config)
+    if hydra.__version__.startswith("1.3."):
+        return _call(function, config, callbacks)
+    # Later versions also check what a config may call.
+    context = HydraContext(loader, callbacks)
+    job = run_job(function, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+    return job.return_value
 
-    See `run_job` in hydra/core/utils.py.
-    """
+
+def _call(function: TaskFunction, config: DictConfig, callbacks: Callbacks) -> Any:
+    """What `run_job` of Hydra 1.3 does."""
     OmegaConf.set_readonly(config.hydra, True)
     # The method `set_config` would copy the config first.
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
-    callbacks = Callbacks(config)
     folder = Path(config.hydra.runtime.output_dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     cfg = _without(config, ["hydra"])

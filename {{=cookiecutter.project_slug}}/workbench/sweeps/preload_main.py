@@ -8,7 +8,6 @@ import json
 import os
 from multiprocessing import spawn
 
-import hydra._internal.logging_config  # noqa: F401
 from hydra import compose, initialize
 from omegaconf import OmegaConf
 
