@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
+import omegaconf
 import yaml
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf._utils import get_yaml_loader
 
 from .errors import UserError, first_line
 
@@ -70,7 +70,7 @@ def load_config(source: ConfigSource, config_path: str) -> ConfigResult:
 
 def _parse(file: TextIO) -> DictConfig | ListConfig:
     """What `OmegaConf.load` returns, a dozen times as fast: a command reads 50 files."""
-    if yaml.__with_libyaml__:
+    if yaml.__with_libyaml__ and omegaconf.__version__.startswith("2.3."):
         try:
             # A safe loader, as its name does not tell.
             loader = _fast_loader()
@@ -87,5 +87,7 @@ def _parse(file: TextIO) -> DictConfig | ListConfig:
 
 @cache
 def _fast_loader() -> Any:
-    """OmegaConf's rules, with the parser that is written in C."""
+    """The rules of OmegaConf 2.3, with the parser that is written in C."""
+    from omegaconf._utils import get_yaml_loader
+
     return type("FastLoader", (yaml.CSafeLoader, get_yaml_loader()), {})

@@ -50,7 +50,7 @@ def adopt(task_function: TaskFunction, config: DictConfig) -> None:
             "`if __name__ == '__main__':`."
         )
     _register(script.parent)
-    with read_write(config), open_dict(config):
+    with read_write(config.hydra), open_dict(config.hydra):
         sweeper, place = config.hydra.sweeper, config.hydra.sweep
         if sweeper.function is None:
             sweeper.function = f"{task_function.__module__}.{task_function.__qualname__}"
