@@ -76,8 +76,7 @@ def test_promoted_trial_has_the_weights_of_one_without_a_pause(
     expected = state(alone.folder / whole["folder"] / place)
     assert saved.keys() == expected.keys()
     for name, value in expected.items():
-        same = torch.equal(saved[name], value) if torch.is_tensor(value) else saved[name] == value
-        assert same, name
+        assert is_same(saved[name], value), name
     page = (swept.folder / "report.html").read_text("utf-8")
     assert "<h2>Paused</h2>" in page
 
@@ -179,8 +178,7 @@ def test_promoted_trial_of_two_processes_equals_one_without_a_pause(
     expected = state(alone.folder / whole["folder"] / "checkpoints/best.ckpt")
     assert winner["val/acc"] == whole["val/acc"]
     for name, value in expected.items():
-        same = torch.equal(saved[name], value) if torch.is_tensor(value) else saved[name] == value
-        assert same, name
+        assert is_same(saved[name], value), name
 
 
 @pytest.mark.slow

@@ -47,8 +47,10 @@ def _call(function: TaskFunction, config: DictConfig, callbacks: Callbacks) -> A
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
     folder = Path(config.hydra.runtime.output_dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    cfg = _without(config, ["hydra"])
-    hydra_cfg = _without(config, [str(key) for key in cfg])
+    # Half as long as `copy.deepcopy`.
+    pickled = pickle.dumps(config)
+    cfg = _without(pickled, ["hydra"])
+    hydra_cfg = _without(pickled, [str(key) for key in cfg])
     overrides = list(config.hydra.overrides.task)
     job = JobReturn(overrides, cfg, hydra_cfg, task_name=JobRuntime.instance().get("name"))
     changes = config.hydra.job.chdir
@@ -73,10 +75,10 @@ def _call(function: TaskFunction, config: DictConfig, callbacks: Callbacks) -> A
     return job.return_value
 
 
-def _without(config: DictConfig, keys: Iterable[str]) -> DictConfig:
-    """A copy without these keys; pickling takes half as long as `copy.deepcopy`."""
-    # Pickled in this line.
-    copy: DictConfig = pickle.loads(pickle.dumps(config))  # nosec B301
+def _without(pickled: bytes, keys: Iterable[str]) -> DictConfig:
+    """A copy of a config without these keys."""
+    # Pickled by `_call`.
+    copy: DictConfig = pickle.loads(pickled)  # nosec B301
     with read_write(copy), open_dict(copy):
         for key in keys:
             del copy[key]
