@@ -90,7 +90,8 @@ def launch(
     """
     try:
         process, line = _spares.pop() if _spares else _start()
-        if not process.is_alive():
+        # The server may not know yet that it has died. It sends nothing while it waits.
+        if not process.is_alive() or line.poll():
             process, line = _start()
         line.send((variables, log, function, args))
         _spares.append(_start())
