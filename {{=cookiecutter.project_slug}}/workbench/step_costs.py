@@ -5,6 +5,7 @@ makes each step of an optimizer look for NVIDIA's driver on the disk.
 """
 
 import os
+from functools import cache
 from typing import Any
 
 import torch
@@ -60,5 +61,10 @@ def call_own_hooks(
 
 def has_own(callback: Callback, hook_name: str) -> bool:
     """Whether a hook is not the empty one of `Callback`."""
-    is_inherited = getattr(type(callback), hook_name) is getattr(Callback, hook_name)
-    return not is_inherited or hook_name in vars(callback)
+    is_overridden = _overrides(type(callback), hook_name)  # type: ignore[arg-type]
+    return is_overridden or hook_name in vars(callback)
+
+
+@cache
+def _overrides(callback_class: type[Callback], hook_name: str) -> bool:
+    return getattr(callback_class, hook_name) is not getattr(Callback, hook_name)

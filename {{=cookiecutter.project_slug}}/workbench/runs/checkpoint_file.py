@@ -141,6 +141,9 @@ def as_plain(value: Any, name: str, left_out: list[str]) -> Any:
     Returns:
         The value, or `LEFT_OUT`.
     """
+    # Most values. Not their subclasses, such as enums.
+    if type(value) in PLAIN_TYPES or _is_readable(value):
+        return value
     if isinstance(value, Container):
         # Some references cannot be resolved outside the run's config.
         value = OmegaConf.to_container(value, resolve=False)
@@ -153,8 +156,7 @@ def as_plain(value: Any, name: str, left_out: list[str]) -> Any:
         # An incomplete sequence would have another meaning.
         is_whole = all(part is not LEFT_OUT for part in parts)
         return type(value)(parts) if is_whole else LEFT_OUT
-    # Not their subclasses, such as enums.
-    if type(value) in PLAIN_TYPES or _is_readable(value):
+    if type(value) in PLAIN_TYPES:
         return value
     left_out.append(f"{name} ({type(value).__name__})")
     return LEFT_OUT

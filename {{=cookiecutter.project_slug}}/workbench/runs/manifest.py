@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -108,5 +109,17 @@ class Manifest:
     def _write(self) -> None:
         if not (self.enabled and self._has_begun):
             return
-        text = json.dumps(self.content, indent=2, default=str)
-        replace_text(self.path, redact(text) + "\n")
+        entries = [
+            f"  {json.dumps(key)}: {_indented(json.dumps(value, default=str))}"
+            for key, value in self.content.items()
+        ]
+        replace_text(self.path, "{\n" + ",\n".join(entries) + "\n}\n")
+
+
+@lru_cache(maxsize=64)
+def _indented(text: str) -> str:
+    """Indent the JSON of an entry, and remove secrets.
+
+    Python indents a hundred times as slowly as it writes JSON, and most entries never change.
+    """
+    return redact(json.dumps(json.loads(text), indent=2)).replace("\n", "\n  ")

@@ -2,8 +2,13 @@
 
 As `multiprocessing` does in every process that it spawns: children find the module imported.
 """
+# ruff: noqa: E402
 
 import gc
+
+# Imports create hardly any garbage, and collecting it takes a sixth of their time.
+gc.disable()
+
 import json
 import os
 from multiprocessing import spawn
@@ -27,3 +32,4 @@ OmegaConf.to_container(config.hydra.job_logging, resolve=True)
 OmegaConf.to_yaml(config)
 # Otherwise a collection in a trial would touch, and so copy, the memory of all imports.
 gc.freeze()
+gc.enable()

@@ -59,7 +59,7 @@ def start_server(packages: Sequence[str] = (), main_module: str | None = None) -
     else:
         own = project().package
         # Not `__main__`, which would be imported before the server knows where the project is.
-        _preloaded[:] = [own, f"{own}.training", *packages, f"{__package__}.preload"]
+        _preloaded[:] = [own, *packages, f"{__package__}.preload"]
         paths = [str(project().root), os.environ.get("PYTHONPATH")]
         _variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     if is_forking():

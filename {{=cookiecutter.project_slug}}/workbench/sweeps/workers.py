@@ -1,6 +1,7 @@
 """The workers of this machine: which trials run, on which GPUs, and what they report."""
 
 import logging
+import pickle  # nosec B403
 import signal
 import time
 import traceback
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from ..checks import require
 from ..errors import UserError
@@ -293,15 +294,25 @@ def run_job(config: DictConfig, function: Callable[[DictConfig], Any]) -> Any:
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
     configure_log(config.hydra.job_logging, config.hydra.verbose)
     try:
-        # Interpolations are resolved once, and not at each access.
-        task = {
-            key: OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-            for key, node in config.items()
-            if key != "hydra"
-        }
-        return function(OmegaConf.create(task, flags={"struct": True}))
+        return function(_task_of(config))
     except Exception as error:
         return failed(error)
+
+
+def _task_of(config: DictConfig) -> DictConfig:
+    """The config without Hydra's part, with its references resolved, and not at each access."""
+    # Pickling copies a config three times as fast as OmegaConf does.
+    task: DictConfig = pickle.loads(pickle.dumps(config))  # nosec B301
+    for key in [key for key in task if key != "hydra"]:
+        value = task[key]
+        if OmegaConf.is_config(value):
+            OmegaConf.resolve(value)
+        if OmegaConf.is_interpolation(task, str(key)):
+            task[key] = value
+    # Only now, because references may lead into it.
+    with flag_override(task, "struct", False):
+        del task["hydra"]
+    return task
 
 
 def failed(error: Exception) -> TrialOutcome:
