@@ -7,12 +7,13 @@ from typing import Any
 
 def test_every_write_is_what_json_would_indent(package: Any, tmp_path: Path) -> None:
     """A reader would meet outdated entries if a change inside one went unnoticed."""
-    nested = {"layers": [{"name": "net", "shape": [1, 2]}], "empty": {}, "none": None}
+    layers: list[dict[str, Any]] = [{"name": "net", "shape": [1, 2]}]
+    nested = {"layers": layers, "empty": {}, "none": None}
     texts = {"text": 'line\nbreak, "quote", é', "path": Path("a/b"), "number": float("nan")}
     manifest = package("runs.manifest").Manifest(tmp_path, {"config": nested, "texts": texts})
     manifest.begin()
     assert read(tmp_path) == expected(manifest)
-    nested["layers"].append({"name": "head"})  # type: ignore[union-attr]
+    layers.append({"name": "head"})
     manifest.update(status="finished")
     assert read(tmp_path) == expected(manifest)
     assert '"name": "head"' in read(tmp_path)
