@@ -8,7 +8,7 @@ from typing import Any
 def test_every_write_is_what_json_would_indent(package: Any, tmp_path: Path) -> None:
     """A reader would meet outdated entries if a change inside one went unnoticed."""
     layers: list[dict[str, Any]] = [{"name": "net", "shape": [1, 2]}]
-    nested = {"layers": layers, "empty": {}, "none": None}
+    nested: dict[str, Any] = {"layers": layers, "empty": {}, "none": None}
     texts = {"text": 'line\nbreak, "quote", é', "path": Path("a/b"), "number": float("nan")}
     manifest = package("runs.manifest").Manifest(tmp_path, {"config": nested, "texts": texts})
     manifest.begin()
