@@ -46,8 +46,7 @@ def test_image_runs_as_an_ordinary_user(bake: Bake) -> None:
     users = [rest for word, rest in instructions(bake()) if word == "USER"]
     assert users == ["$UID", "$UID"]
     stages = "\n".join(map(" ".join, instructions(bake()))).split("FROM ")[1:]
-    # Podman and Docker's classic builder read an argument that a stage does not declare as empty,
-    # which means root.
+    # Buildah 1.28 reads an argument that a stage does not declare as empty, which means root.
     assert all("ARG UID=1000" in stage for stage in stages if "$UID" in stage)
     assert sum("$UID" in stage for stage in stages) == 3
 
