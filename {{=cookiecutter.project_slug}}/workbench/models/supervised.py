@@ -67,10 +67,10 @@ class SupervisedModule(SharedStep):
     @property
     def metric_names(self) -> list[str]:
         """Every name that is logged once per epoch, for example `val/loss`."""
-        # The same metrics in each stage, so that those of one are enough.
-        collection: Any = self.metrics["train_metrics"]
-        names = ["loss", *logged_names(collection, *self._made_up_samples())]
-        return [f"{stage}/{name.removeprefix('train/')}" for stage in STAGES for name in names]
+        names = [f"{stage}/loss" for stage in STAGES]
+        for collection in self.metrics.values():
+            names += logged_names(collection, *self._made_up_samples())  # type: ignore[arg-type]
+        return names
 
     def _made_up_samples(self) -> tuple[Tensor, Tensor]:
         """Predictions and targets of two samples, to try the metrics."""
