@@ -49,7 +49,7 @@ check_arguments(config)
 versions()
 # Each trainer would look for callbacks in the metadata of all installed packages.
 registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
-registry._load_external_callbacks("pytorch_lightning.callbacks_factory")
+registry.entry_points(group="pytorch_lightning.callbacks_factory")
 remember_code(project().root)
 # At its first call scikit-learn looks for installed dataframe packages.
 train_test_split([0, 1])
