@@ -117,3 +117,7 @@ def test_supply_chain_of_a_project(bake: Bake) -> None:
     ]
     assert any("cyclonedx-py environment" in command for command in commands)
     assert any("pip-audit" in command for command in commands)
+    gitlab = yaml.safe_load(bake(ci="gitlab").read(".gitlab-ci.yml"))["tests"]
+    (listing,) = (command for command in gitlab["script"] if "cyclonedx-py" in command)
+    assert f"--output-file {gitlab['artifacts']['paths'][0]}" in listing
+    assert any("pip-audit" in command for command in gitlab["script"])
