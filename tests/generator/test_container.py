@@ -43,9 +43,9 @@ def test_image_is_the_chosen_python(bake: Bake, version: str) -> None:
 
 def test_image_runs_as_an_ordinary_user(bake: Bake) -> None:
     """A hole in a server that runs as root is a hole in the machine."""
-    users = [rest for word, rest in instructions(bake()) if word == "USER"]
-    assert users == ["$UID", "$UID"]
-    stages = "\n".join(map(" ".join, instructions(bake()))).split("FROM ")[1:]
+    found = instructions(bake())
+    assert [rest for word, rest in found if word == "USER"] == ["$UID", "$UID"]
+    stages = "\n".join(map(" ".join, found)).split("FROM ")[1:]
     # Buildah 1.28 reads an argument that a stage does not declare as empty, which means root.
     assert all("ARG UID=1000" in stage for stage in stages if "$UID" in stage)
     assert sum("$UID" in stage for stage in stages) == 3
