@@ -1,5 +1,6 @@
 """The config of a command is composed once, and means what Hydra would make of it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,79 @@ try:
 finally:
     print("composed", len(count))
 """
+
+# Composes with Hydra as it is, then in the way of the commands.
+COMPARE = """
+import json, sys
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+import demo
+from workbench.runs.directory import register_resolvers
+
+def described(words):
+    with initialize_config_dir(sys.argv[1], version_base="1.3"):
+        config = compose("train", words, return_hydra_config=True)
+        loader = GlobalHydra.instance().config_loader()
+        groups = {g: loader.get_group_options(g) for g in loader.list_groups("")}
+        inner = loader.get_group_options("hydra/sweeper"), loader.list_groups("hydra/sweeper")
+    return OmegaConf.to_yaml(config), groups, inner
+
+commands = json.loads(sys.argv[2])
+before = [described(words) for words in commands]
+register_resolvers()
+after = [described(words) for words in commands]
+print("same", before == after, len(before[0][1]["model"]), len(set(a for a, _, _ in before)))
+"""
+
+# Hydra's documentation of defaults lists has an example like this.
+REFERRING = """
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+import demo
+from workbench.runs.directory import register_resolvers
+register_resolvers()
+folder = Path("{folder}")
+for path, text in {files}.items():
+    file = folder / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+with initialize_config_dir(str(folder), version_base="1.3"):
+    for words in ([], ["net=large"], ["net=large", "set=b"]):
+        print(compose("main", words).width)
+"""
+FILES = {
+    "main.yaml": "defaults:\n  - net: small\n  - set: a\n  - both: ${net}_${set}\n",
+    "net/small.yaml": "name: small\n",
+    "net/large.yaml": "name: large\n",
+    "set/a.yaml": "name: a\n",
+    "set/b.yaml": "name: b\n",
+    "both/small_a.yaml": "# @package _global_\nwidth: 1\n",
+    "both/large_a.yaml": "# @package _global_\nwidth: 2\n",
+    "both/large_b.yaml": "# @package _global_\nwidth: 3\n",
+}
+
+
+def test_composed_configs_are_those_of_hydra(demo: BakedProject) -> None:
+    """A config that differs in one value would train another model, without a word."""
+    commands = [
+        [],
+        ["model=cnn", "optimizer.lr=0.5", "+callbacks.x={a:1}", "~callbacks.device"],
+        ["experiment=diabetes", "logger=none", "hydra/sweeper/pruner=none"],
+        ["debug=limit", "trainer=cpu", "hydra.job.name=other", "logger=[csv,tensorboard]"],
+    ]
+    configs = str(demo.root / "configs")
+    done = script(demo, "-c", COMPARE, configs, json.dumps(commands), is_warm=False)
+    same, result, models, kinds = done.stdout.split()
+    assert (same, result, int(kinds)) == ("same", "True", len(commands))
+    assert int(models) > 1
+
+
+def test_defaults_may_refer_to_other_choices(demo: BakedProject, tmp_path: Path) -> None:
+    """A file may be chosen by what is chosen for other groups."""
+    code = REFERRING.format(folder=tmp_path.as_posix(), files=FILES)
+    done = script(demo, "-c", code, is_warm=False)
+    assert done.stdout.split() == ["1", "2", "3"]
 
 
 def test_config_is_composed_once(demo: BakedProject, tmp_path: Path) -> None:
@@ -58,7 +132,7 @@ def test_option_that_sets_the_mode_is_obeyed(demo: BakedProject, tmp_path: Path)
 
 def test_parsed_references_follow_the_config(package: Part) -> None:
     """Only the text of a reference is remembered, never what it resolved to."""
-    package("composing").parse_references_once()
+    package("composing").compose_faster()
     parse: Any = vars(omegaconf.base)["parse"]
     config = OmegaConf.create({"a": 1, "b": {"c": "${a}", "d": "${.c} of ${a}"}})
     other = OmegaConf.create({"a": 7, "c": "${a}"})

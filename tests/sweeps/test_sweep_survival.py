@@ -10,10 +10,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 
 from ..conftest import BakedProject
@@ -24,8 +26,10 @@ from ..support.sweeps import (
     processes_of,
     start_sweep,
     sweep,
+    sweep_command,
     wait_until,
 )
+from ..support.training_runs import ON_CPU
 
 KILLED = '''
 """Dies after the last epoch of the second of two trainings, once."""
@@ -392,3 +396,19 @@ def test_machines_without_a_shared_disk_share_a_database(
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"hush" not in path.read_bytes(), path
     assert "hush" not in "".join(printed)
+
+
+def test_refused_sweep_leaves_no_process_behind(demo: BakedProject, tmp_path: Path) -> None:
+    """Workers begin to import while the command is checked, and would go on after it."""
+    mark = {"REFUSED_SWEEP": str(tmp_path)}
+    command = sweep_command(tmp_path / "sweep", LR, "optimizer.weight_decay=-1")
+    done = demo.run("python", *command, check=False, **ON_CPU, **mark)
+    left = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("REFUSED_SWEEP") == str(tmp_path):
+                left.append(process.cmdline())
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "weight_decay" in done.stderr
+    assert not left
+    assert not (tmp_path / "sweep").exists()

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.hydra import Hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from .composing import compose_once
 from .config_checks import check_complete
 from .errors import UserError
 from .experiment_files import register_experiments
@@ -45,11 +43,7 @@ def run(main: Callable[[], Any]) -> None:
     # The imports of a training create two million objects and hardly any garbage: looking for it
     # after every 700 objects, as Python does, takes an eighth of their time.
     gc.set_threshold(10_000)
-    # Hydra 1.3 copies all stored configs for each of the hundred lookups behind --help. The store
-    # is a singleton, and 1.4 no longer copies it.
-    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
     _list_fewer_groups()
-    compose_once()
     sys.argv[1:] = [new for word in sys.argv[1:] for new in _without_null(word)]
     with one_sentence_errors():
         if (group := find_group(sys.argv[1:])) is not None:

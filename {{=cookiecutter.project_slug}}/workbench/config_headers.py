@@ -34,6 +34,17 @@ def check_headers() -> None:
     Plugins.instance()
     file_source: Any = SourcesRegistry.instance().resolve("file")
     file_source.load_config = load_config
+    file_source.is_group, file_source.is_config = is_group, is_config
+
+
+def is_group(source: ConfigSource, config_path: str) -> bool:
+    """Whether a folder exists; Hydra first resolves the links in its path, of a thousand paths."""
+    return Path(source.path, config_path).is_dir()
+
+
+def is_config(source: ConfigSource, config_path: str) -> bool:
+    """Whether a config file exists."""
+    return Path(source.path, source._normalize_file_name(config_path)).is_file()
 
 
 def load_config(source: ConfigSource, config_path: str) -> ConfigResult:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..composing import parse_references_once
+from ..composing import compose_faster
 from ..config_headers import check_headers
 from ..errors import UserError
 from ..project import project
@@ -28,12 +28,12 @@ LONGEST_NAME = 200
 
 
 def register_resolvers() -> None:
-    """Register `${project_root:}`, `${config_hash:}` and `${run_dir:...}`, and check headers.
+    """Register `${project_root:}`, `${config_hash:}` and `${run_dir:...}`, and prepare Hydra.
 
     Every process that composes a config needs this once.
     """
     check_headers()
-    parse_references_once()
+    compose_faster()
     OmegaConf.register_new_resolver("project_root", lambda: str(project().root), replace=True)
     OmegaConf.register_new_resolver("config_hash", _hash_of_command, replace=True)
     # Cached: every reference in a config must resolve to the same folder.

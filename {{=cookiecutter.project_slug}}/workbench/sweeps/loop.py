@@ -32,9 +32,10 @@ from .notes import Failures, all_failed, progress_of, why_no_winner
 from .optuna_search import open_search
 from .plan import Plan
 from .preflight import check_point, make_workers, warn_of_separate_runs
-from .processes import start_server
+from .processes import start_server, stop_server
 from .promoting_search import search_class
 from .results import finish
+from .settings import read_settings
 from .types import (
     UNLIMITED,
     Next,
@@ -90,8 +91,6 @@ class Sweep(ABC):
         if self.plan.base.is_application:
             named = targets(plain(self.plan.config, resolve=False))
             start_server([name.rpartition(".")[0] for name in named], main_module())
-        else:
-            start_server(tracking.packages(self.plan.config))
         threading.Thread(target=self.warm_up, daemon=True).start()
         checked = check_point(self.plan)
         if checked.space != self.plan.space:
@@ -220,7 +219,14 @@ def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str])
     Raises:
         UserError: no trial can work, or all trials failed with the same error.
     """
-    plan = make_plan(config_loader, master, arguments)
+    # That of an application imports the user's script, and only for a plan that can work.
+    if not read_settings(master.hydra.sweeper).is_application:
+        start_server(tracking.packages(master))
+    try:
+        plan = make_plan(config_loader, master, arguments)
+    except BaseException:
+        stop_server()
+        raise
     kind: type[Sweep] = get_class(plan.engine.sweep)
     kind(plan).run()
 

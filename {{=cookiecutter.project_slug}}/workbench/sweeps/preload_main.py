@@ -16,7 +16,7 @@ from multiprocessing import spawn
 from hydra import compose, initialize
 from omegaconf import OmegaConf
 
-from ..composing import parse_references_once
+from ..composing import compose_faster
 from . import trial  # noqa: F401
 from .processes import MAIN, ignore_termination
 
@@ -24,7 +24,7 @@ ignore_termination()
 
 spawn.prepare(json.loads(os.environ[MAIN]))
 del os.environ[MAIN]
-parse_references_once()
+compose_faster()
 # The first config takes longer than all others: parsers are built, plugins and classes are found.
 with initialize(version_base="1.3", config_path=None):
     config = compose(overrides=["+x=1", "hydra.runtime.output_dir=."], return_hydra_config=True)

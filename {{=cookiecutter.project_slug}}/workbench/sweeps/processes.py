@@ -74,6 +74,19 @@ def start_server(packages: Sequence[str] = (), main_module: str | None = None) -
     atexit.register(_discard_spares)
 
 
+def stop_server() -> None:
+    """End what `start_server` has started, which would otherwise continue to import for seconds."""
+    _discard_spares()
+    if is_forking():
+        from multiprocessing import forkserver
+
+        server: Any = forkserver._forkserver
+        if server._forkserver_pid is not None:
+            os.kill(server._forkserver_pid, signal.SIGKILL)
+            os.waitpid(server._forkserver_pid, 0)
+            server._forkserver_pid = None
+
+
 def launch(
     variables: dict[str, str], log: Path, function: Callable[..., Any], args: Any
 ) -> tuple[BaseProcess, connection.Connection]:
