@@ -227,11 +227,12 @@ def _check_required(
     """
     if name.partition(".")[0] not in ("callbacks", "data", "logger"):
         return
-    if node.get("_partial_") or "_args_" in node:
+    given = set(map(str, node))
+    if "_args_" in given or ("_partial_" in given and node._partial_):
         return
     for key, parameter in parameters.items():
         is_named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        if is_named and parameter.default is parameter.empty and key not in node:
+        if is_named and parameter.default is parameter.empty and key not in given:
             raise UserError(
                 f"{str(node._target_).rpartition('.')[2]} requires {key}: add +{name}.{key}=... to "
                 "the command, or the key to its config."
@@ -249,18 +250,26 @@ def _parameters(called: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 def _check_numbers(called: Any, name: str, node: DictConfig) -> None:
     """Reject text in place of a number, and a float in place of an integer."""
-    try:
-        hints = get_type_hints(called.__init__ if inspect.isclass(called) else called)
-    except (AttributeError, NameError, TypeError):
-        # A hint may name something that is only imported for type checkers.
-        return
+    hints = _hints(called)
     for key in map(str, node):
         types = set(get_args(hints.get(key)) or [hints.get(key)]) - {NoneType}
+        if not types or not types <= NUMBERS:
+            continue
         value = node[key]
-        is_text = bool(types) and types <= NUMBERS and isinstance(value, str)
+        is_text = isinstance(value, str)
         require(not is_text, f"{name}.{key}", "a number", value)
         is_fraction = types == {int} and isinstance(value, float)
         require(not is_fraction, f"{name}.{key}", "an integer", value)
+
+
+@cache
+def _hints(called: Callable[..., Any]) -> Mapping[str, Any]:
+    """The types of the arguments; empty if they cannot be found."""
+    try:
+        return get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    except (AttributeError, NameError, TypeError):
+        # A hint may name something that is only imported for type checkers.
+        return {}
 
 
 def _targets(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:

@@ -110,7 +110,7 @@ class Manifest:
         if not (self.enabled and self._has_begun):
             return
         entries = [
-            f"  {json.dumps(key)}: {_finished(json.dumps(value, indent=2, default=str))}"
+            f"  {json.dumps(key)}: {_finished(json.dumps(value, default=str))}"
             for key, value in self.content.items()
         ]
         replace_text(self.path, "{\n" + ",\n".join(entries) + "\n}\n")
@@ -118,8 +118,9 @@ class Manifest:
 
 @lru_cache(maxsize=64)
 def _finished(text: str) -> str:
-    """The JSON of an entry without secrets, and indented once more.
+    """The JSON of an entry, indented and without secrets.
 
-    Looking for secrets takes longer than all else about writing, and most entries never change.
+    Python indents in Python, and looking for secrets takes longer than all else about writing.
+    Most entries never change.
     """
-    return redact(text).replace("\n", "\n  ")
+    return redact(json.dumps(json.loads(text), indent=2)).replace("\n", "\n  ")
