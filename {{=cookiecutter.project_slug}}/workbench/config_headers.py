@@ -38,7 +38,7 @@ def check_headers() -> None:
 
 
 def is_group(source: ConfigSource, config_path: str) -> bool:
-    """Whether a folder exists; Hydra first resolves the links in its path, of a thousand paths."""
+    """Whether a folder exists; Hydra also resolves the links in each of a thousand paths."""
     return Path(source.path, config_path).is_dir()
 
 

@@ -120,7 +120,7 @@ class Manifest:
 def _finished(text: str) -> str:
     """The JSON of an entry, indented and without secrets.
 
-    Python indents in Python, and looking for secrets takes longer than all else about writing.
-    Most entries never change.
+    The encoder is slow when it indents, looking for secrets takes even longer, and most entries
+    never change.
     """
     return redact(json.dumps(json.loads(text), indent=2)).replace("\n", "\n  ")

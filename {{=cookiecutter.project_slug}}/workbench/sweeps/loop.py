@@ -219,7 +219,8 @@ def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str])
     Raises:
         UserError: no trial can work, or all trials failed with the same error.
     """
-    # That of an application imports the user's script, and only for a plan that can work.
+    # Imports take seconds, in which the command is checked. Those of an application run the user's
+    # script, and therefore wait for a valid command.
     if not read_settings(master.hydra.sweeper).is_application:
         start_server(tracking.packages(master))
     try:
