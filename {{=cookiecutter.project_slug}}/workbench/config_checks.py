@@ -227,12 +227,12 @@ def _check_required(
     """
     if name.partition(".")[0] not in ("callbacks", "data", "logger"):
         return
-    given = set(map(str, node))
-    if "_args_" in given or ("_partial_" in given and node._partial_):
+    keys = node.keys()
+    if "_args_" in keys or ("_partial_" in keys and node._partial_):
         return
     for key, parameter in parameters.items():
         is_named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        if is_named and parameter.default is parameter.empty and key not in given:
+        if is_named and parameter.default is parameter.empty and key not in node:
             raise UserError(
                 f"{str(node._target_).rpartition('.')[2]} requires {key}: add +{name}.{key}=... to "
                 "the command, or the key to its config."
