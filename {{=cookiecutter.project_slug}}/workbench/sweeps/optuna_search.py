@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 import optuna
+from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -29,6 +30,7 @@ from .optuna_engine import build_pruner, build_sampler
 from .plan import Identity, Plan
 from .space import Parameter, Space, options_of
 from .storage import FileLock, LeaseHolders, open_database, open_journal
+from .thinning import LATEST, ThinnedSampler
 from .types import (
     Next,
     Objective,
@@ -101,6 +103,10 @@ class OptunaSearch:
         # With the same seed, a continued study would propose its first configurations again.
         seed = None if seed is None else (seed + 1_000_003 * earlier) % 2**32
         self.study.sampler = build_sampler(dict(sampler), seed)
+        # With several objectives, TPE divides the trials in another way.
+        if isinstance(self.study.sampler, TPESampler) and len(self.objectives) == 1:
+            latest = max(LATEST, int(sampler.get("n_startup_trials", 0)))
+            self.study.sampler = ThinnedSampler(self.study.sampler, latest)
         self.study.pruner = build_pruner(dict(pruner))
         return seed
 
