@@ -31,7 +31,7 @@ class ProjectSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep of the command."""
-        from workbench.sweeps.loop import sweep
+        from workbench.sweeps.start import sweep
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -13,17 +13,13 @@ from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, auto
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.utils import get_class
-from omegaconf import DictConfig
-
 from ..errors import UserError
 from ..runs.config import plain
 from ..runs.logs import RunLog, capture_everything, console_handler, log_in_signal
 from . import tracking
 from . import trial as trials
 from .application import main_module
-from .command import make_plan, narrowed
+from .command import narrowed
 from .display import Display
 from .engines import Record, Search, cluster_of
 from .identity import identify, targets
@@ -32,10 +28,9 @@ from .notes import Failures, all_failed, progress_of, why_no_winner
 from .optuna_search import open_search
 from .plan import Plan
 from .preflight import check_point, make_workers, warn_of_separate_runs
-from .processes import start_server, stop_server
+from .processes import start_server
 from .promoting_search import search_class
 from .results import finish
-from .settings import read_settings
 from .types import (
     UNLIMITED,
     Next,
@@ -206,30 +201,6 @@ class Sweep(ABC):
             log.info("%s: %s; raise or remove this limit to continue", budget, progress)
         elif self.stopped_by is Stop.TIMEOUT and not is_finished:
             log.info("timeout: %s; %s", progress, CONTINUE)
-
-
-def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str]) -> None:
-    """Run or continue the sweep of a command.
-
-    Args:
-        config_loader: composes the configs of the trials.
-        master: the config of the command, including `hydra.sweeper`.
-        arguments: the options of the command.
-
-    Raises:
-        UserError: no trial can work, or all trials failed with the same error.
-    """
-    # Imports take seconds, in which the command is checked. Those of an application run the user's
-    # script, and therefore wait for a valid command.
-    if not read_settings(master.hydra.sweeper).is_application:
-        start_server(tracking.packages(master))
-    try:
-        plan = make_plan(config_loader, master, arguments)
-    except BaseException:
-        stop_server()
-        raise
-    kind: type[Sweep] = get_class(plan.engine.sweep)
-    kind(plan).run()
 
 
 class AskTellSweep(Sweep):
