@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import omegaconf.base
+import pytest
+import yaml
 from omegaconf import OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 
 from ..conftest import BakedProject
 from ..support.sweeps import SMALL
@@ -141,3 +144,29 @@ def test_parsed_references_follow_the_config(package: Part) -> None:
     config.a = 2
     assert (config.b.c, config.b.d, other.c) == (2, "2 of 2", 7)
     assert parse.cache_info().misses == parsed
+
+
+# What YAML 1.1 reads as something else than text, and what is hard to write.
+TEXTS: tuple[str, ...] = ("1e3", "0x1f", "1_000", "yes", "off", "~", "null", "", "2026-01-01")
+TEXTS += (" a", "a ", "- a", "a: b", "# a", "%a", "@a", "`a", "!a", "&a", "*a", "'a'", '"a"')
+TEXTS += ("a\tb", "a\nb\n\n  c", "\n", "a\r\nb", "ünï 日本", "\x07", "\u2028", "\ufeff")
+TEXTS += ("x" * 200, "word " * 60, "${a.b}", "{a}", "[a]")
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML has no C emitter here")
+def test_configs_are_written_as_by_omegaconf(package: Part) -> None:
+    """A run is repeated from its config.yaml: a text that became a number would change it."""
+    package("composing").compose_faster()
+    numbers = [0.1, 1e-5, 1e300, float("inf"), float("nan"), -0.0, 10**30, True, None]
+    content = {"texts": list(TEXTS), "numbers": numbers, "empty": [{}, []], 1: {True: {0.5: 2}}}
+    content |= {f"key {text}": text for text in TEXTS}
+    options: Any = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
+    expected = yaml.dump(content, Dumper=get_omega_conf_dumper(), **options)
+    fast: Any = vars(omegaconf.omegaconf)["get_omega_conf_dumper"]()
+    assert issubclass(fast, yaml.CDumper)
+    assert yaml.dump(content, Dumper=fast, **options) == expected
+    # Written as a code, and read as it was.
+    assert OmegaConf.create(OmegaConf.to_yaml({"emoji": "😀"})) == {"emoji": "😀"}
+    assert OmegaConf.to_yaml({"lr": "1e3", "name": "on", "path": "a b"}) == (
+        "lr: '1e3'\nname: 'on'\npath: a b\n"
+    )

@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.accelerators import CPUAccelerator
@@ -136,9 +134,10 @@ def build_trainer(cfg: DictConfig, model: LightningModule) -> Trainer:
         # Lightning would add a checkpoint of its own.
         parts["enable_checkpointing"] = False
     try:
-        trainer: Trainer = instantiate(cfg.trainer, **parts, _convert_="all")
-    except InstantiationException as error:
-        reason = str(error.__cause__ or error).rstrip(".!")
+        # Partial, so that Hydra does not copy the parts.
+        trainer: Trainer = building.build(cfg.trainer, _partial_=True)(**parts)
+    except Exception as error:
+        reason = str(error).rstrip(".!")
         raise UserError(f"The trainer cannot be built: {with_device_hint(reason)}") from error
     reads_scheduler = isinstance(model, BaseModule)
     check_combinations(cfg, trainer, cfg.scheduler if reads_scheduler else OmegaConf.create())
@@ -304,7 +303,7 @@ def build_quiet_trainer(cfg: DictConfig, **options: Any) -> Trainer:
     }
     quiet |= options
     quiet["callbacks"] = [*evaluation_callbacks(cfg), *options.get("callbacks", [])]
-    trainer: Trainer = instantiate(cfg.trainer, **quiet, _convert_="all")
+    trainer: Trainer = building.build(cfg.trainer, _partial_=True)(**quiet)
     return trainer
 
 

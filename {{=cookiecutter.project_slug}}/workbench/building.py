@@ -7,12 +7,13 @@ them.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, flag_override, open_dict
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
@@ -44,16 +45,37 @@ COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 Facts = Mapping[str, Any]
 
 
-def build(config: Any, **arguments: Any) -> Any:
+def build(config: Any, **options: Any) -> Any:
     """Instantiate a config and raise errors of the instantiated code unchanged.
 
     Hydra wraps them in an InstantiationException that shows no line of that code.
+
+    Args:
+        config: with `_target_`, or a group of such configs.
+        options: of Hydra, such as `_partial_`.
     """
-    options = {} if isinstance(config, DictConfig) and "_convert_" in config else PLAIN
     try:
-        return instantiate(config, **options, **arguments)
+        if not isinstance(config, DictConfig):
+            return instantiate(config, **PLAIN, **options)
+        keys = config.keys()
+        options = {key: value for key, value in PLAIN.items() if key not in keys} | options
+        named = {key: value for key, value in options.items() if key in keys}
+        with _added(config, {key: options[key] for key in options if key not in named}):
+            return instantiate(config, **named)
     except InstantiationException as error:
         raise_cause(error)
+
+
+@contextmanager
+def _added(config: DictConfig, entries: Mapping[str, Any]) -> Iterator[None]:
+    """Add entries to a config within the block; as arguments, Hydra would copy it to merge them."""
+    with flag_override(config, ["struct", "readonly"], False):
+        config.update(entries)
+        try:
+            yield
+        finally:
+            for key in entries:
+                del config[key]
 
 
 # Plain dictionaries and lists, because checkpoints cannot contain OmegaConf's containers.
@@ -90,7 +112,10 @@ def find_target(config: DictConfig, name: str) -> Callable[..., Any]:
 def missing_parameters(config: DictConfig) -> dict[str, inspect.Parameter]:
     """The parameters of a model's `__init__` that its config does not set."""
     parameters = named_parameters(find_target(config, "model"))
-    return {name: parameter for name, parameter in parameters.items() if name not in config}
+    # For a key that it does not have, a config raises and catches an error.
+    keys = config.keys()
+    given = {name for name in parameters if name in keys and name in config}
+    return {name: parameter for name, parameter in parameters.items() if name not in given}
 
 
 def named_parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:

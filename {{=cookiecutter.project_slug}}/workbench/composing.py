@@ -1,16 +1,18 @@
-"""Composing configs without the work that Hydra 1.3 and OmegaConf do twice or for nothing.
+"""Composing and writing configs without the work that Hydra and OmegaConf do twice or for nothing.
 
 Composing the config of a training takes a tenth of a second: 40 files are read and merged.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import hydra
 import omegaconf._utils
 import omegaconf.base
+import omegaconf.omegaconf
+import yaml
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
@@ -28,6 +30,8 @@ _known_choices = defaults_list._create_interpolation_map
 def compose_faster() -> None:
     """Stop Hydra 1.3 from repeating itself, and OmegaConf from parsing a reference twice."""
     omegaconf.base.parse = omegaconf._utils.parse = _parse_once
+    if yaml.__with_libyaml__:
+        omegaconf.omegaconf.get_omega_conf_dumper = _fast_dumper
     if not hydra.__version__.startswith("1.3."):
         return
     # It composes a config to find out `hydra.mode`, and again to run.
@@ -47,6 +51,15 @@ def _parse_once(*args: Any, **options: Any) -> Any:
     depends on the text alone, and resolving it leaves it unchanged.
     """
     return parse(*args, **options)
+
+
+@cache
+def _fast_dumper() -> Any:
+    """OmegaConf's rules with the emitter that is written in C.
+
+    It writes the same text in a third of the time, except that it writes emojis as codes.
+    """
+    return type("FastDumper", (yaml.CDumper, omegaconf._utils.get_omega_conf_dumper()), {})
 
 
 def group_options(

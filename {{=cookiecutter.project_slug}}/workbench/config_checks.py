@@ -86,8 +86,10 @@ def check_complete(cfg: DictConfig) -> None:
             is_group = (project().configs / key).is_dir()
             how = f"choose one of configs/{key}/" if is_group else f"set {key}.<option>=<value>"
             raise UserError(f"{key} must be a config group, not a single value or null: {how}.")
-    for key in sorted(OmegaConf.missing_keys(cfg)):
-        raise UserError(f"{key} has no value: add {key}=... to the command.")
+    # Hardly any config has one, and to name it takes long.
+    if "???" in str(plain(cfg, resolve=False)):
+        for key in sorted(OmegaConf.missing_keys(cfg)):
+            raise UserError(f"{key} has no value: add {key}=... to the command.")
     for key in SWITCHES:
         check_bool(key, cfg.get(key, False))
     check_top_level(cfg)
@@ -275,7 +277,8 @@ def _hints(called: Callable[..., Any]) -> Mapping[str, Any]:
 def _targets(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
     if not isinstance(node, DictConfig) or node._is_none():
         return
-    if "_target_" in node:
+    keys = [str(key) for key in node]
+    if "_target_" in keys and "_target_" in node:
         yield name, node
-    for key in map(str, node):
+    for key in keys:
         yield from _targets(node._get_node(key), f"{name}.{key}".lstrip("."))
