@@ -40,10 +40,11 @@ from ..runs.config import plain
 from ..runs.directory import register_resolvers
 from ..runs.environment import versions
 from . import reporter, trial  # noqa: F401
-from .processes import ignore_termination
+from .processes import forget_huge_pages, ignore_termination
 from .workers import task_of
 
 ignore_termination()
+forget_huge_pages()
 
 
 def classes_below(kind: type[Any]) -> Iterator[type[Any]]:

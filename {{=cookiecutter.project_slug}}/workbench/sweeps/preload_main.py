@@ -18,9 +18,10 @@ from omegaconf import OmegaConf
 
 from ..composing import compose_faster
 from . import trial  # noqa: F401
-from .processes import MAIN, ignore_termination
+from .processes import MAIN, forget_huge_pages, ignore_termination
 
 ignore_termination()
+forget_huge_pages()
 
 spawn.prepare(json.loads(os.environ[MAIN]))
 del os.environ[MAIN]

@@ -59,7 +59,7 @@ class Ended:
 
 @dataclass
 class TrialProcess:
-    """A running process."""
+    """A running process; `is_silent` once it has closed its line."""
 
     number: int
     worker: int
@@ -69,6 +69,7 @@ class TrialProcess:
     started: float = field(default_factory=time.monotonic)
     result: Result | None = None
     killed: TrialOutcome | None = None
+    is_silent: bool = False
 
 
 class AnyWorkers(Protocol):
@@ -157,7 +158,9 @@ class Workers:
         """The next events, after at most `timeout` seconds."""
         sources: dict[Any, TrialProcess] = {}
         for running in self.running.values():
-            sources |= {running.line: running, running.process.sentinel: running}
+            # A closed line would be ready all the time, until the process has ended.
+            sources |= {} if running.is_silent else {running.line: running}
+            sources[running.process.sentinel] = running
         ready = connection.wait(list(sources), timeout)
         for running in {id(sources[source]): sources[source] for source in ready}.values():
             yield from self._listen(running)
@@ -169,13 +172,15 @@ class Workers:
         kill_group(running.process)
 
     def _listen(self, running: TrialProcess) -> Iterator[Progress | Ended]:
-        with suppress(EOFError, OSError):
+        try:
             while running.line.poll():
                 message = running.line.recv()
                 if isinstance(message, Step):
                     yield Progress(running.number, *message)
                 elif isinstance(message, Result):
                     running.result = message
+        except (EOFError, OSError):
+            running.is_silent = True
         if running.process.exitcode is None:
             return
         # Its own child processes must not outlive it.
