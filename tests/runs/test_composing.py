@@ -54,6 +54,18 @@ after = [described(words) for words in commands]
 print("same", before == after, len(before[0][1]["model"]), len(set(a for a, _, _ in before)))
 """
 
+# Hydra 1.4 has no `_create_interpolation_map`.
+LATER = """
+import hydra
+from hydra._internal import defaults_list
+from hydra._internal.hydra import Hydra
+hydra.__version__, get_mode = "1.4.0", Hydra.get_mode
+del defaults_list._create_interpolation_map
+from workbench.composing import compose_faster
+compose_faster()
+print("kept", Hydra.get_mode is get_mode)
+"""
+
 # Hydra's documentation of defaults lists has an example like this.
 REFERRING = """
 from pathlib import Path
@@ -80,6 +92,12 @@ FILES = {
     "both/large_a.yaml": "# @package _global_\nwidth: 2\n",
     "both/large_b.yaml": "# @package _global_\nwidth: 3\n",
 }
+
+
+def test_later_versions_need_not_have_what_is_replaced(demo: BakedProject) -> None:
+    """Otherwise no command would start once Hydra renames what is not documented."""
+    done = script(demo, "-c", LATER, is_warm=False)
+    assert done.stdout == "kept True\n"
 
 
 def test_composed_configs_are_those_of_hydra(demo: BakedProject) -> None:

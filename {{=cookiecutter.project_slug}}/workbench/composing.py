@@ -24,13 +24,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.grammar_parser import parse
 
-_known_choices = defaults_list._create_interpolation_map
+# Only Hydra 1.3 has it.
+_known_choices: Any = getattr(defaults_list, "_create_interpolation_map", None)
 
 
 def compose_faster() -> None:
     """Stop Hydra 1.3 from repeating itself, and OmegaConf from parsing a reference twice."""
     omegaconf.base.parse = omegaconf._utils.parse = _parse_once
-    if yaml.__with_libyaml__:
+    # OmegaConf 2.4 uses it itself.
+    if yaml.__with_libyaml__ and omegaconf.__version__.startswith("2.3."):
         omegaconf.omegaconf.get_omega_conf_dumper = _fast_dumper
     if not hydra.__version__.startswith("1.3."):
         return

@@ -77,7 +77,7 @@ setup_globals()
 with suppress(Exception):
     read_config()
 versions()
-# It starts a command to name the processor.
+# It runs `uname` to name the processor.
 platform.platform()
 # Each trainer would look for callbacks in the metadata of all installed packages.
 registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]

@@ -32,8 +32,8 @@ from .trial_channel import Result
 METHOD = "WORKBENCH_START_METHOD"
 # How processes import the main module of an application.
 MAIN = "WORKBENCH_MAIN"
-# Options of the GNU C library. With huge pages, half a gigabyte of imports is forked in half of the
-# time: there are fewer pages to list. Where there are none, nothing changes.
+# Options of the GNU C library. With huge pages, a process with all imports is forked in half of the
+# time, because there are fewer pages to list. Other systems ignore the variable.
 TUNABLES = "GLIBC_TUNABLES"
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
@@ -178,7 +178,7 @@ def ignore_termination() -> None:
 
 
 def forget_huge_pages() -> None:
-    """Leave the option that `start_server` has set to this process and its forks."""
+    """Remove what `start_server` has added: the commands that a trial starts do without it."""
     options = os.environ.get(TUNABLES, "").removesuffix(HUGE_PAGES).removesuffix(":")
     os.environ.pop(TUNABLES, None)
     if options:
