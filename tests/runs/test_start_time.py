@@ -115,3 +115,34 @@ def test_garbage_collection_skips_torch(demo: BakedProject) -> None:
     done = script(demo, "-c", FROZEN, is_warm=False)
     assert done.stdout.split() == ["True", "True"]
     assert "leaked" not in done.stderr
+
+
+# The first function registered is the last one called.
+AT_THE_END = """
+import atexit, gc, runpy, sys
+atexit.register(lambda: print("end", len(gc.get_objects()) < 1000, flush=True))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("mistake", ["", "+callbacks.x._target_=late.Mistake"])
+def test_command_ends_without_a_search_for_garbage(
+    demo: BakedProject, tmp_path: Path, mistake: str
+) -> None:
+    """It would take a second in which nothing happens; an error must be readable nevertheless."""
+    (tmp_path / "late.py").write_text(
+        "from pytorch_lightning import Callback\n"
+        "class Mistake(Callback):\n"
+        "    def on_fit_end(self, trainer, model):\n"
+        "        raise RuntimeError('too late')\n"
+    )
+    options = ["model=mlp", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "test=false"]
+    options += ["logger=none", f"hydra.run.dir={tmp_path}/run", *filter(None, [mistake])]
+    path, is_valid = str(tmp_path), not mistake
+    command = ("-c", AT_THE_END, "train.py", *options)
+    done = script(demo, *command, check=is_valid, is_warm=False, python_path=path)
+    assert done.stdout.splitlines()[-1] == "end True"
+    assert "leaked" not in done.stderr
+    assert is_valid == ("RuntimeError: too late" not in done.stderr)
+    assert is_valid == (done.returncode == 0)
