@@ -97,6 +97,14 @@ def draw_figures(
     )
 
 
+def draw_nothing() -> None:
+    """Draw an empty figure: the first one takes longer, as plotly reads what figures consist of."""
+    import optuna.visualization  # noqa: F401
+    from plotly.graph_objects import Figure, Scatter
+
+    styled(Figure(Scatter(x=[0], y=[0])))
+
+
 def _draw_objective(
     done: Sequence[TrialRecord],
     alike: Sequence[TrialRecord],

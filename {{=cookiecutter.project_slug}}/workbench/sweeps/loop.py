@@ -116,9 +116,12 @@ class Sweep(ABC):
     def warm_up(self) -> None:
         """Import what the search and its report need while the first trial is checked."""
         with suppress(ImportError):
-            # scikit-learn is for Optuna's importances.
-            import optuna.visualization  # noqa: F401
+            # For Optuna's importances.
             import sklearn.ensemble  # noqa: F401
+
+            from .figures import draw_nothing
+
+            draw_nothing()
 
     def testers(self) -> Workers:
         """Workers of this machine that test trials at the end."""

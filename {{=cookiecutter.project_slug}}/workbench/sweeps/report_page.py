@@ -35,6 +35,7 @@ def write_report(
     more: Iterable[Figure] = (),
     remarks: Sequence[str] = (),
     unit: Unit = Unit.EPOCH,
+    drawn: Sequence[Figure] | None = None,
 ) -> None:
     """Write the report.
 
@@ -48,8 +49,11 @@ def write_report(
         more: figures that only the engine can draw.
         remarks: sentences about the result.
         unit: what the reports of a trial count.
+        drawn: the figures that every engine has, if they have been drawn already.
     """
-    figures = [*draw_figures(records, objectives, space, unit), *more]
+    if drawn is None:
+        drawn = list(draw_figures(records, objectives, space, unit))
+    figures = [*drawn, *more]
     body = [
         f"<h1>{html.escape(title)}</h1>",
         *_summary(records, objectives),

@@ -4,8 +4,10 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ..redact import redact
 from ..shell import option as quoted_option
 from . import trial as trials
 from .engines import Record
+from .figures import Figure, draw_figures
 from .identity import plan_of_trial
 from .leaderboard import best_trials, finished, write_leaderboard
 from .notes import notes, why_no_winner
@@ -73,8 +76,11 @@ def finish(plan: Plan, record: Record, testers: Workers) -> None:
             write_best(path, winner, own.fixed, own.groups, note)
             command = f"python train.py {quoted_option('experiment', _short(path))}"
             facts["retrain the winner"] = command
+    drawn: list[Figure] = []
     if record.is_finished() and (chosen := _to_test(plan, records)):
-        tested = test_trials(plan, record, chosen, testers)
+        # While the tests run, whose results are only in the tables.
+        draw = partial(_draw, drawn, plan, records)
+        tested = test_trials(plan, record, chosen, testers, meanwhile=draw)
         for winner in best[:1]:
             known = sorted(tested.get(winner.number, {}).items())
             facts |= {metric: f"{value:.4g}" for metric, value in known}
@@ -88,11 +94,17 @@ def finish(plan: Plan, record: Record, testers: Workers) -> None:
     no_winner = why_no_winner(records, plan.objectives, plan.settings.limits)
     # Not logged here: it is the last line of the command.
     first = [] if no_winner is None else [no_winner]
-    _write_page(plan, record, records, facts, [*first, *remarks])
+    _write_page(plan, record, records, facts, [*first, *remarks], drawn)
     for name, fact in facts.items():
         log.info("%s: %s", name, fact)
     for remark in remarks:
         log.warning("%s", remark)
+
+
+def _draw(drawn: list[Figure], plan: Plan, records: list[TrialRecord]) -> None:
+    """Fill a list with the figures of the report, or leave it empty if that fails."""
+    with suppress(Exception):
+        drawn += [*draw_figures(records, plan.objectives, plan.space, plan.unit)]
 
 
 def _write_page(
@@ -101,6 +113,7 @@ def _write_page(
     records: list[TrialRecord],
     facts: dict[str, str],
     remarks: list[str],
+    drawn: list[Figure],
 ) -> None:
     from .report_page import write_report
 
@@ -108,7 +121,7 @@ def _write_page(
     figures = record.figures()
     about = (plan.name, records, plan.objectives, plan.space, facts)
     try:
-        write_report(path, *about, figures, remarks, plan.unit)
+        write_report(path, *about, figures, remarks, plan.unit, drawn or None)
     except Exception:
         # A page about the trials must not cost the trials.
         log.exception("the report could not be written")
@@ -133,7 +146,11 @@ def _to_test(plan: Plan, records: list[TrialRecord]) -> list[TrialRecord]:
 
 
 def test_trials(
-    plan: Plan, record: Record, chosen: Sequence[TrialRecord], workers: Workers
+    plan: Plan,
+    record: Record,
+    chosen: Sequence[TrialRecord],
+    workers: Workers,
+    meanwhile: Callable[[], None],
 ) -> dict[int, dict[str, float]]:
     """Test the best checkpoint of each trial once, also over several commands.
 
@@ -142,6 +159,7 @@ def test_trials(
         record: stores the metrics.
         chosen: trials that finished.
         workers: run as many tests at once.
+        meanwhile: called once the first tests run.
 
     Returns:
         Metrics by trial number, without trials that could not be tested.
@@ -149,10 +167,14 @@ def test_trials(
     known: dict[str, dict[str, float]] = dict(record.recall(TESTED))
     left = [trial for trial in chosen if str(trial.number) not in known]
     failed: dict[str, list[int]] = {}
+    is_first = True
     try:
         while left or workers.running:
             while left and workers.free_worker() is not None:
                 _start_test(plan, record, left.pop(0), workers)
+            if is_first:
+                meanwhile()
+            is_first = False
             for event in workers.wait(timeout=1):
                 if isinstance(event, Progress):
                     workers.answer(event.number, Verdict.CONTINUE)
