@@ -128,8 +128,7 @@ def command(cfg: DictConfig, extra: str | None = None) -> Iterator[None]:
 def _import_torch() -> None:
     """Import torch, and keep the garbage collector away from what it consists of.
 
-    These are 280,000 objects that stay until the end. An interpreter that exits searches all others
-    for garbage, three times.
+    These are 280,000 objects that stay until the end.
     """
     import torch  # noqa: F401
 

@@ -29,7 +29,10 @@ _known_choices: Any = getattr(defaults_list, "_create_interpolation_map", None)
 
 
 def compose_faster() -> None:
-    """Stop Hydra 1.3 from repeating itself, and OmegaConf from parsing a reference twice."""
+    """Stop Hydra 1.3 from repeating itself, and OmegaConf 2.3 from writing YAML in Python.
+
+    OmegaConf also parses each reference only once.
+    """
     omegaconf.base.parse = omegaconf._utils.parse = _parse_once
     # OmegaConf 2.4 uses it itself.
     if yaml.__with_libyaml__ and omegaconf.__version__.startswith("2.3."):

@@ -13,8 +13,8 @@ SECRET_VARIABLE = re.compile(r"((^|_)KEY|APIKEY|TOKEN|PASSWORD|PASSWD|SECRET)$")
 SHORTEST = 6
 # postgresql://user:password@host
 IN_URL = re.compile(r"(://[^\s/:@\"']*):[^\s/\"']+@")
-# logger.password=..., "api_key": "..."
-NAMES = ("key", "password", "secret")
+# logger.password=..., "api_key": "..."; in lower case, such a text has one of the words.
+WORDS = ("key", "password", "secret")
 NAMED = re.compile(
     r"((?:api_?key|password|secret)[\"']?\s*[:=]\s*[\"']?)(?!null|None)[^\s\"',}]+", re.I
 )
@@ -26,7 +26,7 @@ def redact(text: str) -> str:
     if "://" in text:
         text = IN_URL.sub(rf"\1:{HIDDEN}@", text)
     lower = text.lower()
-    if any(name in lower for name in NAMES):
+    if any(word in lower for word in WORDS):
         text = NAMED.sub(rf"\1{HIDDEN}", text)
     for value in [os.environ.get(name, "") for name in os.environ if _is_secret(name)]:
         if len(value) >= SHORTEST:

@@ -38,7 +38,8 @@ def sweep(config_loader: ConfigLoader, master: DictConfig, arguments: list[str])
     try:
         kind(plan).run()
     finally:
-        # An interpreter that exits searches all objects for garbage, three times, which takes half
-        # a second. nanobind, by which Triton is built, reports what is never collected as leaks.
+        # For applications, as `cli.run` does it for projects: an interpreter that exits searches
+        # all objects for garbage, three times, which takes half a second. nanobind, by which Triton
+        # is built, reports what is never collected as leaks.
         if "triton" not in sys.modules:
             gc.freeze()
