@@ -35,6 +35,7 @@ CASES: dict[str, tuple[int, tuple[str, ...]]] = {
         2 * BATCHES + 7,
         ("callbacks=[default,swa]", "callbacks.swa.start=0.5"),
     ),
+    "augmented": (BATCHES + 7, ("data/augmentation=strong",)),
     "ema": (BATCHES + 7, ("callbacks=[default,ema]", "callbacks.ema.decay=0.9")),
 }
 

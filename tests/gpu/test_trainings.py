@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import BakedProject
+from ..support.training_runs import TrainedRun
 from .conftest import Measured
 from .device import IS_GPU, command, train
 
@@ -54,6 +55,30 @@ def test_ddp_on_one_device_is_the_same_training(
         one.metrics["test"]["test/acc"], abs=0.01
     )
     measured(f"val/loss {found['val/loss']:.6f}, without DDP {expected['val/loss']:.6f}")
+
+
+@pytest.mark.xdist_group("trainings fsdp")
+def test_fsdp_on_one_device_is_the_same_training(
+    project: BakedProject, tmp_path: Path, measured: Measured, needs_gpu: None
+) -> None:
+    """Groups of layers are wrapped, sharded and gathered, and both averages of Adam are saved."""
+    whole = ("data.batch_size=1168", "model=mlp", "model.net.dropout=0", "optimizer.lr=0.01")
+    options = ("experiment=digits", *whole, "trainer.max_epochs=6", "logger=none")
+    strategy = ("trainer=fsdp", "trainer.devices=1")
+    groups = "trainer.strategy.auto_wrap_policy.min_num_params=1000"
+    one = train(project, tmp_path / "one", *options)
+    place = f"hydra.run.dir={tmp_path}/fsdp"
+    done = command(project, "train.py", place, *strategy, groups, *options)
+    divided = TrainedRun(tmp_path / "fsdp", done)
+    found, expected = divided.metrics["final"], one.metrics["final"]
+    assert found["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-3)
+    states = divided.saved("last")["optimizer_states"][0]["state"].values()
+    assert states
+    for state in states:
+        # The average of the gradients has signs, that of their squares has none.
+        assert (state["exp_avg"] < 0).any()
+        assert (state["exp_avg_sq"] >= 0).all()
+    measured(f"val/loss {found['val/loss']:.6f}, without FSDP {expected['val/loss']:.6f}")
 
 
 def test_profiler_records_kernels(
