@@ -121,6 +121,8 @@ def test_steps_do_not_look_for_a_driver(
         return -1
 
     monkeypatch.setattr(torch.cuda, "_raw_device_count_nvml", look)
+    # An earlier training in this process may have set it.
+    monkeypatch.setattr(torch.cuda, "_cached_device_count", None)
     # As Lightning does when it is imported.
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     weight = torch.zeros(1, requires_grad=True)
@@ -129,6 +131,9 @@ def test_steps_do_not_look_for_a_driver(
     optimizer.step()
     assert looks, "torch no longer looks for it: this code can go"
     train_here("run", "trainer.max_epochs=1")
+    # The run looked once, and not again for what it writes down, for the seeds and the trainer.
+    assert len(looks) == 2
     looks.clear()
     optimizer.step()
+    assert torch.cuda.device_count() == 0
     assert not looks

@@ -27,6 +27,20 @@ started = {child.environ().get("GLIBC_TUNABLES") for child in servers}
 print(json.dumps([found, os.environ.get("GLIBC_TUNABLES"), sorted(map(str, started))]))
 """
 
+PREPARED = """
+import json, logging
+import torch
+seed, state = torch.initial_seed(), torch.get_rng_state()
+import demo
+import workbench.sweeps.preload
+from hydra.core.hydra_config import HydraConfig
+
+root = logging.getLogger()
+same = [torch.initial_seed() == seed, torch.equal(torch.get_rng_state(), state)]
+found = [root.level, root.handlers, HydraConfig.initialized(), torch.cuda.is_initialized()]
+print(json.dumps([same, found]), flush=True)
+"""
+
 
 def close_and_linger(line: Any, release: Any) -> None:
     """As a process that frees its memory after its last message."""
@@ -57,6 +71,14 @@ def test_sweep_sleeps_until_a_process_has_ended(package: Part) -> None:
     while not events:
         events = list(workers.wait(timeout=60))
     assert isinstance(events[0], module.Ended)
+
+
+def test_preparations_leave_nothing_behind(demo: BakedProject) -> None:
+    """Trials without a seed must not depend on them, nor write their log twice."""
+    done = demo.run("python", "-c", PREPARED)
+    same, found = json.loads(done.stdout.splitlines()[-1])
+    assert same == [True, True]
+    assert found == [30, [], False, False]  # 30 is WARNING
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="an option of the GNU C library")

@@ -23,6 +23,8 @@ def reduce_step_costs() -> None:
     call._call_callback_hooks = call_own_hooks
     if not torch.cuda.is_available():
         os.environ.pop(COUNT_WITHOUT_CUDA, None)
+        # torch remembers the number only where there are some, and Lightning asks for it often.
+        torch.cuda._cached_device_count = 0
 
 
 def call_own_hooks(

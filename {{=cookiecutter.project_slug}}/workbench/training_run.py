@@ -58,6 +58,7 @@ from .runs.resuming import (
 from .runs.slurm import describe_job, finished_before_requeue, use_own_port
 from .runs.summary import print_metrics, print_places
 from .sharding import is_sharded
+from .step_costs import reduce_step_costs
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class TrainingRun:
     Attributes:
         cfg: the run's config, without the options that the model does not read.
         directory: the run's folder.
+        options: the run's config as plain values.
         manifest: the content of `run.json`.
         is_finished: whether an earlier start of the same SLURM job finished this run.
         metrics: by `best` epoch, `final` epoch and `test`.
@@ -102,13 +104,15 @@ class TrainingRun:
     def _start(self) -> Manifest:
         cfg = self.cfg
         check_config(cfg)
+        reduce_step_costs()
+        self.options = plain(cfg)
         is_first = rank_zero_only.rank == 0
         capture_everything()
         use_own_port()
         content: dict[str, Any] = {"name": cfg.name, "seed": cfg.seed}
         if is_first:
             claim_directory(self.directory, cfg.ckpt_path, cfg)
-            content |= {"config": plain(cfg)} | collect_environment(project().root)
+            content |= {"config": self.options} | collect_environment(project().root)
             content |= describe_job(cfg)
         else:
             mute_other_processes()
@@ -141,9 +145,11 @@ class TrainingRun:
         if unread:
             # The run's files must not mention an optimizer that was never built.
             self.cfg = without(self.cfg, unread)
-            self.manifest.update(config=plain(self.cfg))
+            self.options = plain(self.cfg)
+            self.manifest.update(config=self.options)
         self.manifest.update(parameters=describe_model(model)["parameters"])
-        self.record = make_record(self.cfg, model, datamodule, facts_of(datamodule, self.cfg.model))
+        facts = facts_of(datamodule, self.cfg.model)
+        self.record = make_record(self.options, model, datamodule, facts)
         note_in_checkpoints(trainer, self.record)
         resumed = find_resumed(self.cfg.ckpt_path, self.directory)
         if resumed is not None:
@@ -187,8 +193,9 @@ class TrainingRun:
             OmegaConf.update(config, option, value, force_add=True)
         # The config must reproduce the run without searching again.
         config.finders = {}
-        self.manifest.update(found=found, config=plain(config))
-        self.record["trained_with"] = options_of_training(plain(config))
+        self.options = plain(config)
+        self.manifest.update(found=found, config=self.options)
+        self.record["trained_with"] = options_of_training(self.options)
         if trainer.is_global_zero:
             write_config(config, self.directory, f"# Found before training: {', '.join(found)}\n")
 

@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -188,12 +189,7 @@ def find_class(name: str, task: str) -> type[Metric]:
     Raises:
         UserError: there is none.
     """
-    module, prefix = SOURCES[task]
-    classes = {
-        key.removeprefix(prefix): value
-        for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, Metric) and key.startswith(prefix)
-    }
+    prefix, classes = SOURCES[task][1], classes_of(task)
     long, _ = WITH_OPTIONS.get(name, (SHORT_NAMES.get(name, name), {}))
     keys = {_key(key): key for key in classes}
     key = _key(long)
@@ -203,6 +199,17 @@ def find_class(name: str, task: str) -> type[Metric]:
         known = [name for name, long in short.items() if long in classes]
         raise UserError(f"There is no metric {name!r} for {task}; {nearest(name, known)}")
     return classes[found]
+
+
+@cache
+def classes_of(task: str) -> dict[str, type[Metric]]:
+    """The classes of torchmetrics for a task, by their names in it."""
+    module, prefix = SOURCES[task]
+    return {
+        key.removeprefix(prefix): value
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Metric) and key.startswith(prefix)
+    }
 
 
 def build_metric(name: str, metric_class: type[Metric], options: Mapping[str, Any]) -> Metric:

@@ -62,13 +62,12 @@ class Manifest:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure the seconds of a stage."""
+        """Measure the seconds of a stage, which are written with the next change."""
         start = time.perf_counter()
         try:
             yield
         finally:
             self.content["timings"][name] = round(time.perf_counter() - start, 3)
-            self._try_to_write()
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -91,9 +90,9 @@ class Manifest:
         self._end(status="finished")
 
     def note_ending(self, ending: Ending) -> None:
-        """Record why training ended; later errors do not change it."""
+        """Note why training ended, for the next change; later errors do not change it."""
         if "ended_because" not in self.content:
-            self.update(ended_because=ending.cause, ended_text=ending.text)
+            self.content.update(ended_because=ending.cause, ended_text=ending.text)
 
     def _end(self, **values: Any) -> None:
         self.content["timings"]["total"] = round(time.perf_counter() - self._start, 3)

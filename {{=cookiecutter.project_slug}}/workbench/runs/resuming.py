@@ -6,12 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from ..errors import UserError
 from ..project import project
 from .checkpoints import CHECKPOINTS, COMPILED, is_built_later
-from .config import Fingerprints, flatten, plain
+from .config import Fingerprints, flatten
 from .slurm import restart_count
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ ABSENT = "absent"
 
 
 def make_record(
-    cfg: DictConfig,
+    config: dict[str, Any],
     model: "LightningModule",
     datamodule: "LightningDataModule",
     facts: dict[str, Any],
@@ -53,7 +51,7 @@ def make_record(
     """The entries that every checkpoint of a run gets.
 
     Args:
-        cfg: the run's config.
+        config: the run's config as plain values.
         model: the run's model.
         datamodule: the run's data.
         facts: the arguments of the model that come from the data.
@@ -66,7 +64,7 @@ def make_record(
         "model_class": class_name(type(model)),
         "data_facts": facts,
         "trained_on": fingerprints(datamodule),
-        "trained_with": options_of_training(plain(cfg)),
+        "trained_with": options_of_training(config),
     }
 
 

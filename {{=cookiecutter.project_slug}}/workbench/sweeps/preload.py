@@ -10,38 +10,51 @@ import gc
 gc.disable()
 
 import atexit
+import inspect
+import linecache
+import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import tensorboard.plugins.hparams.api_pb2
 import tensorboard.plugins.hparams.metadata
 import tensorboard.plugins.hparams.plugin_data_pb2  # noqa: F401
+import torch
 import torch.utils.serialization
-import torch.utils.tensorboard  # noqa: F401
+import torch.utils.tensorboard
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import setup_globals
-from lightning_fabric.utilities import registry
-from omegaconf import OmegaConf
+from hydra.core.utils import configure_log, setup_globals
+from lightning_fabric.accelerators.xla import _XLA_AVAILABLE
+from lightning_fabric.loggers.tensorboard import _TENSORBOARD_AVAILABLE, _TENSORBOARDX_AVAILABLE
+from lightning_fabric.plugins.environments.mpi import _MPI4PY_AVAILABLE
+from lightning_fabric.utilities import registry, seed
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.trainer.connectors.logger_connector.result import _Metadata, _Sync
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torchmetrics import MeanMetric, Metric
 
-from .. import callbacks, dry_run, evaluation, training_run  # noqa: F401
+from .. import callbacks, dry_run, evaluation, seeding, training_run  # noqa: F401
 from ..config_checks import check_arguments, check_top_level
+from ..models.metrics import SOURCES, classes_of
 from ..project import LIBRARY, project
 from ..runs.code_state import remember_code
 from ..runs.config import plain
 from ..runs.directory import register_resolvers
 from ..runs.environment import versions
-from . import reporter, trial  # noqa: F401
+from ..runs.summary import CONSOLE, print_metrics
+from . import reporter, trial, workers  # noqa: F401
 from .processes import forget_huge_pages, ignore_termination
-from .workers import task_of
 
 ignore_termination()
 forget_huge_pages()
@@ -54,17 +67,39 @@ def classes_below(kind: type[Any]) -> Iterator[type[Any]]:
         yield from classes_below(below)
 
 
+def configure_logging_once(config: DictConfig) -> None:
+    """Configure the loggers of a trial, without its file, and undo it."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    content = plain(config)
+    names = content.get("handlers", {})
+    content["handlers"] = {name: {"class": "logging.NullHandler"} for name in names}
+    try:
+        configure_log(OmegaConf.create(content))
+    finally:
+        root.setLevel(level)
+        root.handlers = handlers
+
+
 def read_config() -> None:
     """Compose and check a config as a trial does: the first one takes longer than all others."""
     with initialize_config_dir(str(project().configs), version_base="1.3"):
         config = compose("train", ["hydra.runtime.output_dir=."], return_hydra_config=True)
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
-    OmegaConf.to_container(config.hydra.job_logging, resolve=True)
-    task = task_of(config)
+    configure_logging_once(config.hydra.job_logging)
+    task = workers.task_of(config)
     plain(task)
     check_top_level(task)
     check_arguments(task)
     HydraConfig.instance().cfg = None
+
+
+def record_callers() -> None:
+    """Read the source files that torch quotes for every seed, in case that a GPU fails later."""
+    # The seed stays the same.
+    torch.manual_seed(torch.initial_seed())
+    for module in (seed, seeding, training_run, trial, workers):
+        linecache.getlines(str(module.__file__))
 
 
 # The trial says what is missing. The others are imported where they are used.
@@ -76,6 +111,13 @@ setup_globals()
 # The trial says what is wrong with a config; the command may replace it.
 with suppress(Exception):
     read_config()
+# Lightning asks the metadata of installed packages for them.
+for requirement in (_MPI4PY_AVAILABLE, _TENSORBOARD_AVAILABLE, _TENSORBOARDX_AVAILABLE):
+    bool(requirement)
+# If torch_xla is there, this would import it, which is for the trial to do.
+if find_spec("torch_xla") is None:
+    bool(_XLA_AVAILABLE)
+record_callers()
 versions()
 # It runs `uname` to name the processor.
 platform.platform()
@@ -83,8 +125,10 @@ platform.platform()
 registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
 registry.entry_points(group="pytorch_lightning.callbacks_factory")
 remember_code(project().root)
+with CONSOLE.capture():
+    print_metrics("", {"best": {"val/loss": 0.5}})
 # At its first call scikit-learn looks for installed dataframe packages.
-train_test_split([0, 1])
+train_test_split([0, 1, 0, 1], stratify=[0, 1, 0, 1], test_size=2)
 # The first metric looks for versions of packages.
 MeanMetric()
 # Lightning often asks whether something is a metric. The first answer for a class takes long, as
@@ -92,8 +136,15 @@ MeanMetric()
 own = (project().package, LIBRARY, "torchmetrics.collections")
 layers = (nn.Linear, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Flatten, nn.Sequential)
 kinds = [kind for kind in classes_below(nn.Module) if kind.__module__.startswith(own)]
-for kind in (type(None), dict, nn.ModuleDict, *layers, *kinds):
+# What metrics and their records consist of, and what is logged.
+values = (type(None), bool, int, float, str, dict, set, OrderedDict, torch.device, torch.dtype)
+others = (FunctionType, MethodType, BuiltinFunctionType, inspect.Signature, type(Path()))
+for kind in (*values, *others, _Metadata, _Sync, nn.ModuleDict, *layers, *kinds):
     issubclass(kind, Metric)
+    issubclass(kind, Mapping)
+    issubclass(kind, MutableMapping)
+for name in SOURCES:
+    classes_of(name)
 # Otherwise a collection in a trial would touch, and so copy, the memory of all imports.
 gc.freeze()
 gc.enable()
