@@ -15,6 +15,7 @@ import linecache
 import logging
 import os
 import platform
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import suppress
@@ -34,10 +35,8 @@ import torch.utils.tensorboard
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
-from lightning_fabric.accelerators.xla import _XLA_AVAILABLE
-from lightning_fabric.loggers.tensorboard import _TENSORBOARD_AVAILABLE, _TENSORBOARDX_AVAILABLE
-from lightning_fabric.plugins.environments.mpi import _MPI4PY_AVAILABLE
 from lightning_fabric.utilities import registry, seed
+from lightning_utilities.core.imports import RequirementCache
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.trainer.connectors.logger_connector.result import _Metadata, _Sync
 from sklearn.model_selection import train_test_split
@@ -94,6 +93,19 @@ def read_config() -> None:
     HydraConfig.instance().cfg = None
 
 
+def look_for_packages() -> None:
+    """Ask the metadata of installed packages what each trainer asks them."""
+    parts = ("accelerators", "loggers", "plugins")
+    names = tuple(f"lightning_fabric.{part}" for part in parts)
+    modules = [module for name, module in sys.modules.items() if name.startswith(names)]
+    for value in [value for module in modules for value in vars(module).values()]:
+        if isinstance(value, RequirementCache):
+            name = (value.module or "").partition(".")[0]
+            # One that is there would be imported, which is for the trial to do.
+            if not name or find_spec(name) is None:
+                bool(value)
+
+
 def record_callers() -> None:
     """Read the source files that torch quotes for every seed, in case that a GPU fails later."""
     # The seed stays the same.
@@ -111,12 +123,7 @@ setup_globals()
 # The trial says what is wrong with a config; the command may replace it.
 with suppress(Exception):
     read_config()
-# Lightning asks the metadata of installed packages for them.
-for requirement in (_MPI4PY_AVAILABLE, _TENSORBOARD_AVAILABLE, _TENSORBOARDX_AVAILABLE):
-    bool(requirement)
-# If torch_xla is there, this would import it, which is for the trial to do.
-if find_spec("torch_xla") is None:
-    bool(_XLA_AVAILABLE)
+look_for_packages()
 record_callers()
 versions()
 # It runs `uname` to name the processor.
