@@ -32,8 +32,8 @@ print(json.dumps(shares))
 def test_operations_agree_with_the_cpu(project: BakedProject, measured: Measured) -> None:
     """A kernel that treats one operation otherwise would train on other images.
 
-    The nearest pixel may be another one where a position is in the middle between two, and a
-    floor where a value is a whole number.
+    Rounding may select another pixel where a position is in the middle between two, and another
+    level where a value is close to a whole number.
     """
     shares = json_of(command(project, "-c", CODE, DEVICE))
     different = {name: share for name, share in shares.items() if not name.endswith("changed")}

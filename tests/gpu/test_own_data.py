@@ -5,17 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
 
 from ..conftest import BakedProject
+from ..support.digit_files import SIDE, write_digits
 from ..support.in_process import EVERY_EPOCH
 from ..support.labelled_texts import save_bert, write_orders
 from ..support.training_runs import TrainedRun
 from .conftest import Measured
 from .device import IS_GPU, command, interrupt, train
 
-SIDE = 32
 SHORT = ("logger=none", "callbacks.early_stopping.patience=99")
 TUNED = (
     *("experiment=finetune", "model.backbone=torchvision/resnet18", "model.weights=null"),
@@ -32,12 +30,8 @@ TF32 = 0.02
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Zeros and ones, 40 images each."""
     root = tmp_path_factory.mktemp("images")
-    pixels, labels = load_digits(return_X_y=True)
     for digit in (0, 1):
-        (root / str(digit)).mkdir()
-        for number, image in enumerate(pixels[labels == digit][:40]):
-            small = Image.fromarray((image.reshape(8, 8) * 15).astype("uint8"))
-            small.resize((SIDE, SIDE)).save(root / str(digit) / f"{number}.png")
+        write_digits(root / str(digit), digit, 0, 40)
     return root
 
 

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
 
+from ..support.digit_files import SIDE, write_digits
 from ..support.in_process import EVERY_EPOCH, Project, Run, on_one_thread
 from ..support.training_runs import is_same
 
-SIDE = 32
 # The smallest network of torchvision with batch normalization.
 SMALL = (
     "experiment=finetune",
@@ -62,15 +60,6 @@ def usual_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-def write_digits(folder: Path, digit: int, first: int, count: int) -> None:
-    """Write some images of a digit."""
-    folder.mkdir(parents=True)
-    images, labels = load_digits(return_X_y=True)
-    for number, image in enumerate(images[labels == digit][first : first + count]):
-        pixels = (image.reshape(8, 8) * 15).astype("uint8")
-        Image.fromarray(pixels).resize((SIDE, SIDE)).save(folder / f"{number}.png")
 
 
 def tune(project: Project, images: Path, *options: str) -> Run:
