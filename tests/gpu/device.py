@@ -27,6 +27,8 @@ SECONDS = 120.0 if IS_GPU else 900.0  # for one command
 
 
 NO_MORE: Mapping[str, str] = MappingProxyType({})
+# For a command that is to find no GPU.
+HIDDEN: Mapping[str, str] = MappingProxyType({"CUDA_VISIBLE_DEVICES": ""})
 
 
 def variables(more: Mapping[str, str] = NO_MORE) -> dict[str, str]:
@@ -36,7 +38,7 @@ def variables(more: Mapping[str, str] = NO_MORE) -> dict[str, str]:
         "OMP_NUM_THREADS": os.environ.get("GPU_TESTS_THREADS", "2"),
         "PYTHONPATH": os.pathsep.join(filter(None, places)),
     }
-    return given | ({} if IS_GPU else {"CUDA_VISIBLE_DEVICES": ""}) | dict(more)
+    return given | dict(NO_MORE if IS_GPU else HIDDEN) | dict(more)
 
 
 SERVER = WarmServer(variables(), imports_projects=True)
@@ -70,6 +72,22 @@ def train(
     """Run train.py on the GPU and return what it left."""
     words = ("train.py", f"hydra.run.dir={folder}", TRAINER, *options)
     return TrainedRun(folder, command(project, *words, check=check, more=more))
+
+
+def evaluate(
+    project: BakedProject,
+    run: TrainedRun,
+    folder: Path,
+    *options: str,
+    more: Mapping[str, str] = NO_MORE,
+) -> dict[str, float]:
+    """The metrics that evaluate.py writes."""
+    words = ("evaluate.py", f"ckpt_path={run.checkpoint()}", f"hydra.run.dir={folder}", *options)
+    command(project, *words, more=more)
+    found: dict[str, float] = json.loads((folder / "metrics.json").read_text("utf-8"))["metrics"][
+        "test"
+    ]
+    return found
 
 
 def sweep(project: BakedProject, folder: Path, *options: str, check: bool = True) -> Swept:

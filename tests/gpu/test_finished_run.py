@@ -20,9 +20,8 @@ from sklearn.datasets import load_digits
 from ..conftest import BakedProject
 from ..support.training_runs import TrainedRun
 from .conftest import Measured
-from .device import IS_GPU, NO_MORE, TRAINER, command, json_of, train, variables
+from .device import HIDDEN, IS_GPU, NO_MORE, TRAINER, command, evaluate, json_of, train, variables
 
-HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
 IMAGES = 24
 # Probabilities: the convolutions of the GPU round to TF32, of 11 significant bits, and each of
 # three layers makes four such errors in logits of up to about ten.
@@ -61,30 +60,14 @@ def test_default_trainer_takes_the_gpu(
     measured(f"{manifest['hardware']['gpus']}, CUDA {manifest['hardware']['cuda']}")
 
 
-def metrics(
-    project: BakedProject,
-    run: TrainedRun,
-    folder: Path,
-    *options: str,
-    more: Mapping[str, str] = NO_MORE,
-) -> dict[str, float]:
-    """The metrics that evaluate.py writes."""
-    words = ("evaluate.py", f"ckpt_path={run.checkpoint()}", f"hydra.run.dir={folder}", *options)
-    command(project, *words, more=more)
-    found: dict[str, float] = json.loads((folder / "metrics.json").read_text("utf-8"))["metrics"][
-        "test"
-    ]
-    return found
-
-
 def test_evaluation_does_not_depend_on_the_device(
     project: BakedProject, trained: TrainedRun, tmp_path: Path, measured: Measured
 ) -> None:
     """A checkpoint from the cluster is evaluated on a laptop."""
     reported = trained.metrics["test"]
-    here = metrics(project, trained, tmp_path / "here", TRAINER)
-    hidden = metrics(project, trained, tmp_path / "hidden", "analyses=[]", more=HIDDEN)
-    cpu = metrics(project, trained, tmp_path / "cpu", "trainer=cpu", "analyses=[]")
+    here = evaluate(project, trained, tmp_path / "here", TRAINER)
+    hidden = evaluate(project, trained, tmp_path / "hidden", "analyses=[]", more=HIDDEN)
+    cpu = evaluate(project, trained, tmp_path / "cpu", "trainer=cpu", "analyses=[]")
     assert here == pytest.approx(reported, rel=1e-5)
     assert hidden == pytest.approx(cpu, rel=1e-6)
     assert hidden["test/loss"] == pytest.approx(reported["test/loss"], abs=TF32)

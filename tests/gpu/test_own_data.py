@@ -1,18 +1,16 @@
 """One's own images and texts: pretrained networks with frozen parts, encoders, language models."""
 
-import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from ..conftest import BakedProject
 from ..support.digit_files import SIDE, write_digits
 from ..support.in_process import EVERY_EPOCH
 from ..support.labelled_texts import save_bert, write_orders
-from ..support.training_runs import TrainedRun
+from ..support.training_runs import TrainedRun, changed_layers
 from .conftest import Measured
-from .device import IS_GPU, command, interrupt, train
+from .device import HIDDEN, IS_GPU, evaluate, interrupt, train
 
 SHORT = ("logger=none", "callbacks.early_stopping.patience=99")
 TUNED = (
@@ -43,10 +41,8 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def loss_on_cpu(project: BakedProject, run: TrainedRun, folder: Path) -> float:
     """The loss of the test, which a machine without a GPU computes."""
-    words = ("evaluate.py", f"ckpt_path={run.checkpoint()}", f"hydra.run.dir={folder}")
-    command(project, *words, "trainer=cpu", "analyses=[]", more={"CUDA_VISIBLE_DEVICES": ""})
-    report = json.loads((folder / "metrics.json").read_text("utf-8"))
-    return float(report["metrics"]["test"]["test/loss"])
+    options = ("trainer=cpu", "analyses=[]")
+    return evaluate(project, run, folder, *options, more=HIDDEN)["test/loss"]
 
 
 @pytest.mark.xdist_group("own data 0")
@@ -57,16 +53,11 @@ def test_frozen_parts_keep_their_weights(
     options = (*TUNED, f"data.path={images}", "trainer.max_epochs=3", *EVERY_EPOCH)
     run = train(project, tmp_path / "run", *options)
     first, second, third = (run.saved(f"epoch-{epoch}")["state_dict"] for epoch in range(3))
-
-    def changed(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> set[str]:
-        names = {name for name, value in one.items() if not torch.equal(value, other[name])}
-        return {name.split(".")[1] for name in names if name.startswith("net.")}
-
     # Epoch 1 trains the upper part too, epoch 2 everything.
-    upper = changed(first, second)
+    upper = changed_layers(first, second)
     assert {"fc", "layer4"} <= upper
     assert not upper & {"conv1", "bn1", "layer1"}
-    assert {"fc", "layer4", "conv1", "bn1", "layer1"} <= changed(second, third)
+    assert {"fc", "layer4", "conv1", "bn1", "layer1"} <= changed_layers(second, third)
     reported = run.metrics["test"]["test/loss"]
     on_cpu = loss_on_cpu(project, run, tmp_path / "cpu")
     assert on_cpu == pytest.approx(reported, abs=TF32, rel=TF32)

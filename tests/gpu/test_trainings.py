@@ -12,6 +12,11 @@ from .conftest import Measured
 from .device import IS_GPU, command, train
 
 SHORT = ("trainer.max_epochs=2", "logger=csv")
+# All samples in every step: their order, which may be another one, then changes nothing.
+WHOLE = (
+    *("experiment=digits", "model=mlp", "model.net.dropout=0", "optimizer.lr=0.01"),
+    *("data.batch_size=1168", "trainer.max_epochs=6", "logger=none"),
+)
 EXPERIMENTS: dict[str, tuple[str, ...]] = {
     "diabetes": SHORT,
     "digits_simclr": (*SHORT, "trainer.limit_train_batches=4"),
@@ -40,12 +45,9 @@ def test_ddp_on_one_device_is_the_same_training(
     project: BakedProject, tmp_path: Path, measured: Measured
 ) -> None:
     """The strategy of several GPUs, with NCCL, on one."""
-    # All samples in every step: their order, which is another one, then changes nothing.
-    whole = ("data.batch_size=1168", "model=mlp", "model.net.dropout=0", "optimizer.lr=0.01")
-    options = ("experiment=digits", *whole, "trainer.max_epochs=6", "logger=none")
-    one = train(project, tmp_path / "one", *options)
+    one = train(project, tmp_path / "one", *WHOLE)
     strategy = ("trainer=ddp" if IS_GPU else "trainer=ddp_cpu", "trainer.devices=1")
-    words = ("train.py", f"hydra.run.dir={tmp_path}/ddp", *strategy, *options)
+    words = ("train.py", f"hydra.run.dir={tmp_path}/ddp", *strategy, *WHOLE)
     command(project, *words)
     manifest = json.loads((tmp_path / "ddp" / "run.json").read_text("utf-8"))
     assert manifest["status"] == "finished"
@@ -62,13 +64,11 @@ def test_fsdp_on_one_device_is_the_same_training(
     project: BakedProject, tmp_path: Path, measured: Measured, needs_gpu: None
 ) -> None:
     """Groups of layers are wrapped, sharded and gathered, and both averages of Adam are saved."""
-    whole = ("data.batch_size=1168", "model=mlp", "model.net.dropout=0", "optimizer.lr=0.01")
-    options = ("experiment=digits", *whole, "trainer.max_epochs=6", "logger=none")
     strategy = ("trainer=fsdp", "trainer.devices=1")
     groups = "trainer.strategy.auto_wrap_policy.min_num_params=1000"
-    one = train(project, tmp_path / "one", *options)
+    one = train(project, tmp_path / "one", *WHOLE)
     place = f"hydra.run.dir={tmp_path}/fsdp"
-    done = command(project, "train.py", place, *strategy, groups, *options)
+    done = command(project, "train.py", place, *strategy, groups, *WHOLE)
     divided = TrainedRun(tmp_path / "fsdp", done)
     found, expected = divided.metrics["final"], one.metrics["final"]
     assert found["val/loss"] == pytest.approx(expected["val/loss"], rel=1e-3)

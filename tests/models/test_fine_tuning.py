@@ -12,7 +12,7 @@ import torch
 
 from ..support.digit_files import SIDE, write_digits
 from ..support.in_process import EVERY_EPOCH, Project, Run, on_one_thread
-from ..support.training_runs import is_same
+from ..support.training_runs import changed_layers, is_same
 
 # The smallest network of torchvision with batch normalization.
 SMALL = (
@@ -87,12 +87,6 @@ def assert_same(run: Run, whole: Run) -> None:
     assert run.metrics == whole.metrics
 
 
-def changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
-    """The layers of the network whose weights or statistics differ."""
-    names = [n for n in before if n.startswith("net.") and not torch.equal(before[n], after[n])]
-    return {name.split(".")[1] for name in names}
-
-
 @pytest.fixture(scope="module")
 def whole(project: Project, images: Path) -> Run:
     """An uninterrupted training that keeps the checkpoint of every epoch."""
@@ -104,8 +98,8 @@ def test_each_phase_trains_its_parts_and_nothing_else(whole: Run) -> None:
     weights = [whole.weights(f"epoch-{epoch}") for epoch in range(4)]
     upper = {"fc", "conv5", "stage4"}
     # The first checkpoint is from the end of the first phase, so compare with the second.
-    assert changed(weights[0], weights[1]) == upper
-    assert changed(weights[1], weights[2]) == upper | {"conv1", "stage2", "stage3"}
+    assert changed_layers(weights[0], weights[1]) == upper
+    assert changed_layers(weights[1], weights[2]) == upper | {"conv1", "stage2", "stage3"}
     # Nothing below the head had been trained before.
     moved = whole.saved("epoch-0")["optimizer_states"][0]["state"]
     assert len(moved) == 2  # weight and bias of the head
@@ -160,7 +154,7 @@ def test_stochastic_averaging_keeps_the_statistics_of_frozen_layers(
     frozen = ("callbacks.unfreezing.freeze_epochs=2", "trainer.max_epochs=2", "test=false")
     run = tune(project, images, *PHASES[:2], *options, *frozen)
     swa, last = run.weights("swa"), run.weights("last")
-    assert changed(swa, last) == {"fc"}
+    assert changed_layers(swa, last) == {"fc"}
 
 
 def test_pretrained_features_classify_what_random_ones_cannot(
@@ -190,7 +184,7 @@ def test_pretrained_features_classify_what_random_ones_cannot(
         accuracies[name] = tuned.metrics["test"]["test/acc"]
         start = pretrained.weights("best")
         if name != "null":
-            assert changed(start, tuned.weights("best")) == {"fc"}
+            assert changed_layers(start, tuned.weights("best")) == {"fc"}
     assert accuracies["null"] < 0.3
     assert accuracies[str(weights)] > 0.35
 

@@ -134,3 +134,9 @@ def is_same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(is_same, one, other))
     return bool(one == other)
+
+
+def changed_layers(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """The layers of the network whose weights or statistics differ in two checkpoints."""
+    names = [n for n in before if n.startswith("net.") and not is_same(before[n], after[n])]
+    return {name.split(".")[1] for name in names}
