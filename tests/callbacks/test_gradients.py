@@ -100,3 +100,25 @@ def test_warning_names_the_layer(
     if words:
         assert words in told[0]
         assert "last" not in told[0].partition(":")[0]
+
+
+def test_layers_that_an_optimizer_gets_later_are_measured(
+    package: Package, toy: Callable[..., Any]
+) -> None:
+    """In fine-tuning the body joins after some epochs; its norms are what one then looks for."""
+    import torch
+    from pytorch_lightning import Callback
+
+    class Joins(Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                trainer.optimizers[0].add_param_group({"params": pl_module.first.parameters()})
+
+    def only_last(model: Any) -> None:
+        model.configure_optimizers = lambda: torch.optim.SGD(model.last.parameters(), lr=0.0)
+
+    measured = package("callbacks").GradientNorms()
+    rows = toy(measured, Joins(), prepare=only_last, max_epochs=3).rows
+    layers = [{name for name in row if "layers" in name} for _, row in rows]
+    last, first = "grad_layers/last", "grad_layers/first"
+    assert [names for names in layers if names] == [{last}, {last, first}, {last, first}]

@@ -42,6 +42,23 @@ def fit(folder: Path) -> Calls:
         def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
             note("added", "setup", pl_module)
 
+    class AddsLater(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, idx: int) -> None:
+            if trainer.global_step == 1:
+                trainer.callbacks.append(AddedLater())
+
+    class AddedLater(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
+            note("added later", "on_train_batch_end", pl_module)
+
+    class SetsAttribute(Callback):
+        def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+            if trainer.sanity_checking:
+                return
+            self.on_train_batch_start = (  # type: ignore[method-assign]
+                lambda trainer, pl_module, *args: note("set", "on_train_batch_start", pl_module)
+            )
+
     class Saves(ModelCheckpoint):
         def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
             note("saves", "on_validation_end", pl_module)
@@ -53,8 +70,8 @@ def fit(folder: Path) -> Calls:
 
     class Fails(BoringModel):
         def on_train_epoch_start(self) -> None:
-            if self.current_epoch == 1:
-                raise RuntimeError("after an epoch")
+            if self.current_epoch == 2:
+                raise RuntimeError("after two epochs")
 
     attributes = LambdaCallback(
         on_fit_start=lambda trainer, model: note("lambda", "on_fit_start", model)
@@ -65,16 +82,26 @@ def fit(folder: Path) -> Calls:
     )
     trainer = Trainer(
         accelerator="cpu",
-        max_epochs=2,
+        max_epochs=3,
         limit_train_batches=2,
         limit_val_batches=1,
         default_root_dir=folder,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[Stops("x"), Saves(folder), Usual(), Inherits(), Adds(), attributes, late],
+        callbacks=[
+            Stops("x"),
+            Saves(folder),
+            Usual(),
+            Inherits(),
+            Adds(),
+            attributes,
+            late,
+            AddsLater(),
+            SetsAttribute(),
+        ],
     )
-    with pytest.raises(RuntimeError, match="after an epoch"):
+    with pytest.raises(RuntimeError, match="after two epochs"):
         trainer.fit(Fails())
     return calls
 
@@ -92,7 +119,9 @@ def test_hooks_are_called_as_lightning_calls_them(
     monkeypatch.setattr(call, "_call_callback_hooks", ours)
     assert fit(tmp_path / "found") == expected
     seen = {who for who, *_ in expected}
-    assert {"usual", "inherits", "added", "saves", "stops", "lambda", "attribute"} <= seen
+    kinds = {"usual", "inherits", "added", "saves", "stops", "lambda", "attribute"}
+    kinds |= {"added later", "set"}
+    assert kinds <= seen
 
 
 def lightnings_own() -> Any:

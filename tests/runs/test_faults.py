@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,16 +139,22 @@ def test_full_disk_spoils_no_checkpoint(package: Any, tmp_path: Path) -> None:
     file, path = package("runs.checkpoint_file").CheckpointFile(), tmp_path / "last.ckpt"
     file.save_checkpoint({"epoch": 1, "weights": torch.zeros(1000)}, path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    content = {"epoch": 2, "weights": torch.zeros(100_000)}
+    best = tmp_path / "best.ckpt"
+    file.save_checkpoint(content, best)
     # In the middle of a tensor, and in the end of the file that torch still has to write.
     for room in (0, 100_000, 400_500):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-        try:
-            with pytest.raises(package("errors").UserError, match=r"last\.ckpt cannot be written"):
-                file.save_checkpoint({"epoch": 2, "weights": torch.zeros(100_000)}, path)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert file.load_checkpoint(path)["epoch"] == 1
-        assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+        for write in (partial(file.save_checkpoint, content), partial(file.copy_checkpoint, best)):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+            try:
+                with pytest.raises(
+                    package("errors").UserError, match=r"last\.ckpt cannot be written"
+                ):
+                    write(path)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert file.load_checkpoint(path)["epoch"] == 1
+            assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
 def test_full_disk_is_told_in_one_sentence(apart: Any, tmp_path: Path) -> None:

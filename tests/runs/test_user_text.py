@@ -260,3 +260,14 @@ def test_tensorboard_shows_texts_as_they_are(package: Part, text: str) -> None:
     assert cells[-2:] == [text, text]
     block = markdown_to_safe_html(description.fenced(f"````\n{text}\n", "yaml"))
     assert f"````\n{text}\n" in html.unescape(re.sub("<[^>]*>", "", block.replace("<pre>", "")))
+
+
+def test_tensorboard_names_files_without_their_hashes(package: Part) -> None:
+    """Outside git all sources are untracked: their hashes would fill pages of the TEXT tab."""
+    texts = package("callbacks.run_description").environment_texts
+    few = texts({"git": {"changed": {"a.py": "0f" * 32, "b.yaml": "1e" * 32}}})["environment"]
+    assert "| git changed | a.py, b.yaml |" in few
+    files = {f"{number}.py": "0f" * 32 for number in range(23)}
+    many = texts({"git": {"untracked": files}})["environment"]
+    assert "18.py, 19.py and 3 more |" in many
+    assert "0f0f" not in few + many

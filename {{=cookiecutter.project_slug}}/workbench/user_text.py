@@ -15,6 +15,8 @@ MOST_LISTED = 20
 
 def one_line(text: str) -> str:
     """A text on one line: line breaks become spaces, other control characters escapes."""
+    if text.isprintable():  # then no character is a control character or a line break
+        return text.strip()
     return "".join(map(_visible, text)).strip()
 
 

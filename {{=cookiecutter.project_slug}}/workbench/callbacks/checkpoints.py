@@ -6,18 +6,43 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import proxy
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
 
-from .averaging import validated_weights
+from ..runs.checkpoint_file import CheckpointFile
+from .averaging import EMA, validated_weights
 from .hooks import FreshMetrics, after_module, is_validation_due, is_within_epoch
 
 log = logging.getLogger(__name__)
 
 
-class BestCheckpoint(FreshMetrics, ModelCheckpoint):
+class QuickCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint without what it does in every step to save nothing."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save after some steps or some time, if that is configured."""
+        if self._every_n_train_steps or self._train_time_interval:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def _monitor_candidates(self, trainer: Trainer) -> dict[str, Tensor]:
+        """The metrics for the file's name and the best score; Lightning copies all of them."""
+        metrics = dict(trainer.callback_metrics)
+        for name, number in (("epoch", trainer.current_epoch), ("step", trainer.global_step)):
+            metrics[name] = metrics[name].int() if name in metrics else torch.tensor(number)
+        if self.monitor in metrics:
+            # A metric may return a tensor that it goes on changing.
+            metrics[self.monitor] = metrics[self.monitor].clone()
+        return metrics
+
+
+class BestCheckpoint(FreshMetrics, QuickCheckpoint):
     """Lightning's ModelCheckpoint, which keeps the best score when a run is resumed elsewhere.
 
     Lightning forgets the best score when the directory changes, so that the first epoch after the
@@ -27,6 +52,7 @@ class BestCheckpoint(FreshMetrics, ModelCheckpoint):
 
     _resumed_from: Path | None = None
     _validated_step: int | None = None
+    _saved_at_place: tuple[Any, ...] | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the weights if they are the best; those of an epoch's end with the epoch."""
@@ -58,6 +84,16 @@ class BestCheckpoint(FreshMetrics, ModelCheckpoint):
         """Continue from the best score of the resumed run."""
         super().load_state_dict(self._moved_here(state_dict))
 
+    def has_saved(self, trainer: Trainer) -> bool:
+        """Whether the file contains all of the training at this end of an epoch or validation."""
+        is_averaged = any(isinstance(callback, EMA) for callback in trainer.callbacks)
+        is_all = not (is_averaged or self.save_weights_only)
+        return is_all and self._saved_at_place == _place(trainer)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        self._saved_at_place = _place(trainer)
+
     def _moved_here(self, state: dict[str, Any]) -> dict[str, Any]:
         unchanged = {name: getattr(self, name) for name in state}
         if not (state["best_model_path"] and self.dirpath and self._resumed_from):
@@ -81,8 +117,16 @@ class BestCheckpoint(FreshMetrics, ModelCheckpoint):
         }
 
 
-class LastCheckpoint(ModelCheckpoint):
+def _place(trainer: Trainer) -> tuple[Any, ...]:
+    """In which hook the training is, in which epoch, and after how many batches and steps."""
+    hook = trainer.lightning_module._current_fx_name
+    return hook, trainer.current_epoch, trainer.fit_loop.total_batch_idx, trainer.global_step
+
+
+class LastCheckpoint(QuickCheckpoint):
     """Saves the current state of the training after every validation and every epoch.
+
+    If the best checkpoint has just been saved, this is a copy of it.
 
     Args:
         every_n_minutes: also save this often, for epochs that take hours.
@@ -128,8 +172,40 @@ class LastCheckpoint(ModelCheckpoint):
             super().load_state_dict(state_dict)
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        super()._save_checkpoint(trainer, filepath)
+        source = self._equal_checkpoint(trainer, filepath)
+        if source is None:
+            super()._save_checkpoint(trainer, filepath)
+        else:
+            self._copy_checkpoint(trainer, source, filepath)
         self._saved_at = time.monotonic()
+
+    def _equal_checkpoint(self, trainer: Trainer, filepath: str) -> Path | None:
+        """The best checkpoint, if it contains what this one would."""
+        before = trainer.callbacks[trainer.callbacks.index(self) - 1]
+        is_alike = (
+            # The state of a checkpoint between them would be older, and so would this one's path.
+            isinstance(before, BestCheckpoint)
+            and self._last_checkpoint_saved == filepath
+            and not self.save_weights_only
+            # After a batch, the model's own hook follows that of the best checkpoint.
+            and trainer.lightning_module._current_fx_name != "on_train_batch_end"
+            and isinstance(trainer.strategy.checkpoint_io, CheckpointFile)
+            and before.has_saved(trainer)
+        )
+        if not is_alike:
+            return None
+        path = Path(before._last_checkpoint_saved)
+        # A sharded checkpoint is a folder. All processes decide alike.
+        return path if trainer.strategy.broadcast(path.is_file()) else None
+
+    def _copy_checkpoint(self, trainer: Trainer, source: Path, filepath: str) -> None:
+        if trainer.is_global_zero:
+            trainer.strategy.checkpoint_io.copy_checkpoint(source, Path(filepath))
+        trainer.strategy.barrier()
+        self._last_global_step_saved = trainer.global_step
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(proxy(self))
 
     def _is_time(self, trainer: Trainer) -> bool:
         if self.every_n_minutes is None:

@@ -2,12 +2,15 @@
 
 import logging
 import math
+from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
+from torch.nn import Parameter
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
@@ -15,6 +18,7 @@ from ..loggers.base import RunLogger, log_metrics, run_loggers
 
 log = logging.getLogger(__name__)
 
+Layers = dict[str, list[Parameter]]
 # Number of layers that a warning names.
 NAMED = 3
 ADVICE = {
@@ -23,19 +27,26 @@ ADVICE = {
 }
 
 
-def layer_gradients(pl_module: LightningModule, optimizer: Optimizer) -> dict[str, list[Tensor]]:
-    """The gradients of each layer that `optimizer` trains.
+def trained_layers(pl_module: LightningModule, parameters: list[Parameter]) -> Layers:
+    """The layers that have any of these parameters, each with its own."""
+    trained = {id(parameter) for parameter in parameters}
+    layers = {
+        name: [p for p in module.parameters(recurse=False) if id(p) in trained]
+        for name, module in pl_module.named_modules()
+    }
+    return {name: own for name, own in layers.items() if own}
+
+
+def layer_gradients(layers: Layers) -> dict[str, list[Tensor]]:
+    """The gradients of each layer.
 
     Parameters without a gradient are omitted: frozen ones, and those the loss does not depend on.
     """
-    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    layers = {}
-    for name, module in pl_module.named_modules():
-        own = [p for p in module.parameters(recurse=False) if id(p) in trained]
-        gradients = [_dense(p.grad) for p in own if p.grad is not None]
-        if gradients:
-            layers[name] = gradients
-    return layers
+    gradients = {
+        name: [_dense(p.grad) for p in parameters if p.grad is not None]
+        for name, parameters in layers.items()
+    }
+    return {name: values for name, values in gradients.items() if values}
 
 
 def _dense(gradient: Tensor) -> Tensor:
@@ -45,8 +56,12 @@ def _dense(gradient: Tensor) -> Tensor:
 
 def layer_norms(layers: dict[str, list[Tensor]]) -> dict[str, float]:
     """The norm of each layer's gradients, copied from the device in one transfer."""
-    norms = torch.stack([get_total_norm(gradients) for gradients in layers.values()]).tolist()
-    return dict(zip(layers, norms, strict=True))
+    gradients = [gradient for layer in layers.values() for gradient in layer]
+    norms = iter(torch.stack([torch.linalg.vector_norm(g) for g in gradients]).tolist())
+    return {
+        name: math.sqrt(sum(norm**2 for norm in islice(norms, len(layer))))
+        for name, layer in layers.items()
+    }
 
 
 def clipped_norm(
@@ -86,6 +101,8 @@ class GradientNorms(Callback):
         self.vanishing = vanishing
         self.exploding = exploding
         self._warned: set[tuple[str, str]] = set()
+        self._trained: WeakKeyDictionary[Optimizer, tuple[list[Parameter], Layers]]
+        self._trained = WeakKeyDictionary()
 
     @rank_zero_only
     def on_before_optimizer_step(
@@ -97,7 +114,7 @@ class GradientNorms(Callback):
         due = bool(every) and (step // len(trainer.optimizers) + 1) % every == 0
         if not (due or trainer.is_last_batch):
             return
-        layers = layer_gradients(pl_module, optimizer)
+        layers = layer_gradients(self._layers_of(pl_module, optimizer))
         if not layers:
             return  # for example an optimizer that is toggled off
         metrics = self._total(trainer, optimizer, layers) if due else {}
@@ -110,6 +127,16 @@ class GradientNorms(Callback):
             if trainer.is_last_batch:
                 metrics |= {f"grad_layers/{name}": norm for name, norm in norms.items()}
         log_metrics(trainer, metrics, step + 1)
+
+    def _layers_of(self, pl_module: LightningModule, optimizer: Optimizer) -> Layers:
+        """The layers that an optimizer trains; finding them takes longer than the norms."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        known, layers = self._trained.get(optimizer, ([], {}))
+        # Layers may be unfrozen during the training. Not by ==, which would compare the values.
+        if list(map(id, parameters)) != list(map(id, known)):
+            layers = trained_layers(pl_module, parameters)
+            self._trained[optimizer] = parameters, layers
+        return layers
 
     def _total(
         self, trainer: Trainer, optimizer: Optimizer, layers: dict[str, list[Tensor]]

@@ -1,8 +1,10 @@
 """Checkpoint files that survive kills and full disks, and that are read without executing code."""
 
 import logging
+import shutil
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +21,7 @@ from ..files import replacing
 log = logging.getLogger(__name__)
 
 # What `torch.load(weights_only=True)` reads besides containers and tensors.
-PLAIN_TYPES = (
+PLAIN_TYPES = {
     type(None),
     bool,
     int,
@@ -31,7 +33,8 @@ PLAIN_TYPES = (
     torch.dtype,
     torch.device,
     torch.layout,
-)
+}
+TENSOR_TYPES = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
 HYPERPARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 HYPERPARAMETER_TYPES = ("hparams_type", "datamodule_hparams_type")
 LEFT_OUT = object()
@@ -63,23 +66,18 @@ class CheckpointFile(TorchCheckpointIO):
         Raises:
             UserError: the disk is full, or the folder cannot be written.
         """
-        path = Path(path)
-        checkpoint = self._plain(checkpoint | self.record)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Always the same name: the next checkpoint overwrites what a kill left behind. It does
-            # not contain the checkpoint's name, by which a requeued job would take it for one.
-            with replacing(path, "checkpoint.partial") as partial, partial.open("wb") as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:
-            # A full disk leaves torch's file without an end, of which torch complains last.
-            cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):
-                raise
-            raise UserError(
-                f"{path} cannot be written ({cause.strerror}): make room and resume from the "
-                "previous checkpoint, which is complete."
-            ) from error
+        content = self._plain(checkpoint | self.record)
+        with _complete(Path(path)) as partial, partial.open("wb") as file:
+            torch.save(content, file)
+
+    def copy_checkpoint(self, source: Path, path: Path) -> None:
+        """Write a copy of a checkpoint; not a link, through which a change would reach both.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        with _complete(path) as partial:
+            shutil.copyfile(source, partial)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
         """Read a checkpoint without executing anything in it."""
@@ -108,6 +106,26 @@ class CheckpointFile(TorchCheckpointIO):
                 ", ".join(lost),
             )
         return {key: value for key, value in content.items() if value is not LEFT_OUT}
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[Path]:
+    """Yield the path of a partial file, which replaces the checkpoint once it is complete."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Always the same name: the next checkpoint overwrites what a kill left behind. It does not
+        # contain the checkpoint's name, by which a requeued job would take it for one.
+        with replacing(path, "checkpoint.partial") as partial:
+            yield partial
+    except (OSError, RuntimeError) as error:
+        # A full disk leaves torch's file without an end, of which torch complains last.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise UserError(
+            f"{path} cannot be written ({cause.strerror}): make room and resume from the "
+            "previous checkpoint, which is complete."
+        ) from error
 
 
 def note_in_checkpoints(trainer: Trainer, record: dict[str, Any]) -> None:
@@ -141,8 +159,7 @@ def as_plain(value: Any, name: str, left_out: list[str]) -> Any:
     Returns:
         The value, or `LEFT_OUT`.
     """
-    # Most values. Not their subclasses, such as enums.
-    if type(value) in PLAIN_TYPES or _is_readable(value):
+    if _is_plain(value):
         return value
     if isinstance(value, Container):
         # Some references cannot be resolved outside the run's config.
@@ -165,8 +182,9 @@ def as_plain(value: Any, name: str, left_out: list[str]) -> Any:
 def _plain_dict(value: dict[Any, Any], name: str, left_out: list[str]) -> Any:
     items = {}
     for key, part in value.items():
-        plain_key = as_plain(key, f"a key of {name}", left_out)
-        plain_part = as_plain(part, f"{name}.{key}", left_out)
+        # Most are plain. To name them takes longer than all else.
+        plain_key = key if _is_plain(key) else as_plain(key, f"a key of {name}", left_out)
+        plain_part = part if _is_plain(part) else as_plain(part, f"{name}.{key}", left_out)
         if plain_key is not LEFT_OUT and plain_part is not LEFT_OUT:
             items[plain_key] = plain_part
     if isinstance(value, OrderedDict):
@@ -178,7 +196,7 @@ def _plain_dict(value: dict[Any, Any], name: str, left_out: list[str]) -> Any:
     return items
 
 
-def _is_readable(value: Any) -> bool:
-    """Whether a value is a tensor that `weights_only=True` reads."""
-    kinds = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
-    return type(value) in kinds and not value.is_nested
+def _is_plain(value: Any) -> bool:
+    """Whether a value is one of the plain ones, or a tensor that `weights_only=True` reads."""
+    kind = type(value)  # not its subclasses, such as enums
+    return kind in PLAIN_TYPES or (kind in TENSOR_TYPES and not value.is_nested)
