@@ -40,7 +40,7 @@ class Training:
 
 TRAININGS = {
     "digits": Training(
-        "digits, 1,168 x 8 x 8, CNN, 20 epochs", ("experiment=digits",), 1.15, pairs=7
+        "digits, 1,168 x 8 x 8, CNN, 20 epochs", ("experiment=digits",), 1.10, pairs=30
     ),
     "images": Training(
         "60,000 x 28 x 28, CNN of width 8, 1 epoch",

@@ -11,7 +11,7 @@ import pytest
 
 from ..conftest import ROOT, BakedProject
 from ..support.training_runs import TrainedRun, train
-from .conftest import Train
+from .conftest import Package, Train
 
 SHORT = ("trainer.max_epochs=3",)
 COMMANDS = {
@@ -66,6 +66,48 @@ def test_tensorboard_has_the_curves(digits: TrainedRun) -> None:
     assert max(rates) == pytest.approx(0.002, rel=0.01)
     assert rates[-1] < 1e-5
     assert "loss" in events(digits).Tags()["images"]
+
+
+def test_tensorboard_has_one_record_per_step(digits: TrainedRun) -> None:
+    """Thousands of small records make TensorBoard slow; and none of what waits may be lost."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    found: dict[int, list[set[str]]] = {}
+    for file in sorted((digits.folder / "tensorboard").glob("events*")):
+        for event in EventFileLoader(str(file)).Load():
+            tags = {value.tag for value in event.summary.value}
+            if tags and not any(tag.startswith(("_hparams_", "test/")) for tag in tags):
+                found.setdefault(event.step, []).append(tags)
+    steps = {10, 20, 370}
+    assert [found[step] for step in steps] == [[{"lr", "train/loss_step", "grad/norm"}]] * 3
+    # At the end of an epoch Lightning logs its own metrics at the number of steps before the last.
+    last, measured = found[19]
+    assert {"grad_layers/net.features.0.0", "grad_layers/net.head.1"} <= last
+    assert {"hp/best_val_acc", "time/epoch_seconds", "device/memory_gb"} <= measured
+    assert [{"val/loss", "train/loss"} & tags for tags in found[18]] == [
+        {"val/loss"},
+        {"train/loss"},
+    ]
+
+
+def test_tensorboard_knows_when_a_point_was_measured(package: Package, tmp_path: Path) -> None:
+    """A point that waits for the next step, for minutes, was not measured then."""
+    import time
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = package("loggers.tensorboard").TensorBoardLogger(tmp_path, name="", version="x")
+    before = time.time()
+    logger.log_metrics({"a": 1.0}, step=1)
+    logger.log_metrics({"b": 2.0}, step=1)
+    after = time.time()
+    time.sleep(0.3)
+    logger.log_metrics({"a": 3.0}, step=2)
+    logger.finalize("failed")
+    read = EventAccumulator(str(tmp_path / "x")).Reload()
+    first, second = read.Scalars("a")
+    assert (first.step, first.value, second.step, second.value) == (1, 1.0, 2, 3.0)
+    assert before <= first.wall_time == read.Scalars("b")[0].wall_time <= after
 
 
 def test_tensorboard_has_a_row_of_hyperparameters(digits: TrainedRun) -> None:

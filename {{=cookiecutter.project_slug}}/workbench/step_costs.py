@@ -6,14 +6,12 @@ makes each step of an optimizer look for NVIDIA's driver on the disk.
 
 import os
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
-from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.trainer import call
 
 from .profilers import NoProfiler
@@ -32,7 +30,6 @@ OF_A_BATCH = {
 OWNERS = "_owners_of_batch_hooks"
 MONITORING = (EarlyStopping, Checkpoint)
 CURRENT_HOOK = "_current_fx_name"
-NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 def reduce_step_costs() -> None:
@@ -71,8 +68,13 @@ def call_own_hooks(
     for callback in callbacks:
         if monitoring_callbacks not in (None, isinstance(callback, MONITORING)):
             continue
-        with _measured(profiler, callback, hook_name):
-            getattr(callback, hook_name)(trainer, model, *args, **kwargs)
+        hook = getattr(callback, hook_name)
+        if profiler is None:
+            # A context, and the callback's key in its name, take as long as a short hook.
+            hook(trainer, model, *args, **kwargs)
+            continue
+        with profiler.profile(f"[Callback]{callback.state_key}.{hook_name}"):
+            hook(trainer, model, *args, **kwargs)
     attributes[CURRENT_HOOK] = before
 
 
@@ -99,15 +101,6 @@ def _owners(trainer: Trainer, hook_name: str) -> Iterable[Callback]:
 def has_own(callback: Callback, hook_name: str) -> bool:
     """Whether a hook is not the empty one of `Callback`."""
     return _overrides(type(callback), hook_name) or hook_name in vars(callback)
-
-
-def _measured(
-    profiler: Profiler | None, callback: Callback, hook_name: str
-) -> AbstractContextManager[None]:
-    """The context in which a hook is called; without a profiler its name takes too long."""
-    if profiler is None:
-        return NOTHING
-    return profiler.profile(f"[Callback]{callback.state_key}.{hook_name}")
 
 
 @cache

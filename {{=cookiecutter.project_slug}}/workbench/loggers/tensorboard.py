@@ -1,6 +1,7 @@
 """Lightning's TensorBoard logger, with less overhead."""
 
 import struct
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ PNG_SIZE = slice(16, 24)
 
 
 class TensorBoardLogger(RunLogger, loggers.TensorBoardLogger):
-    """Event files, in which all metrics that are logged together form one record.
+    """Event files, in which the metrics of a step form one record.
 
     Lightning writes a record for each number, and TensorBoard opens the file for each record.
     The arguments are those of Lightning's `TensorBoardLogger`.
@@ -26,22 +27,40 @@ class TensorBoardLogger(RunLogger, loggers.TensorBoardLogger):
 
     shows_histograms = True
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._waiting: dict[str, float] = {}
+        self._step: int | None = None
+        self._logged_at = 0.0
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write the metrics of a step."""
+        """Write the metrics of a step, together with others of the step that follow."""
+        if step != self._step:
+            self._write()
         start = f"{self._prefix}{self.LOGGER_JOIN_CHAR}" if self._prefix else ""
-        values = [
-            Summary.Value(tag=start + name, simple_value=float(value))
-            for name, value in metrics.items()
-        ]
-        # The method reopens a file that was closed at the end of the fit.
-        writer = self.experiment._get_file_writer()
-        self.attempt(writer.add_summary, Summary(value=values), step)
+        self._waiting |= {start + name: float(value) for name, value in metrics.items()}
+        self._step, self._logged_at = step, time.time()
+
+    def _write(self) -> None:
+        values = [Summary.Value(tag=tag, simple_value=v) for tag, v in self._waiting.items()]
+        self._waiting = {}
+        if values:
+            # The method reopens a file that was closed at the end of the fit.
+            writer = self.experiment._get_file_writer()
+            self.attempt(writer.add_summary, Summary(value=values), self._step, self._logged_at)
 
     @rank_zero_only
     def save(self) -> None:
         """Flush the file; Lightning would also write the config, which the run's folder has."""
+        self._write()
         self.attempt(self.experiment.flush)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what waits, and close the file."""
+        self._write()
+        super().finalize(status)
 
     @rank_zero_only
     def show_image(self, path: Path, step: int) -> None:

@@ -59,7 +59,7 @@ def draw_loss_curves(rows: list[dict[str, float]], in_steps: bool = False) -> Fi
             label=f"lowest validation: {lowest[validation]:.4g} in {place}",
         )
     axes.set(xlabel="step" if in_steps else "epoch", ylabel="loss")
-    # With a height, matplotlib need not measure the axis to place the title above it.
+    # With a given height, matplotlib need not measure the axis to place the title above it.
     axes.set_title("Loss", y=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     values = [row[name] for row in rows for name in names if name in row]
