@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class QuickCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint without what it does in every step to save nothing."""
+    """Lightning's ModelCheckpoint without its work in steps and epochs that save nothing."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -35,10 +36,11 @@ class QuickCheckpoint(ModelCheckpoint):
         """The metrics for the file's name and the best score; Lightning copies all of them."""
         metrics = dict(trainer.callback_metrics)
         for name, number in (("epoch", trainer.current_epoch), ("step", trainer.global_step)):
-            metrics[name] = metrics[name].int() if name in metrics else torch.tensor(number)
+            value = metrics.get(name)
+            metrics[name] = value.int() if isinstance(value, Tensor) else torch.tensor(number)
         if self.monitor in metrics:
-            # A metric may return a tensor that it goes on changing.
-            metrics[self.monitor] = metrics[self.monitor].clone()
+            # The best score is kept, and a metric may go on changing the tensor that it returned.
+            metrics[self.monitor] = deepcopy(metrics[self.monitor])
         return metrics
 
 
@@ -85,7 +87,7 @@ class BestCheckpoint(FreshMetrics, QuickCheckpoint):
         super().load_state_dict(self._moved_here(state_dict))
 
     def has_saved(self, trainer: Trainer) -> bool:
-        """Whether the file contains all of the training at this end of an epoch or validation."""
+        """Whether the file contains the complete state of the training in this hook."""
         is_averaged = any(isinstance(callback, EMA) for callback in trainer.callbacks)
         is_all = not (is_averaged or self.save_weights_only)
         return is_all and self._saved_at_place == _place(trainer)
@@ -183,11 +185,11 @@ class LastCheckpoint(QuickCheckpoint):
         """The best checkpoint, if it contains what this one would."""
         before = trainer.callbacks[trainer.callbacks.index(self) - 1]
         is_alike = (
-            # The state of a checkpoint between them would be older, and so would this one's path.
+            # The file must contain the latest state of every checkpoint, and the path of this one.
             isinstance(before, BestCheckpoint)
             and self._last_checkpoint_saved == filepath
             and not self.save_weights_only
-            # After a batch, the model's own hook follows that of the best checkpoint.
+            # Between the two, after a batch, the model's own hook may change the model.
             and trainer.lightning_module._current_fx_name != "on_train_batch_end"
             and isinstance(trainer.strategy.checkpoint_io, CheckpointFile)
             and before.has_saved(trainer)

@@ -4,7 +4,6 @@ import logging
 import math
 from itertools import islice
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -101,8 +100,8 @@ class GradientNorms(Callback):
         self.vanishing = vanishing
         self.exploding = exploding
         self._warned: set[tuple[str, str]] = set()
-        self._trained: WeakKeyDictionary[Optimizer, tuple[list[Parameter], Layers]]
-        self._trained = WeakKeyDictionary()
+        # By the number of the optimizer: its parameters, and the layers that have them.
+        self._trained: dict[int, tuple[list[Parameter], Layers]] = {}
 
     @rank_zero_only
     def on_before_optimizer_step(
@@ -114,10 +113,11 @@ class GradientNorms(Callback):
         due = bool(every) and (step // len(trainer.optimizers) + 1) % every == 0
         if not (due or trainer.is_last_batch):
             return
-        layers = layer_gradients(self._layers_of(pl_module, optimizer))
+        number = trainer.optimizers.index(optimizer) if len(trainer.optimizers) > 1 else 0
+        layers = layer_gradients(self._layers_of(pl_module, optimizer, number))
         if not layers:
             return  # for example an optimizer that is toggled off
-        metrics = self._total(trainer, optimizer, layers) if due else {}
+        metrics = self._total(trainer, number, layers) if due else {}
         if trainer.is_last_batch or not max(metrics.values()) <= self.exploding:
             norms = layer_norms(layers)
             # With 16-mixed the loss scale is found by trial: steps that overflow are skipped.
@@ -128,22 +128,22 @@ class GradientNorms(Callback):
                 metrics |= {f"grad_layers/{name}": norm for name, norm in norms.items()}
         log_metrics(trainer, metrics, step + 1)
 
-    def _layers_of(self, pl_module: LightningModule, optimizer: Optimizer) -> Layers:
+    def _layers_of(self, pl_module: LightningModule, optimizer: Optimizer, number: int) -> Layers:
         """The layers that an optimizer trains; finding them takes longer than the norms."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        known, layers = self._trained.get(optimizer, ([], {}))
+        known, layers = self._trained.get(number, ([], {}))
         # Layers may be unfrozen during the training. Not by ==, which would compare the values.
         if list(map(id, parameters)) != list(map(id, known)):
             layers = trained_layers(pl_module, parameters)
-            self._trained[optimizer] = parameters, layers
+            self._trained[number] = parameters, layers
         return layers
 
     def _total(
-        self, trainer: Trainer, optimizer: Optimizer, layers: dict[str, list[Tensor]]
+        self, trainer: Trainer, number: int, layers: dict[str, list[Tensor]]
     ) -> dict[str, float]:
         gradients = [g for layer in layers.values() for g in layer]
         norm = get_total_norm(gradients).item()
-        end = "" if len(trainer.optimizers) == 1 else f"_{trainer.optimizers.index(optimizer)}"
+        end = "" if len(trainer.optimizers) == 1 else f"_{number}"
         metrics = {f"grad/norm{end}": norm}
         if trainer.gradient_clip_val:
             metrics[f"grad/norm_clipped{end}"] = clipped_norm(
