@@ -100,7 +100,8 @@ def _owners(trainer: Trainer, hook_name: str) -> Iterable[Callback]:
 
 def has_own(callback: Callback, hook_name: str) -> bool:
     """Whether a hook is not the empty one of `Callback`."""
-    return _overrides(type(callback), hook_name) or hook_name in vars(callback)
+    is_overridden = _overrides(type(callback), hook_name)  # type: ignore[arg-type]
+    return is_overridden or hook_name in vars(callback)
 
 
 @cache
