@@ -29,6 +29,12 @@ def _visible(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names separated by commas; if there are many, the first ones and the number of the others."""
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more
+
+
 def shorten(name: str, longest: int = 16) -> str:
     """A name that fits below an axis, without its middle, because names often differ at the end."""
     if len(name) <= longest:
@@ -71,9 +77,7 @@ def _plot_labels(names: tuple[str, ...], instead: tuple[str, ...], longest: int)
         if no_font
     ]
     if pairs:
-        more = f" and {len(pairs) - MOST_LISTED} more" if len(pairs) > MOST_LISTED else ""
-        listed = ", ".join(pairs[:MOST_LISTED])
-        log.warning("no font of this machine can draw some names: in plots %s%s", listed, more)
+        log.warning("no font of this machine can draw some names: in plots %s", listed(pairs))
     return tuple(
         # Text between two dollar signs would become a formula.
         (substitute if no_font else name).replace("$", r"\$")

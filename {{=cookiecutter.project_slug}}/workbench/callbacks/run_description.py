@@ -14,7 +14,7 @@ from ..runs.config import CONFIG
 from ..runs.environment import describe_model
 from ..runs.logs import FILE_ONLY
 from ..runs.manifest import read_manifest
-from ..user_text import MOST_LISTED, one_line
+from ..user_text import listed, one_line
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,11 @@ def environment_texts(manifest: dict[str, Any]) -> dict[str, str]:
     git = dict(manifest.get("git") or {})
     diff = git.pop("diff", "")
     facts: dict[str, Any] = {"command": " ".join(manifest.get("command") or [])}
-    facts |= {f"git {name}": listed(value) for name, value in git.items()}
+    # Files are shown without their hashes.
+    facts |= {
+        f"git {name}": listed([*value]) if isinstance(value, dict) else value
+        for name, value in git.items()
+    }
     facts["python"] = manifest.get("python")
     facts |= manifest.get("packages") or {}
     facts |= manifest.get("hardware") or {}
@@ -126,14 +130,6 @@ def environment_texts(manifest: dict[str, Any]) -> dict[str, str]:
     if diff:
         texts["git_diff"] = fenced(diff, "diff")
     return texts
-
-
-def listed(value: Any) -> Any:
-    """The names of files without their hashes, the first ones if there are many; else the value."""
-    if not isinstance(value, dict):
-        return value
-    more = f" and {len(value) - MOST_LISTED} more" if len(value) > MOST_LISTED else ""
-    return ", ".join([*value][:MOST_LISTED]) + more
 
 
 def fenced(text: str, language: str) -> str:
