@@ -33,7 +33,7 @@ def test_operations_agree_with_the_cpu(project: BakedProject, measured: Measured
     """A kernel that treats one operation otherwise would train on other images.
 
     Rounding may select another pixel where a position is in the middle between two, and another
-    level where a value is close to a whole number.
+    level where a value is close to an integer.
     """
     shares = json_of(command(project, "-c", CODE, DEVICE))
     different = {name: share for name, share in shares.items() if not name.endswith("changed")}
